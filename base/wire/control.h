@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runtime (and shim) to sentry: boot and control. One SOCK_SEQPACKET record each way; descriptors ride along in the
+// order their message names them. The runtime has already checked the OCI config; the sentry checks
+// again what it relies on. Records are at most kMaxRecord bytes.
+//
+// A sentry is started as `caisson-sentry CONTROL_FD` with one connected seqpacket socket to the process that
+// made it, over which the first record is Boot. Later clients connect to the listening socket that Boot carries.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/wire/codec.h"
+
+namespace base::wire {
+
+inline constexpr uint32_t kControlVersion = 1;
+inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
+inline constexpr size_t kMaxRecordFds = 32;
+
+struct Rlimit {
+  uint32_t resource;  // RLIMIT_* number
+  uint64_t soft, hard;
+  template <typename A> void visit(A& a) { a(resource); a(soft); a(hard); }
+};
+
+// process of the OCI spec.
+struct Process {
+  std::vector<std::string> args, env;
+  std::string cwd;
+  uint32_t uid = 0, gid = 0;
+  std::vector<uint32_t> groups;
+  uint32_t umask = 022;
+  bool no_new_privs = false;
+  bool terminal = false;  // stdio descriptors are one host terminal; it becomes the controlling terminal
+  uint16_t rows = 0, cols = 0;
+  // Capability sets as 64-bit masks, bit n = CAP number n.
+  uint64_t cap_bounding = 0, cap_effective = 0, cap_inheritable = 0, cap_permitted = 0, cap_ambient = 0;
+  std::vector<Rlimit> rlimits;
+  int32_t oom_score_adj = 0;
+  template <typename A> void visit(A& a) {
+    a(args); a(env); a(cwd); a(uid); a(gid); a(groups); a(umask); a(no_new_privs); a(terminal); a(rows); a(cols);
+    a(cap_bounding); a(cap_effective); a(cap_inheritable); a(cap_permitted); a(cap_ambient); a(rlimits);
+    a(oom_score_adj);
+  }
+};
+
+// A mount inside the container, in order. type: "gofer" (attach says which tree of the gofer), "tmpfs", "proc",
+// "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup", "overlay" …
+struct Mount {
+  std::string destination;      // absolute path inside the container
+  std::string type;
+  uint32_t attach = 0;          // gofer attach point; 0 is the root file system
+  uint64_t flags = 0;           // MS_RDONLY, MS_NOSUID, … of mount(2)
+  std::string data;             // file system options as mount(2) takes them: "size=64m,mode=1777"
+  bool shared = false;          // others may change it: revalidate instead of caching for ever
+  template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); }
+};
+
+enum class OverlayMode : uint8_t { none, self };  // where writes to the rootfs go: through, or an upper layer
+
+struct ContainerSpec {
+  std::string id, hostname, domainname;
+  Process process;
+  bool root_readonly = false;
+  OverlayMode overlay = OverlayMode::self;
+  std::vector<Mount> mounts;                 // besides the root
+  std::vector<std::string> masked_paths, readonly_paths;
+  // Limits that the inside tells its programs (nproc, /proc/meminfo, rlimits); 0 = none.
+  uint64_t memory_limit = 0;
+  uint64_t cpu_quota_us = 0, cpu_period_us = 0;
+  std::string cpuset;
+  int64_t pids_limit = 0;
+  // Descriptors, in this order: gofer socket, zygote socket, then stdin, stdout, stderr, then preserved fds 3…
+  uint32_t preserve_fds = 0;
+  template <typename A> void visit(A& a) {
+    a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
+    a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
+  }
+};
+
+enum class MemoryMode : uint8_t { direct, strict };
+
+// First record. Descriptors: listening control socket; debug-log file if has_log; the sandbox cgroup's cgroup.threads
+// file if has_threads_file; the host's /proc/self/mem… nothing else.
+struct Boot {
+  uint32_t version = kControlVersion;
+  std::string sandbox_id;
+  MemoryMode memory_mode = MemoryMode::direct;
+  bool strace = false;
+  uint8_t log_level = 2;  // base::LogLevel
+  bool has_log = false;
+  bool has_threads_file = false;
+  uint32_t cpus = 0;      // usable CPUs (affinity and quota applied), at least 1
+  bool may_spin = true;   // a CPU to spare: quota none or >= 1.5 CPUs
+  template <typename A> void visit(A& a) {
+    a(version); a(sandbox_id); a(memory_mode); a(strace); a(log_level); a(has_log); a(has_threads_file); a(cpus);
+    a(may_spin);
+  }
+};
+
+enum class ControlOp : uint16_t {
+  kCreate = 1,   // ContainerSpec + descriptors -> PidReply: init exists, has not started
+  kStart,        // IdRequest -> Empty, once init's exec succeeded (or its errno)
+  kExec,         // ExecRequest + stdio -> PidReply
+  kSignal,       // SignalRequest
+  kWait,         // WaitRequest -> WaitReply, when the process is gone
+  kState,        // IdRequest -> StateReply
+  kResize,       // ResizeRequest
+  kProcesses,    // IdRequest -> ProcessesReply
+  kDestroy,      // IdRequest: kill everything of the container and forget it
+  kStats,        // IdRequest -> StatsReply
+  kUpdate,       // UpdateRequest
+  kPause,        // IdRequest
+  kResume,       // IdRequest
+};
+
+struct RequestHeader {
+  ControlOp op{};
+  uint64_t tag = 0;  // comes back in the reply; several requests may be in flight on one connection
+  template <typename A> void visit(A& a) { a(op); a(tag); }
+};
+// Every reply starts so; the body follows only when error is 0.
+struct ReplyHeader {
+  uint64_t tag = 0;
+  int32_t error = 0;    // errno, positive
+  std::string message;  // for a person, when error is set
+  template <typename A> void visit(A& a) { a(tag); a(error); a(message); }
+};
+
+struct IdRequest { std::string id; template <typename A> void visit(A& a) { a(id); } };
+struct PidReply { int32_t pid = 0; template <typename A> void visit(A& a) { a(pid); } };
+struct ExecRequest {
+  std::string id;
+  Process process;
+  uint32_t preserve_fds = 0;
+  template <typename A> void visit(A& a) { a(id); a(process); a(preserve_fds); }
+};
+struct SignalRequest {
+  std::string id;
+  int32_t pid = 0;   // inside the container; 0 = init
+  int32_t signo = 0;
+  bool all = false;  // every process of the container
+  template <typename A> void visit(A& a) { a(id); a(pid); a(signo); a(all); }
+};
+struct WaitRequest { std::string id; int32_t pid = 0; template <typename A> void visit(A& a) { a(id); a(pid); } };
+struct WaitReply { int32_t status = 0; /* as wait(2) */ template <typename A> void visit(A& a) { a(status); } };
+struct ResizeRequest {
+  std::string id;
+  int32_t pid = 0;
+  uint16_t rows = 0, cols = 0;
+  template <typename A> void visit(A& a) { a(id); a(pid); a(rows); a(cols); }
+};
+enum class ContainerStatus : uint8_t { created, running, paused, stopped };
+struct StateReply {
+  ContainerStatus status{};
+  int32_t exit_status = 0;
+  template <typename A> void visit(A& a) { a(status); a(exit_status); }
+};
+struct ProcessInfo {
+  int32_t pid = 0, ppid = 0;
+  uint32_t uid = 0, threads = 0;
+  uint64_t start_ns = 0, cpu_ns = 0;
+  std::string tty, command;
+  template <typename A> void visit(A& a) { a(pid); a(ppid); a(uid); a(threads); a(start_ns); a(cpu_ns); a(tty); a(command); }
+};
+struct ProcessesReply { std::vector<ProcessInfo> list; template <typename A> void visit(A& a) { a(list); } };
+struct StatsReply {
+  uint64_t pids = 0, syscalls = 0, sentry_cpu_ns = 0;
+  template <typename A> void visit(A& a) { a(pids); a(syscalls); a(sentry_cpu_ns); }
+};
+struct UpdateRequest {
+  std::string id;
+  uint64_t memory_limit = 0, cpu_quota_us = 0, cpu_period_us = 0;
+  int64_t pids_limit = 0;
+  std::string cpuset;
+  template <typename A> void visit(A& a) { a(id); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(pids_limit); a(cpuset); }
+};
+
+}  // namespace base::wire
