@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// How application code runs. A Space is one address space (a host process, the stub); a Context is one host thread in it
+// with its mailbox. Everything that a stub says is hostile: results that come back through memory are hints, on which
+// no other process's safety depends.
+//
+// All operations that need the application's own thread (memory calls, copies) are done by the Context whose
+// event is being handled, on the fiber that handles it; they may park that fiber.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "sentry/arch/regs.h"
+#include "sentry/base.h"
+#include "sentry/sched/sched.h"
+
+namespace sentry::platform {
+
+class Platform;
+class Space;
+class Context;
+
+// Applications live below kAppLimit; shared file mappings lie in [kSharedBase, kAppLimit), so that a stub's own
+// mprotect never reaches them (seccomp-profiles/stub.json).
+inline constexpr uint64_t kPageSize = 4096;
+inline constexpr uint64_t kAppLimit = 0x7ffe00000000;
+inline constexpr uint64_t kSharedBase = 0x7f0000000000;
+inline constexpr uint64_t kMinAddress = 0x10000;  // vm.mmap_min_addr
+
+enum class EventKind : uint8_t {
+  syscall,     // call() says which
+  fault,       // fault() says what: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP of the application's own code
+  interrupt,   // a kick arrived while application code ran: look for signals, then resume
+  gone,        // the stub process is dead (killed by the host: OOM, or by us)
+};
+
+struct Call {
+  uint64_t number;
+  uint64_t args[6];
+};
+
+struct Fault {
+  int signo, code;
+  uint64_t address, ip, trap_number, error_code;
+};
+
+// One operation on the application's memory, made by its own thread.
+enum class MemoryOp : uint8_t { map_anonymous, map_file, unmap, protect, advise, remap };
+struct MemoryCall {
+  MemoryOp op;
+  uint64_t address = 0, length = 0;
+  int prot = 0;
+  int flags = 0;             // MAP_PRIVATE / MAP_SHARED, MAP_FIXED or MAP_FIXED_NOREPLACE, NORESERVE, STACK; madvise's advice
+  int host_fd = -1;          // map_file: borrowed for the call; the stub gets a duplicate
+  uint64_t file_key = 0;     // identifies (file, access mode) for re-use of a descriptor the stub already has; 0 = none
+  int64_t offset = 0;
+  uint64_t new_address = 0, new_length = 0;  // remap (always MREMAP_MAYMOVE|MREMAP_FIXED, or in place when equal)
+};
+
+// What a signal frame holds. siginfo is the kernel's 128-byte siginfo_t.
+struct SignalFrame {
+  uint64_t handler, restorer, flags;  // sa_flags
+  unsigned char siginfo[128];
+  uint64_t mask;                      // to restore (uc_sigmask)
+  uint64_t altstack_sp, altstack_size;
+  uint32_t altstack_flags;            // uc_stack
+  uint64_t stack_pointer;             // where the frame goes: below this (already red-zone or altstack adjusted)
+  bool with_fault = false;            // trapno, err, cr2 of `fault` go into the frame
+  Fault fault{};
+};
+// What rt_sigreturn(2) found in the frame. Registers and vector state are already back in the thread.
+struct SignalReturn {
+  uint64_t mask;
+  uint64_t altstack_sp, altstack_size;
+  uint32_t altstack_flags;
+};
+
+// Registers and vector state of a thread whose host thread is lent to its vfork child.
+struct SavedThread {
+  arch::Registers regs;
+  std::unique_ptr<std::byte[]> vector;  // XSAVE image
+  size_t vector_size = 0;
+};
+
+// One application thread's host thread. Held by: its Task (or two Tasks in turn, during vfork).
+class Context : public RefCounted<Context> {
+ public:
+  // Lets the application run until its next event. Everything queued (copies out, memory calls, registers) is done first, by
+  // the thread itself. Parks the calling fiber, which must be the one given to set_fiber(). If a queued copy failed
+  // with EFAULT, the thread does not run: returns copy_failed() first.
+  EventKind resume();
+  // The fiber that handles this thread's events; set once before the first resume (again when lent to a vfork child).
+  void set_fiber(sched::Fiber* fiber);
+
+  const Call& call() const { return call_; }
+  const Fault& fault() const { return fault_; }
+  // True after resume() returned because a queued copy_out met a bad address: the call should answer EFAULT.
+  bool copy_failed() const { return copy_failed_; }
+
+  // Sets rax and completes the current call at the next resume().
+  void set_result(int64_t rax);
+  // Single-fetch copy of all registers (orig_rax = number while a call is handled). rip is where the application goes on: after
+  // the `syscall` instruction (callers subtract 2 to restart).
+  arch::Registers registers();
+  // Replaces all general registers, FS and GS at the next resume (exec, ptrace, signals, clone). Segments and flags are
+  // sanitised here. fresh_vector: the vector state is reset as after exec.
+  void set_registers(const arch::Registers& regs, bool fresh_vector = false);
+  uint64_t instruction_pointer();
+  uint64_t stack_pointer();
+  void set_fs_base(uint64_t base);  // arch_prctl(ARCH_SET_FS); at the next resume
+  uint64_t fs_base();
+
+  // ---- Copies. addr is an application address; EFAULT when any byte is not accessible. ----
+  Result<void> copy_in(void* dst, uint64_t addr, size_t n);
+  // At most limit bytes; at least one; stops after the first inaccessible page: EFAULT only if nothing was copied.
+  Result<size_t> copy_in_some(void* dst, uint64_t addr, size_t n);
+  // A NUL-terminated string without its NUL. ENAMETOOLONG if there is none within limit bytes.
+  Result<std::string> copy_in_string(uint64_t addr, size_t limit);
+  // Queued: done before the application goes on. Use copy_out_now where a failure must be undone.
+  Result<void> copy_out(uint64_t addr, const void* src, size_t n);
+  Result<void> copy_out_now(uint64_t addr, const void* src, size_t n);
+  Result<size_t> copy_out_some(uint64_t addr, const void* src, size_t n);  // now; partial as copy_in_some
+  Result<void> zero_out(uint64_t addr, size_t n);                          // now
+  // Room in the mailbox for up to n bytes (at most kWindow) that the application will receive at addr: fill a prefix, then
+  // commit how much. Contents are exposed to the stub at once: put only what it may see there, and never read them back.
+  static constexpr size_t kWindow = 64 * 1024;
+  std::span<std::byte> out_window(size_t n);
+  Result<void> commit_out(uint64_t addr, std::span<std::byte> window, size_t filled);
+
+  // Atomic compare-and-exchange of an application's 32-bit word by its own thread. Returns the old value.
+  Result<uint32_t> cmpxchg32(uint64_t addr, uint32_t expected, uint32_t desired);
+  Result<uint32_t> load32(uint64_t addr);
+
+  // ---- Memory calls (order of truth: the caller, sentry/mm, keeps it). ----
+  // Done now, by this thread; parks. The returned value is the thread's word: a hint.
+  Result<uint64_t> memory_call(const MemoryCall& call);
+  // Queued before the application goes on; *stamp becomes the number to compare with completed_stamp().
+  Result<void> queue_memory_call(const MemoryCall& call, uint64_t* stamp);
+  // Calls queued with a stamp <= this have been made (as far as this thread says).
+  uint64_t completed_stamp() const;
+  // A queued memory call failed (errno), e.g. EEXIST or ENOMEM: reported by resume() as the result of the call; 0 = none.
+  int memory_call_error() const { return memory_call_error_; }
+
+  // futex(2) on private memory, done by the thread itself on the host: blocks there, ended by kick() with EINTR. Instead of
+  // set_result(): the result of the host call becomes rax, or, when interrupted, resume() returns
+  // EventKind::interrupt with futex_interrupted() true and rax undecided.
+  void run_host_futex(const Call& call);
+  bool futex_interrupted() const { return futex_interrupted_; }
+
+  // ---- Signals ----
+  // Builds a frame on the application's stack from the current registers (which become the handler's at resume). Parks.
+  // EFAULT: the stack cannot take it (the caller kills with SIGSEGV).
+  Result<void> push_signal_frame(const SignalFrame& frame);
+  // rt_sigreturn: takes the frame at the stack pointer apart. Parks.
+  Result<SignalReturn> pop_signal_frame();
+  // Size in bytes a frame takes at most, vector state included (AT_MINSIGSTKSZ).
+  static size_t signal_frame_size();
+
+  // ---- Life ----
+  // Makes the application come out with EventKind::interrupt soon, if it runs. No effect on a thread whose event is being
+  // handled. Any thread. A thread that does not answer within a second loses its process.
+  void kick();
+  // A thread of the same Space; starts with a copy of this thread's registers and vector state. EAGAIN, ENOMEM.
+  Result<Ref<Context>> clone_thread();
+  // A copy of the whole Space; the new Context starts with a copy of this thread's registers and vector state.
+  // Preconditions: no memory call of this Space is in flight (sentry/mm holds its exclusive lock).
+  Result<Ref<Context>> fork();
+  // vfork: keep what the thread holds while a child task uses it, and give it back.
+  Result<SavedThread> save_thread();
+  void restore_thread(SavedThread saved);
+  // Ends the host thread (the process's last thread, or its leader, parks instead); nothing may be called afterwards.
+  // clear_tid: address to zero and futex-wake (set_tid_address), or 0.
+  void exit_thread(uint64_t clear_tid);
+
+  Space& space() const { return *space_; }
+  int host_tid() const { return host_tid_; }
+  // CPU time of the host thread in ns, as far as it is known.
+  uint64_t cpu_time();
+
+ private:
+  friend class Platform;
+  friend class Space;
+  friend struct ContextAccess;
+  friend class RefCounted<Context>;
+  Context();
+  ~Context();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  Space* space_ = nullptr;
+  Call call_{};
+  Fault fault_{};
+  int host_tid_ = 0;
+  int memory_call_error_ = 0;
+  bool copy_failed_ = false;
+  bool futex_interrupted_ = false;
+};
+
+// One address space: a stub process. Held by: its Contexts and the mm::AddressSpace that lists its mappings.
+class Space : public RefCounted<Space> {
+ public:
+  // SIGKILL to the host process; its Contexts' resume() return EventKind::gone.
+  void kill();
+  bool gone() const;
+  int host_pid() const;
+  uint64_t cpu_time();  // ns, all threads that ever ran
+  // Memory of a process other than the caller's (ptrace, /proc/PID/mem, process_vm_readv, /proc/PID/cmdline). On the I/O pool:
+  // parks. The caller has checked credentials and the range against the list of mappings.
+  Result<size_t> read_remote(uint64_t addr, void* dst, size_t n);
+  Result<size_t> write_remote(uint64_t addr, const void* src, size_t n);
+  // Resident set in bytes, from the host (0 when unknown).
+  uint64_t resident_bytes();
+
+ private:
+  friend class Platform;
+  friend class Context;
+  friend struct SpaceAccess;
+  friend class RefCounted<Space>;
+  Space();
+  ~Space();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What the stub copies in by itself when a call is made: at most two ranges a call.
+struct CopyIn {
+  enum Kind : uint8_t { none, string, fixed, sized, iovec } kind = none;
+  uint8_t arg = 0;         // index of the address argument
+  uint16_t size = 0;       // fixed: bytes; sized: element size, count in argument size_arg
+  uint8_t size_arg = 0;
+};
+struct CallDescriptor {
+  CopyIn in[2];
+  bool may_block = false;  // the thread does not spin for the answer
+};
+inline constexpr size_t kMaxCallNumber = 512;
+
+enum class Mode : uint8_t { direct, strict };
+
+struct PlatformOptions {
+  Mode mode = Mode::direct;
+  bool may_spin = true;
+  unsigned cpus = 1;
+  std::span<const CallDescriptor> descriptors;  // by number, at most kMaxCallNumber; copied
+};
+
+// One zygote: the ancestor of a container's stubs, in that container's cgroup.
+class Zygote : public RefCounted<Zygote> {
+ public:
+  // A fresh process with nothing mapped but the stub, taken from the pool or made now; parks. Its Context is ready for memory
+  // calls, copies, set_registers() and resume().
+  Result<Ref<Context>> new_process();
+  // Kills every stub that descends from it, and the zygote itself.
+  void kill_all();
+  // Addresses of the vDSO in every stub (AT_SYSINFO_EHDR).
+  uint64_t vdso_address() const;
+  uint64_t vdso_length() const;  // vvar pages included, from vvar_address()
+  uint64_t vvar_address() const;
+
+ private:
+  friend class Platform;
+  friend class RefCounted<Zygote>;
+  Zygote();
+  ~Zygote();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  friend struct ZygoteAccess;
+};
+
+// One per sentry. Registers itself as the scheduler's Poller.
+class Platform {
+ public:
+  static Result<std::unique_ptr<Platform>> create(const PlatformOptions& options);
+  ~Platform();
+  // Adopts a zygote over the socket its maker gave us (first a record with its seccomp listener). Parks.
+  Result<Ref<Zygote>> adopt_zygote(Fd socket);
+  // The sandbox's cgroup.threads file, for the audit of undeclared threads; optional.
+  void set_threads_file(Fd file);
+
+  struct Stats {
+    uint64_t calls, notifications, knocks, kicks, faults, traps, copies, stubs_made, processes_killed;
+  };
+  Stats stats() const;
+
+ private:
+  Platform();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  friend struct PlatformAccess;
+};
+
+}  // namespace sentry::platform
