@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's files, one component at a time: every function takes a held directory and a checked name, or
+// a held descriptor. Nothing here follows a symbolic link, and nothing but a regular file or a directory is ever
+// opened for reading or writing.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/wire/gofer.h"
+#include "gofer/name.h"
+
+namespace gofer::tree {
+
+using base::Errno;
+using base::Fd;
+using base::Result;
+using wire::Attr;
+
+// ENOSYS on a host without openat2(2), on which nothing else here may be used. Also finds out what else the host has.
+Result<void> probe_host();
+// Tests of the way without fchmodat2(2).
+void pretend_no_fchmodat2(bool on);
+
+// The root of everything, before any request is served.
+Result<Fd> open_root(const char* path);
+// O_PATH descriptors: of whatever it is (a symbolic link itself), or of a directory only.
+Result<Fd> open_path(int dir, const Name& name);
+Result<Fd> open_directory(int dir, const Name& name);
+// A directory opened for reading, from its O_PATH descriptor.
+Result<Fd> open_listing(int dir);
+
+Result<Attr> attr_of(int fd);
+Result<Attr> attr_at(int dir, const Name& name);
+inline bool same_object(const Attr& a, const Attr& b) {
+  return a.ino == b.ino && a.dev == b.dev && ((a.mode ^ b.mode) & 0170000) == 0;
+}
+
+enum class Access { read, write, read_write };
+// Opens the regular file that path_fd (O_PATH) holds and that `name` in `dir` should name. ESTALE if it names another
+// by now. EISDIR, ELOOP or ENXIO for what is not a regular file. `append`: with O_APPEND.
+Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append = false);
+// A new regular file, read-write. EEXIST.
+Result<Fd> create_regular(int dir, const Name& name, uint32_t mode);
+Result<Fd> dup(int fd);
+
+Result<void> make_directory(int dir, const Name& name, uint32_t mode);
+Result<void> make_symlink(int dir, const Name& name, const std::string& target);
+// mode says the type; a device is always 0:0.
+Result<void> make_node(int dir, const Name& name, uint32_t mode);
+Result<void> link(int from_dir, const Name& from, int dir, const Name& name);
+Result<void> unlink(int dir, const Name& name, bool directory);
+Result<void> rename(int from_dir, const Name& from, int to_dir, const Name& to, uint32_t flags);
+
+// fd may be O_PATH in these.
+Result<void> change_owner(int fd, uint32_t uid, uint32_t gid);  // UINT32_MAX leaves one as it is
+Result<void> change_owner_at(int dir, const Name& name, uint32_t uid, uint32_t gid);
+// Needs dir and name only on hosts without fchmodat2, and there refuses FIFOs and sockets with EOPNOTSUPP.
+Result<void> change_mode(int fd, uint32_t mode, int dir, const Name* name);
+// UTIME_OMIT and UTIME_NOW in place of nanoseconds are flags here.
+struct Time {
+  enum { omit, now, at } what = omit;
+  int64_t ns = 0;
+};
+Result<void> change_times(int fd, Time atime, Time mtime);
+Result<wire::StatFsReply> stat_fs(int fd);
+Result<std::string> read_link(int dir, const Name& name);
+Result<std::string> read_link_of(int fd);
+Result<void> sync(int fd, bool data_only);
+
+// Extended attributes of: name in dir; dir itself (name null); or a descriptor opened for reading (opened true).
+struct XattrPlace {
+  int fd;
+  const Name* name;
+  bool opened;
+};
+Result<std::string> get_xattr(XattrPlace p, const std::string& key);
+Result<std::string> list_xattr(XattrPlace p);
+Result<void> set_xattr(XattrPlace p, const std::string& key, const std::string& value, int flags);
+Result<void> remove_xattr(XattrPlace p, const std::string& key);
+
+// Where the gofer's own working directory goes back to; extended attributes borrow it.
+void set_home(int root_fd);
+
+// One getdents64 into buf: bytes stored, 0 at the end.
+Result<size_t> list(int fd, std::span<std::byte> buf);
+Result<void> seek(int fd, uint64_t cookie);
+
+}  // namespace gofer::tree

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Kernel of a sandbox and its Containers: what boot/ builds and control requests act on.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sentry/kernel/task.h"
+
+namespace sentry::kernel {
+
+// How a process of a container starts (process of the OCI spec).
+struct ProcessSpec {
+  std::vector<std::string> args, env;
+  std::string cwd;
+  Ref<auth::Credentials> credentials;
+  uint32_t umask = 022;
+  std::vector<std::pair<int, struct rlimit64>> rlimits;
+  // Files for descriptors 0, 1, 2, …; a null one stays closed.
+  std::vector<RefOrNull<vfs::File>> files;
+  bool controlling_terminal = false;  // descriptor 0 becomes it
+};
+
+struct ContainerLimits {
+  uint64_t memory_bytes = 0;   // 0 = none
+  double cpus = 0;             // 0 = none
+  int64_t pids = 0;            // 0 = none
+};
+
+// One OCI container: a PID namespace, a mount namespace, a zygote. Held by: its processes, the kernel's table.
+class Container : public RefCounted<Container> {
+ public:
+  const std::string& id() const { return id_; }
+  Ref<PidNamespace> pids() const { return pids_; }
+  Ref<platform::Zygote> zygote() const { return zygote_; }
+  Ref<vfs::MountNamespace> mounts() const { return mounts_; }
+  Ref<UtsNamespace> uts() const { return uts_; }
+  ContainerLimits limits() const { return limits_; }
+  void set_limits(ContainerLimits l) { limits_ = l; }
+
+  Container(std::string id, Ref<platform::Zygote> zygote, Ref<vfs::MountNamespace> mounts, Ref<UtsNamespace> uts,
+            ContainerLimits limits);
+
+ private:
+  friend class RefCounted<Container>;
+  ~Container() = default;
+  std::string id_;
+  Ref<platform::Zygote> zygote_;
+  Ref<vfs::MountNamespace> mounts_;
+  Ref<UtsNamespace> uts_;
+  Ref<PidNamespace> pids_;
+  ContainerLimits limits_;
+};
+
+// What a system call is, for the kernel: filled by sentry/syscalls, which the kernel does not see.
+class CallHandler {
+ public:
+  virtual ~CallHandler() = default;
+  // Handles the call in task.context().call(). The result goes into rax by the caller (task_run.cc), restart codes included.
+  virtual Result<long> handle(Task& task, const platform::Call& call) = 0;
+};
+
+class Kernel {
+ public:
+  Kernel(CallHandler& calls);
+  ~Kernel();
+  CallHandler& calls() { return calls_; }
+
+  // A process in the container, loaded and ready but not running (create); start() lets it run. The errno of exec when the program
+  // cannot be loaded: ENOENT, EACCES, ENOEXEC. Parks. init of the container first, others are exec's (their parent is 0).
+  Result<Ref<ThreadGroup>> create_process(const Ref<Container>& container, const ProcessSpec& spec);
+  void start_process(ThreadGroup& group);
+
+  // The kernel's monotonic zero: boot time of the sandbox in CLOCK_REALTIME and CLOCK_MONOTONIC ns.
+  int64_t boot_realtime_ns() const;
+  uint64_t random64();  // getrandom
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  CallHandler& calls_;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Names the kernel reports (uname, /proc/version).
+inline constexpr const char* kSysname = "Linux";
+inline constexpr const char* kRelease = "6.12.0-caisson";
+inline constexpr const char* kVersion = "#1 SMP PREEMPT_DYNAMIC Caisson";
+
+}  // namespace sentry::kernel

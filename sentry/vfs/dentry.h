@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names: the cache of path components, mounts, mount namespaces. Linux: fs/dcache.c, fs/namespace.c.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "sentry/vfs/inode.h"
+
+namespace sentry::vfs {
+
+// One name in one directory. Negative when it has no inode. Children are kept by their parent (weakly, within an LRU for
+// unreferenced ones); a child keeps its parent. Held by: paths, children, the LRU.
+class Dentry : public RefCounted<Dentry> {
+ public:
+  static Ref<Dentry> make_root(Ref<Inode> inode);                     // of a file system
+  static Ref<Dentry> make_anonymous(std::string name, Ref<Inode> inode);  // "pipe:[12]", "anon_inode:[eventpoll]"
+
+  RefOrNull<Inode> inode() const EXCLUDES(mu_);
+  bool is_negative() const EXCLUDES(mu_) { return !inode(); }
+  std::string name() const EXCLUDES(mu_);
+  RefOrNull<Dentry> parent() const EXCLUDES(mu_);  // null for a root
+  bool is_unlinked() const EXCLUDES(mu_);          // "(deleted)"
+
+  // The cached child, or one made by asking the directory's inode (parks). Never null: may be negative.
+  // Preconditions: this is a directory; the caller does not hold its lock().
+  Result<Ref<Dentry>> lookup(std::string_view name);
+  Result<Ref<Dentry>> lookup_locked(std::string_view name);  // the directory's inode lock is held
+  // After the file system did it, with the directory's lock held:
+  void instantiate(Ref<Inode> inode) EXCLUDES(mu_);          // negative -> positive
+  void unlinked() EXCLUDES(mu_);                             // leaves the tree
+  static void moved(Dentry& from, Dentry& to);               // rename: from takes to's place; to becomes unlinked
+  static void exchanged(Dentry& a, Dentry& b);
+  // Number of mounts on this dentry in any namespace (a fast test for the walk).
+  std::atomic<int> mounted_here{0};
+
+ private:
+  friend class RefCounted<Dentry>;
+  friend struct DentryAccess;
+  Dentry(RefOrNull<Dentry> parent, std::string name, RefOrNull<Inode> inode);
+  ~Dentry();
+  mutable Mutex mu_{LockRank::kDentry};
+  RefOrNull<Dentry> parent_ GUARDED_BY(mu_);
+  std::string name_ GUARDED_BY(mu_);
+  RefOrNull<Inode> inode_ GUARDED_BY(mu_);
+  std::map<std::string, Dentry*, std::less<>> children_ GUARDED_BY(mu_);
+  bool unlinked_ GUARDED_BY(mu_) = false;
+  bool in_lru_ = false;
+};
+
+// Held by: paths, the namespace's tree.
+class Mount : public RefCounted<Mount> {
+ public:
+  const Ref<FileSystem>& fs() const { return fs_; }
+  const Ref<Dentry>& root() const { return root_; }
+  uint64_t flags() const { return flags_.load(std::memory_order_relaxed); }  // MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC …
+  void set_flags(uint64_t f) { flags_.store(f, std::memory_order_relaxed); }
+  bool read_only() const { return flags() & 1; }
+  int id() const { return id_; }
+  const std::string& source() const { return source_; }
+
+ private:
+  friend class RefCounted<Mount>;
+  friend class MountNamespace;
+  Mount(Ref<FileSystem> fs, Ref<Dentry> root, uint64_t flags, std::string source);
+  ~Mount();
+  Ref<FileSystem> fs_;
+  Ref<Dentry> root_;
+  std::atomic<uint64_t> flags_;
+  int id_;
+  std::string source_;
+  // Guarded by the namespace's lock:
+  RefOrNull<Mount> parent_;
+  RefOrNull<Dentry> mountpoint_;
+};
+
+// A place: a dentry seen through a mount. Linux: struct path.
+struct Path {
+  RefOrNull<Mount> mount;
+  RefOrNull<Dentry> dentry;
+  explicit operator bool() const { return static_cast<bool>(dentry); }
+  friend bool operator==(const Path& a, const Path& b) {
+    return a.mount.get() == b.mount.get() && a.dentry.get() == b.dentry.get();
+  }
+  RefOrNull<Inode> inode() const { return dentry ? dentry->inode() : RefOrNull<Inode>(); }
+};
+
+// Held by: FsContexts' tasks.
+class MountNamespace : public RefCounted<MountNamespace> {
+ public:
+  static Ref<MountNamespace> create(Ref<FileSystem> root, uint64_t flags, std::string source);
+  Path root() const;
+  // Mounts fs on the directory (or file) at `at`. subdir: which dentry of fs becomes its root (bind), default its root.
+  Result<Ref<Mount>> mount(Ref<FileSystem> fs, const Path& at, uint64_t flags, std::string source,
+                           RefOrNull<Dentry> subdir = nullptr);
+  Result<void> unmount(const Path& at, int flags);
+  // The mount on top of this path, if one is.
+  RefOrNull<Mount> mounted_on(const Path& at) const;
+  // Where a mount's root is mounted; empty at the namespace's root.
+  Path mountpoint_of(const Mount& m) const;
+  struct Info {
+    Ref<Mount> mount;
+    int parent_id;
+    std::string mountpoint;  // as seen from `root`
+  };
+  std::vector<Info> list(const Path& root) const;
+  Ref<MountNamespace> copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new) const;  // CLONE_NEWNS
+  Result<void> pivot_root(const Path& new_root, const Path& put_old);
+
+ private:
+  friend class RefCounted<MountNamespace>;
+  friend struct MountNamespaceAccess;
+  MountNamespace();
+  ~MountNamespace();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The text of a path as seen from root; "(unreachable)…" and " (deleted)" as d_path of Linux does.
+std::string path_text(const MountNamespace& ns, const Path& path, const Path& root);
+
+}  // namespace sentry::vfs
