@@ -271,6 +271,23 @@ std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const
   return out;
 }
 
+ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves) {
+  for (auto& leaf : leaves) {
+    for (auto& h : hosts) {
+      if (leaf == h.mount_point) {
+        return base::error(base::kEINVAL, "linux.cgroupsPath names the top of the hierarchy {}: it must name a group "
+                           "of the container's own", leaf);
+      }
+    }
+    auto pids = cgroup_pids({leaf});
+    if (!pids.empty()) {
+      return base::error(base::kEBUSY, "cgroup {} already holds {} processes (pid {} first): give the container a "
+                         "linux.cgroupsPath of its own", leaf, pids.size(), pids[0]);
+    }
+  }
+  return {};
+}
+
 ResultX<Cgroups> Cgroups::create(const std::vector<Hierarchy>& hosts, const std::string& path, const std::string& id,
                                  const CgroupLimits& limits, bool required) {
   Cgroups c;

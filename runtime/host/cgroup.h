@@ -69,6 +69,8 @@ class Cgroups {
 // Where the leaf of each hierarchy would be. The state records it before anything is made.
 std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const std::string& path,
                                       const std::string& id);
+// Refuses leaves that are the top of a hierarchy or hold processes already: deleting the container would kill them.
+base::ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
 // Pids in these groups.
 std::vector<int> cgroup_pids(const std::vector<std::string>& leaves);
 // Kills every process of the groups, again until none is left or the time is up. Answers whether none is left.

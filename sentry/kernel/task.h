@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -113,7 +114,7 @@ class Task : public RefCounted<Task> {
   Kernel& kernel() const { return kernel_; }
   platform::Context& context() const { return *context_; }
   ThreadGroup& group() const { return *group_; }
-  const Ref<ThreadGroup>& group_ref() const { return group_; }
+  Ref<ThreadGroup> group_ref() const { return group_.get_ref(); }
   Container& container() const;
 
   // Ids as seen in a namespace (0 when invisible), or in its own.
