@@ -25,7 +25,7 @@ class [[nodiscard]] Error {
 // An error of our own finding; the text stands alone (the errno's words are not added).
 template <typename... A>
 Error error(Errno code, fmt::format_string<A...> f, A&&... a) {
-  return Error(code, vformat(f, fmt::make_format_args(a...)));
+  return Error(code, ::base::vformat(f, fmt::make_format_args(a...)));
 }
 
 // "outer: No such file or directory" and "outer: inner text".

@@ -46,7 +46,7 @@ enum class Access { read, write, read_write };
 Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append = false);
 // A new regular file, read-write. EEXIST.
 Result<Fd> create_regular(int dir, const Name& name, uint32_t mode);
-Result<Fd> dup(int fd);
+Result<void> truncate(int fd, uint64_t size);
 
 Result<void> make_directory(int dir, const Name& name, uint32_t mode);
 Result<void> make_symlink(int dir, const Name& name, const std::string& target);

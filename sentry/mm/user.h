@@ -63,12 +63,17 @@ class UserOut : public UserPointer {
 
 template <typename T>
 class UserInOut : public UserPointer {
+  static_assert(std::is_void_v<T> || std::is_trivially_copyable_v<T>);
+
  public:
   using UserPointer::UserPointer;
   using Target = T;
-  Result<T> copy_in(platform::Context& c) const { return UserIn<T>(address_).copy_in(c); }
-  Result<void> copy_out(platform::Context& c, const T& v) const { return c.copy_out(address_, &v, sizeof v); }
-  Result<void> copy_out_now(platform::Context& c, const T& v) const { return c.copy_out_now(address_, &v, sizeof v); }
+  template <typename U = T>
+  Result<U> copy_in(platform::Context& c) const { return UserIn<U>(address_).copy_in(c); }
+  template <typename U = T>
+  Result<void> copy_out(platform::Context& c, const U& v) const { return c.copy_out(address_, &v, sizeof v); }
+  template <typename U = T>
+  Result<void> copy_out_now(platform::Context& c, const U& v) const { return c.copy_out_now(address_, &v, sizeof v); }
 };
 
 // A NUL-terminated string; a path unless said otherwise.

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finding things: ids to places, walks, attributes, listings, opening.
+#include "gofer/files.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "gofer/tree.h"
+
+namespace gofer {
+
+using base::Errno;
+using base::Fd;
+using base::Result;
+using namespace base;  // the errno constants
+using wire::Attr;
+using wire::NodeId;
+
+namespace {
+constexpr size_t kReplyHeaderBytes = 12;
+constexpr uint32_t kAllOpenFlags = wire::kRead | wire::kWrite | wire::kTruncate | wire::kAppend;
+bool matches(const Node& n, const Attr& a) {
+  return n.ino == a.ino && n.dev == a.dev && n.type == (a.mode & S_IFMT);
+}
+}  // namespace
+
+Files::Files(Fd root, Limits limits)
+    : root_(std::move(root)), nodes_(limits.nodes, limits.dir_fds), max_streams_(std::max<size_t>(limits.streams, 1)) {}
+Files::~Files() = default;
+
+Result<std::unique_ptr<Files>> Files::create(Fd root, std::span<const AttachPoint> points, Limits limits) {
+  TRY(tree::probe_host());
+  std::unique_ptr<Files> f(new Files(std::move(root), limits));
+  tree::set_home(f->root_.get());
+  for (const AttachPoint& p : points) {
+    if (p.index >= UINT16_MAX) return kEINVAL;
+    if (p.index >= f->attached_.size()) f->attached_.resize(p.index + 1);
+    if (f->attached_[p.index].node) return kEEXIST;
+    std::string name = base::format("{}", p.index);
+    Fd fd = TRY(tree::open_path(f->root_.get(), TRY(Name::check(name))));
+    Attr attr = TRY(tree::attr_of(fd.get()));
+    if (S_ISLNK(attr.mode)) return kELOOP;
+    if (!S_ISDIR(attr.mode) && !S_ISREG(attr.mode)) return kENXIO;
+    Node* n = TRY(f->nodes_.add(nullptr, name, static_cast<uint16_t>(p.index), attr));
+    TRY(f->nodes_.pin(*n, std::move(fd), false));
+    f->attached_[p.index] = {n, p.read_only};
+  }
+  for (auto [store, name] : {std::pair{&f->disk_, "store"}, std::pair{&f->memory_, "shm"}}) {
+    std::string s = name;
+    auto dir = tree::open_directory(f->root_.get(), TRY(Name::check(s)));
+    if (dir.ok()) store->dir = std::move(dir).value();
+    else if (!(dir.error() == kENOENT)) return dir.error();
+  }
+  return f;
+}
+
+Name Files::Place::checked() const {
+  auto n = Name::check(name);
+  CHECK(n.ok() && dir >= 0);
+  return *n;
+}
+
+Result<int> Files::dir_fd(Node& n) {
+  if (!n.is_dir()) return kENOTDIR;
+  std::vector<Node*> missing;
+  Node* at = &n;
+  for (; !at->fd.valid(); at = nodes_.parent_of(*at)) {
+    if (at->gone) return kESTALE;
+    missing.push_back(at);
+    CHECK(at->parent != Node::kNone);
+  }
+  nodes_.touch(*at);
+  int from = at->fd.get();
+  Fd step;
+  for (size_t i = missing.size(); i-- > 0;) {
+    Node& next = *missing[i];
+    Name name = TRY(Name::check(next.name));
+    auto opened = with_room([&] { return tree::open_directory(from, name); });
+    if (!opened.ok()) {
+      bool moved = opened.error() == kENOENT || opened.error() == kENOTDIR || opened.error() == kELOOP;
+      return moved ? kESTALE : opened.error();
+    }
+    Fd fd = std::move(opened).value();
+    if (!matches(next, TRY(tree::attr_of(fd.get())))) return kESTALE;
+    from = fd.get();
+    if (i == 0 || nodes_.has_room_for_fd()) nodes_.cache_fd(next, std::move(fd));
+    else step = std::move(fd);
+  }
+  return from;
+}
+
+Result<Files::Place> Files::place(const wire::At& at, Intent intent) {
+  Node* n = TRY(nodes_.find(at.node));
+  Place p;
+  p.attach = n->attach;
+  if (intent == Intent::modify && read_only(*n)) return kEROFS;
+  if (!at.name.empty()) {
+    TRY(Name::check(at.name));
+    p.parent = n;
+    p.dir = TRY(dir_fd(*n));
+    p.name = at.name;
+    return p;
+  }
+  p.node = n;
+  p.parent = nodes_.parent_of(*n);
+  if (n->gone) {
+    if (!n->pinned) return kESTALE;
+    return p;
+  }
+  p.name = n->name;
+  p.dir = p.parent ? TRY(dir_fd(*p.parent)) : root_.get();
+  return p;
+}
+
+Result<Files::Held> Files::hold(const wire::At& at, Intent intent) {
+  Held h;
+  if (at.name.empty()) {  // a directory's own descriptor is better than its name
+    Node* n = TRY(nodes_.find(at.node));
+    if (intent == Intent::modify && read_only(*n)) return kEROFS;
+    if (n->pinned || (n->is_dir() && !n->gone)) {
+      h.fd = n->pinned ? n->fd.get() : TRY(dir_fd(*n));
+      h.attr = TRY(tree::attr_of(h.fd));
+      h.place.node = n;
+      h.place.parent = nodes_.parent_of(*n);
+      h.place.attach = n->attach;
+      if (!n->gone && !h.place.parent) {
+        h.place.dir = root_.get();
+        h.place.name = n->name;
+      }
+      return h;
+    }
+  }
+  h.place = TRY(place(at, intent));
+  h.own = TRY(with_room([&] { return tree::open_path(h.place.dir, h.place.checked()); }));
+  h.fd = h.own.get();
+  h.attr = TRY(tree::attr_of(h.fd));
+  if (h.place.node && !matches(*h.place.node, h.attr)) return kESTALE;
+  return h;
+}
+
+void Files::refresh(Node* n, const Attr& attr) {
+  // A change can copy a file of a host overlay up, and so give it another number.
+  if (!n || n->type != (attr.mode & S_IFMT)) return;
+  n->ino = attr.ino;
+  n->dev = attr.dev;
+}
+
+Files::Reply<wire::HelloRequest> Files::handle(const wire::HelloRequest& q, Donated&) {
+  if (q.version != wire::kVersion) return kEPROTO;
+  greeted_ = true;
+  return wire::HelloReply{wire::kVersion, static_cast<uint32_t>(attached_.size())};
+}
+
+Files::Reply<wire::AttachRequest> Files::handle(const wire::AttachRequest& q, Donated&) {
+  if (q.index >= attached_.size() || !attached_[q.index].node) return kENOENT;
+  const Attached& a = attached_[q.index];
+  return wire::AttachReply{NodeTable::id_of(*a.node), TRY(tree::attr_of(a.node->fd.get())), a.read_only};
+}
+
+Files::Reply<wire::WalkRequest> Files::handle(const wire::WalkRequest& q, Donated& out) {
+  if (q.names.empty() || q.names.size() > wire::kMaxWalk) return kEINVAL;
+  for (const std::string& s : q.names) TRY(Name::check(s));
+  if (q.open & ~(wire::kRead | wire::kWrite | wire::kAppend)) return kEINVAL;
+  Node* parent = TRY(nodes_.find(q.dir));
+  int dir = TRY(dir_fd(*parent));
+  wire::WalkReply reply;
+  auto one = [&](const std::string& s, bool last) -> Result<void> {
+    Name name = TRY(Name::check(s));
+    Held h;
+    if (last && !q.open) {
+      h.attr = TRY(tree::attr_at(dir, name));
+    } else {
+      h.own = TRY(with_room([&] { return tree::open_path(dir, name); }));
+      h.fd = h.own.get();
+      h.attr = TRY(tree::attr_of(h.fd));
+    }
+    wire::Found found;
+    if (S_ISLNK(h.attr.mode)) found.link = TRY(h.own.valid() ? tree::read_link_of(h.fd) : tree::read_link(dir, name));
+    Node* n = TRY(nodes_.add(parent, s, parent->attach, h.attr));
+    if (last && q.open && S_ISREG(h.attr.mode)) {
+      h.place = {n, parent, n->attach, dir, s};
+      auto opened = open_held(h, q.open, reply.has_read, reply.has_write, out);
+      if (!opened.ok()) reply.open_error = opened.error().value();
+      else if (q.open & wire::kWrite) {
+        h.attr = tree::attr_of(h.fd).value_or(h.attr);
+        refresh(n, h.attr);
+      }
+    }
+    found.node = NodeTable::id_of(*n);
+    found.attr = h.attr;
+    reply.found.push_back(std::move(found));
+    if (n->is_dir() && h.own.valid()) {
+      dir = h.own.get();
+      nodes_.cache_fd(*n, std::move(h.own));
+    }
+    parent = n;
+    return {};
+  };
+  for (size_t i = 0; i < q.names.size(); i++) {
+    auto r = one(q.names[i], i + 1 == q.names.size());
+    if (!r.ok()) {
+      reply.error = r.error().value();
+      break;
+    }
+    if (!parent->is_dir()) break;
+  }
+  return reply;
+}
+
+Files::Reply<wire::GetAttrRequest> Files::handle(const wire::GetAttrRequest& q, Donated&) {
+  Node* n = TRY(nodes_.find(q.at.node));
+  if (q.at.name.empty() && n->fd.valid()) return wire::AttrReply{TRY(tree::attr_of(n->fd.get()))};
+  Place p = TRY(place(q.at, Intent::read));
+  Attr attr = TRY(tree::attr_at(p.dir, p.checked()));
+  if (p.node && !matches(*p.node, attr)) return kESTALE;
+  return wire::AttrReply{attr};
+}
+
+Files::Reply<wire::ReadLinkRequest> Files::handle(const wire::ReadLinkRequest& q, Donated&) {
+  Held h = TRY(hold(q.at, Intent::read));
+  if (!S_ISLNK(h.attr.mode)) return kEINVAL;
+  return wire::ReadLinkReply{TRY(tree::read_link_of(h.fd))};
+}
+
+Result<void> Files::open_held(const Held& h, uint32_t flags, bool& has_read, bool& has_write, Donated& out) {
+  if (h.place.dir < 0) return kESTALE;  // removed: the client has had its descriptors
+  if ((flags & wire::kWrite) && attached_[h.place.attach].read_only) return kEROFS;
+  Name name = h.place.checked();
+  Fd read, write;
+  if (flags & wire::kRead)
+    read = TRY(with_room([&] { return tree::open_regular(h.place.dir, name, h.fd, tree::Access::read); }));
+  if (flags & wire::kWrite)
+    write = TRY(with_room([&] {
+      return tree::open_regular(h.place.dir, name, h.fd, tree::Access::read_write, flags & wire::kAppend);
+    }));
+  if (flags & wire::kTruncate) TRY(tree::truncate(write.get(), 0));
+  has_read = read.valid();
+  has_write = write.valid();
+  if (has_read) out.push_back(std::move(read));
+  if (has_write) out.push_back(std::move(write));
+  return {};
+}
+
+Files::Reply<wire::OpenRequest> Files::handle(const wire::OpenRequest& q, Donated& out) {
+  if (q.flags & ~kAllOpenFlags || !(q.flags & (wire::kRead | wire::kWrite))) return kEINVAL;
+  if (q.flags & (wire::kTruncate | wire::kAppend) && !(q.flags & wire::kWrite)) return kEINVAL;
+  Held h = TRY(hold(q.at, (q.flags & wire::kWrite) ? Intent::modify : Intent::read));
+  if (S_ISDIR(h.attr.mode)) return kEISDIR;
+  Node* n = h.place.node;
+  if (!n) n = TRY(nodes_.add(h.place.parent, q.at.name, h.place.attach, h.attr));
+  wire::OpenReply reply;
+  auto opened = open_held(h, q.flags, reply.has_read, reply.has_write, out);
+  auto attr = opened.ok() ? tree::attr_of(h.fd) : Result<Attr>(opened.error());
+  if (!attr.ok()) {
+    if (!h.place.node) nodes_.forget(*n);
+    return attr.error();
+  }
+  refresh(n, *attr);
+  reply.node = NodeTable::id_of(*n);
+  reply.attr = *attr;
+  return reply;
+}
+
+Result<Files::Stream*> Files::stream(Node& n, uint64_t cookie) {
+  NodeId id = NodeTable::id_of(n);
+  auto it = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& s) { return s.dir == id; });
+  if (it == streams_.end()) {
+    Stream s;
+    s.dir = id;
+    int dir = TRY(dir_fd(n));
+    s.fd = TRY(with_room([&] { return tree::open_listing(dir); }));
+    if (streams_.size() >= max_streams_)
+      streams_.erase(std::min_element(streams_.begin(), streams_.end(),
+                                      [](const Stream& a, const Stream& b) { return a.used < b.used; }));
+    streams_.push_back(std::move(s));
+    it = streams_.end() - 1;
+  } else if (cookie == 0) {
+    it->sought = false;  // from the start again: see what is new
+  }
+  it->used = ++clock_;
+  if (!it->sought || it->position != cookie) {
+    it->sought = false;
+    TRY(tree::seek(it->fd.get(), cookie));
+    it->position = cookie;
+    it->sought = true;
+  }
+  return &*it;
+}
+
+void Files::close_stream(NodeId dir) {
+  std::erase_if(streams_, [&](const Stream& s) { return s.dir == dir; });
+}
+
+Files::Reply<wire::ReadDirRequest> Files::handle(const wire::ReadDirRequest& q, Donated&) {
+  if (q.max_bytes < wire::kMinReadDir) return kEINVAL;
+  Node* n = TRY(nodes_.find(q.dir));
+  int dir = TRY(dir_fd(*n));
+  Stream* s = TRY(stream(*n, q.cookie));
+  wire::ReadDirReply reply;
+  reply.cookie = q.cookie;
+  size_t room = std::min<size_t>(q.max_bytes, wire::kMaxRecord) - kReplyHeaderBytes - 4 - 9;
+  const size_t fixed = 4 + 8 + 8 + 1 + 1 + (q.want_attr ? wire::kAttrBytes : 0);
+  alignas(8) std::byte buf[16 * 1024];
+  for (bool full = false; !full;) {
+    // About as many records as will fit: 24 bytes and the name each, against `fixed` and the name.
+    size_t ask = std::clamp<size_t>(q.want_attr ? room / 3 : room, 512, sizeof buf);
+    size_t got = TRY(tree::list(s->fd.get(), {buf, ask}));
+    if (got == 0) {
+      reply.end = true;
+      break;
+    }
+    for (size_t at = 0; at < got;) {
+      uint16_t length;
+      wire::Dirent e;
+      memcpy(&e.ino, buf + at, 8);
+      memcpy(&e.cookie, buf + at + 8, 8);
+      memcpy(&length, buf + at + 16, 2);
+      memcpy(&e.type, buf + at + 18, 1);
+      CHECK(length > 19 && length <= got - at);
+      const char* name = reinterpret_cast<const char*>(buf + at + 19);
+      e.name.assign(name, strnlen(name, length - 19u));
+      at += length;
+      if (!wire::valid_name(e.name)) {  // "." and "..", and what a broken file system makes up
+        s->position = reply.cookie = e.cookie;
+        continue;
+      }
+      if (fixed + e.name.size() > room) {
+        full = true;
+        s->sought = false;
+        break;
+      }
+      if (q.want_attr) {
+        auto attr = tree::attr_at(dir, TRY(Name::check(e.name)));
+        if (attr.ok()) {
+          e.has_attr = true;
+          e.attr = *attr;
+        }
+      }
+      room -= fixed + e.name.size();
+      s->position = reply.cookie = e.cookie;
+      reply.entries.push_back(std::move(e));
+    }
+    if (room < fixed + wire::kMaxName) full = true;
+  }
+  if (reply.end) close_stream(q.dir);
+  return reply;
+}
+
+Files::Reply<wire::ForgetRequest> Files::handle(const wire::ForgetRequest& q, Donated&) {
+  for (NodeId id : q.nodes) {
+    auto n = nodes_.find(id);
+    if (!n.ok()) continue;
+    if ((*n)->is_dir()) close_stream(id);
+    nodes_.forget(**n);
+  }
+  return wire::Empty{};
+}
+
+}  // namespace gofer

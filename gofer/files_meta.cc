@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Changing attributes, extended attributes, statfs and fsync.
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "gofer/files.h"
+#include "gofer/tree.h"
+
+namespace gofer {
+
+using base::Fd;
+using base::Result;
+using namespace base;  // the errno constants
+using wire::Attr;
+
+namespace {
+
+tree::Time time_of(uint32_t mask, uint32_t set, uint32_t now, int64_t ns) {
+  if (mask & now) return {tree::Time::now, 0};
+  if (mask & set) return {tree::Time::at, ns};
+  return {};
+}
+
+Result<void> check_key(const std::string& key) {
+  // Linux: fs/xattr.c answers ERANGE for both.
+  if (key.empty() || key.size() > wire::kMaxXattrName) return kERANGE;
+  if (key.find('\0') != std::string::npos) return kEINVAL;
+  return {};
+}
+
+// The other names mean something to the host alone: security modules, and what its overlays mark as trusted.
+bool writable_key(const std::string& key) {
+  return (key.size() > 5 && key.starts_with("user.")) || key == "security.capability" ||
+         key == "system.posix_acl_access" || key == "system.posix_acl_default";
+}
+
+}  // namespace
+
+Files::Reply<wire::SetAttrRequest> Files::handle(const wire::SetAttrRequest& q, Donated&) {
+  if (q.mask & ~wire::kSetAll) return kEINVAL;
+  if ((q.mask & wire::kSetUid && q.uid == UINT32_MAX) || (q.mask & wire::kSetGid && q.gid == UINT32_MAX))
+    return kEINVAL;
+  Held h = TRY(hold(q.at, Intent::modify));
+  if (q.mask & wire::kSetSize) {
+    if (S_ISDIR(h.attr.mode)) return kEISDIR;
+    if (!S_ISREG(h.attr.mode)) return kEINVAL;
+    if (h.place.dir < 0) return kESTALE;
+    Fd fd = TRY(with_room([&] {
+      return tree::open_regular(h.place.dir, h.place.checked(), h.fd, tree::Access::write);
+    }));
+    TRY(tree::truncate(fd.get(), q.size));
+  }
+  if (q.mask & (wire::kSetUid | wire::kSetGid))
+    TRY(tree::change_owner(h.fd, q.mask & wire::kSetUid ? q.uid : UINT32_MAX,
+                           q.mask & wire::kSetGid ? q.gid : UINT32_MAX));
+  if (q.mask & wire::kSetMode) {
+    if (S_ISLNK(h.attr.mode)) return kEOPNOTSUPP;
+    if (h.place.dir < 0) {
+      TRY(tree::change_mode(h.fd, q.mode, -1, nullptr));
+    } else {
+      Name name = h.place.checked();
+      TRY(tree::change_mode(h.fd, q.mode, h.place.dir, &name));
+    }
+  }
+  if (q.mask & (wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow))
+    TRY(tree::change_times(h.fd, time_of(q.mask, wire::kSetAtime, wire::kSetAtimeNow, q.atime),
+                           time_of(q.mask, wire::kSetMtime, wire::kSetMtimeNow, q.mtime)));
+  Attr now = TRY(tree::attr_of(h.fd));
+  refresh(h.place.node, now);
+  return wire::AttrReply{now};
+}
+
+Files::Reply<wire::StatFsRequest> Files::handle(const wire::StatFsRequest& q, Donated&) {
+  Held h = TRY(hold(q.at, Intent::read));
+  return tree::stat_fs(h.fd);
+}
+
+// Runs f on where the attributes of h are reached.
+template <typename F>
+auto Files::on_xattrs(const Held& h, F&& f) -> decltype(f(std::declval<tree::XattrPlace>())) {
+  const Node* n = h.place.node;
+  if (n && n->opened) return f(tree::XattrPlace{h.fd, nullptr, true});
+  if (S_ISDIR(h.attr.mode)) return f(tree::XattrPlace{h.fd, nullptr, false});
+  if (h.place.dir < 0) return kEOPNOTSUPP;  // a removed link, FIFO or socket
+  Name name = h.place.checked();
+  return f(tree::XattrPlace{h.place.dir, &name, false});
+}
+
+Files::Reply<wire::GetXattrRequest> Files::handle(const wire::GetXattrRequest& q, Donated&) {
+  TRY(check_key(q.name));
+  Held h = TRY(hold(q.at, Intent::read));
+  return wire::ValueReply{TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::get_xattr(p, q.name); }))};
+}
+Files::Reply<wire::ListXattrRequest> Files::handle(const wire::ListXattrRequest& q, Donated&) {
+  Held h = TRY(hold(q.at, Intent::read));
+  return wire::ValueReply{TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::list_xattr(p); }))};
+}
+Files::Reply<wire::SetXattrRequest> Files::handle(const wire::SetXattrRequest& q, Donated&) {
+  TRY(check_key(q.name));
+  if (!writable_key(q.name)) return kEPERM;
+  if (q.value.size() > wire::kMaxXattrValue) return kE2BIG;
+  if (q.flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) return kEINVAL;
+  Held h = TRY(hold(q.at, Intent::modify));
+  TRY(on_xattrs(h, [&](tree::XattrPlace p) {
+    return tree::set_xattr(p, q.name, q.value, static_cast<int>(q.flags));
+  }));
+  refresh(h.place.node, TRY(tree::attr_of(h.fd)));
+  return wire::Empty{};
+}
+Files::Reply<wire::RemoveXattrRequest> Files::handle(const wire::RemoveXattrRequest& q, Donated&) {
+  TRY(check_key(q.name));
+  if (!writable_key(q.name)) return kEPERM;
+  Held h = TRY(hold(q.at, Intent::modify));
+  TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::remove_xattr(p, q.name); }));
+  refresh(h.place.node, TRY(tree::attr_of(h.fd)));
+  return wire::Empty{};
+}
+
+Files::Reply<wire::FsyncRequest> Files::handle(const wire::FsyncRequest& q, Donated&) {
+  Held h = TRY(hold(q.at, Intent::read));
+  Fd own;
+  int fd = h.fd;
+  if (h.place.node && h.place.node->opened) {
+  } else if (S_ISDIR(h.attr.mode)) {
+    own = TRY(with_room([&] { return tree::open_listing(h.fd); }));
+    fd = own.get();
+  } else if (S_ISREG(h.attr.mode) && h.place.dir >= 0) {
+    own = TRY(with_room([&] {
+      return tree::open_regular(h.place.dir, h.place.checked(), h.fd, tree::Access::read);
+    }));
+    fd = own.get();
+  } else {
+    return kEINVAL;
+  }
+  TRY(tree::sync(fd, q.data_only));
+  return wire::Empty{};
+}
+
+}  // namespace gofer

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The socket side: a record in, the handler, a record out. One request is answered after the other.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "gofer/files.h"
+
+namespace gofer {
+
+struct Answer {
+  enum class Kind { reply, none, hang_up } kind = Kind::reply;  // hang_up: not even a tag could be read
+  std::vector<std::byte> bytes;
+  Donated fds;
+};
+
+class Server {
+ public:
+  explicit Server(Files& files) : files_(files) {}
+  // The record is hostile; it is private memory that no one else can write.
+  Answer answer(std::span<const std::byte> record);
+  // Serves until the peer closes (success), or sends what is no record of ours: EBADMSG, EMSGSIZE.
+  base::Result<void> serve(int socket);
+
+ private:
+  template <typename Request>
+  Answer run(uint64_t tag, base::wire::Reader& body);
+  Files& files_;
+};
+
+}  // namespace gofer

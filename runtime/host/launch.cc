@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// The jails: which namespaces, which descriptors, which privileges each program starts with.
+#include "runtime/host/launch.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/personality.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+namespace runtime::host {
+
+using base::Error;
+using base::Fd;
+using base::Result;
+using base::ResultX;
+namespace sys = base::sys;
+
+namespace {
+
+constexpr int kSettleMs = 5000;
+
+constexpr uint64_t bit(int cap) { return uint64_t{1} << cap; }
+// It must create files of any owner and mode for the container. No device nodes, no mounts, no processes.
+constexpr uint64_t kGoferCapabilities = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_DAC_READ_SEARCH) |
+                                        bit(CAP_FOWNER) | bit(CAP_FSETID) | bit(CAP_SETFCAP);
+
+// The last steps of all three. program and socket are moved; only returns on failure.
+ResultX<void> run_program(const Launch& l, std::vector<Placed> extra, const std::vector<std::string>& args,
+                          uint64_t capabilities) {
+  std::vector<Placed> fds{{l.null_fd, 0}, {l.null_fd, 1}, {l.stderr_fd, 2}};
+  fds.insert(fds.end(), extra.begin(), extra.end());
+  TRY_MSG(refuse_core_dumps(), "set RLIMIT_CORE");
+  TRY_MSG(limit_capabilities(capabilities), "drop capabilities");
+  TRY_MSG(set_no_new_privileges(), "set no_new_privs");
+  int program = TRY_MSG(place_descriptors(fds, l.program.fd.get()), "place descriptors");
+  return base::wrap(exec_fd(program, args), base::format("execute {}", l.program.path));
+}
+
+void raise_oom_score(int adj) {
+  // Raising is always allowed; lowering is not in every container, and then the value stays as it is.
+  IGNORE_ERROR(write_file("/proc/self/oom_score_adj", std::to_string(adj)), "a host without /proc, or a lower limit");
+}
+
+// Runs fn in a child that becomes a program; every way out of fn but exec is told through the report.
+template <typename F>
+ResultX<int> spawn(Report& report, const Launch& l, uint64_t flags, F&& fn) {
+  auto pid = clone_process({flags, l.cgroups.v2_leaf()});
+  if (!pid.ok()) return base::wrap(pid.error(), base::format("start a process for {}", l.program.path));
+  if (*pid != 0) return *pid;
+  ResultX<void> r = fn();
+  report.fail(r.ok() ? base::error(base::kEIO, "a child ended without executing its program") : r.error());
+}
+
+ResultX<void> gofer_child(const GoferLaunch& l) {
+  TRY_MSG(l.common.cgroups.join_v1(), "join the container's cgroups");
+  reset_signals();
+  TRY_MSG(sys::from_libc(::setsid()), "start a session");
+  TRY(enter_gofer_root(l.attaches, l.store));
+  TRY_MSG(limit_open_files(0), "raise RLIMIT_NOFILE");
+  ::umask(0);
+  std::vector<std::string> args{"caisson-gofer", "3", l.log >= 0 ? "4" : "-1"};
+  for (size_t i = 0; i < l.attaches.size(); i++) {
+    args.push_back(std::to_string(i) + (l.attaches[i].read_only ? ":ro" : ":rw"));
+  }
+  std::vector<Placed> fds{{l.socket, 3}};
+  if (l.log >= 0) fds.push_back({l.log, 4});
+  return run_program(l.common, std::move(fds), args, kGoferCapabilities);
+}
+
+ResultX<void> sentry_child(const SentryLaunch& l, int go) {
+  // The maps of the user namespace are written from outside; until then no id means anything.
+  char c;
+  size_t n = TRY_MSG(sys::read(go, &c, 1), "wait for the user namespace's maps");
+  if (n == 0) _exit(1);  // the other side has told why
+  TRY_MSG(become_namespace_root(), "become root of the new user namespace");
+  TRY(enter_empty_root());
+  reset_signals();
+  // Its log may be a pipe whose reader is gone.
+  ::signal(SIGPIPE, SIG_IGN);
+  TRY_MSG(limit_open_files(0), "raise RLIMIT_NOFILE");
+  return run_program(l.common, {{l.control, 3}}, {"caisson-sentry", "3"}, 0);
+}
+
+// Clocks of the sandbox start near 0, so the host's uptime does not show.
+ResultX<void> new_time_namespace() {
+  TRY_MSG(sys::raw(SYS_unshare, CLONE_NEWTIME), "make a time namespace");
+  timespec mono{}, boot{};
+  clock_gettime(CLOCK_MONOTONIC, &mono);
+  clock_gettime(CLOCK_BOOTTIME, &boot);
+  std::string offsets = base::format("monotonic {} {}\nboottime {} {}\n", -(mono.tv_sec - 1), 0, -(boot.tv_sec - 1), 0);
+  TRY_MSG(write_file("/proc/self/timens_offsets", offsets), "set the clocks of the time namespace to '{}'", offsets);
+  return {};
+}
+
+ResultX<void> write_id_maps(int pid, const IdRange& ids) {
+  auto file = [&](const char* name) { return base::format("/proc/{}/{}", pid, name); };
+  // Without CAP_SETGID outside, the kernel wants setgroups forbidden first.
+  std::string uids = base::format("0 {} {}\n", ids.first_uid, ids.count);
+  std::string gids = base::format("0 {} {}\n", ids.first_gid, ids.count);
+  TRY_MSG(write_file(file("uid_map"), uids), "map user ids of the sandbox ({})", uids);
+  auto r = write_file(file("gid_map"), gids);
+  if (!r.ok() && r.error() == base::kEPERM) {
+    TRY_MSG(write_file(file("setgroups"), "deny"), "forbid setgroups in the sandbox");
+    r = write_file(file("gid_map"), gids);
+  }
+  TRY_MSG(std::move(r), "map group ids of the sandbox ({})", gids);
+  return {};
+}
+
+// A short-lived process between the caller and the sentry: it enters the network and time namespaces, so that the
+// caller need not, clones the sentry as the caller's child, and maps its ids.
+ResultX<void> sentry_stage(const SentryLaunch& l, Report& report) {
+  TRY_MSG(l.common.cgroups.join_v1(), "join the sandbox's cgroups");
+  TRY_MSG(sys::from_libc(::setsid()), "start a session");
+  raise_oom_score(-998);
+  if (l.network >= 0) {
+    TRY_MSG(sys::raw(SYS_setns, l.network, CLONE_NEWNET), "join the network namespace");
+  }
+  TRY(new_time_namespace());
+  int go[2];
+  TRY_MSG(sys::from_libc(::pipe2(go, O_CLOEXEC)), "make a pipe");
+  uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                   CLONE_PARENT;
+  if (l.network < 0) flags |= CLONE_NEWNET;
+  auto pid = clone_process({flags, -1});
+  if (!pid.ok()) {
+    return base::wrap(pid.error(), "make the sandbox's user, mount, PID, IPC, UTS and network namespaces "
+                      "(see max_*_namespaces in /proc/sys/user)");
+  }
+  if (*pid == 0) {
+    ::close(go[1]);
+    ResultX<void> r = sentry_child(l, go[0]);
+    report.fail(r.error());
+  }
+  report.tell_pid(*pid);
+  TRY(write_id_maps(*pid, l.ids));
+  TRY_MSG(sys::write_all(go[1], "g", 1), "let the sentry go on");
+  return {};
+}
+
+ResultX<void> zygote_child(const ZygoteLaunch& l, Report& report) {
+  TRY_MSG(l.common.cgroups.join_v1(), "join the container's cgroups");
+  reset_signals();
+  TRY_MSG(sys::from_libc(::setsid()), "start a session");
+  raise_oom_score(l.oom_score_adj);
+  long all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+             CLONE_NEWNET | CLONE_NEWTIME;
+  TRY_MSG(sys::raw(SYS_setns, l.sentry_pidfd, all), "join the sandbox's namespaces");
+  TRY_MSG(become_namespace_root(), "become root of the sandbox's user namespace");
+  // Addresses of the first program are fixed: the platform lays out the address space itself.
+  TRY_MSG(sys::from_libc(::personality(ADDR_NO_RANDOMIZE)), "turn address randomisation off");
+  TRY_MSG(limit_open_files(4096), "set RLIMIT_NOFILE");
+  // Joining a pid namespace takes effect on children: the first one is in it, and the second one, an orphan at once,
+  // is adopted by its pid 1, the sentry.
+  int first = TRY_MSG(clone_process({}), "start a process in the sandbox");
+  if (first != 0) {
+    _exit(reap(first) == 0 ? 0 : 1);
+  }
+  auto second = clone_process({});
+  if (!second.ok()) return base::wrap(second.error(), "start the zygote in the sandbox");
+  if (*second != 0) _exit(0);
+  ResultX<void> r = run_program(l.common, {{l.socket, 3}}, {"zygote"}, 0);
+  report.fail(r.error());
+}
+
+}  // namespace
+
+ResultX<Program> find_program(const char* name) {
+  std::vector<std::string> places;
+  if (const char* dir = ::getenv("CAISSON_LIBEXEC"); dir && *dir) places.push_back(std::string(dir) + "/");
+  char self[4096];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  if (n > 0) {
+    std::string dir(self, static_cast<size_t>(n));
+    dir.resize(dir.rfind('/') + 1);
+    places.push_back(dir);
+    places.push_back(dir + "../libexec/caisson/");
+  }
+  std::string looked;
+  for (auto& p : places) {
+    auto fd = sys::open((p + name).c_str(), O_RDONLY);
+    if (!fd.ok()) {
+      looked += (looked.empty() ? "" : ", ") + p;
+      continue;
+    }
+    struct stat st;
+    TRY_MSG(sys::fstat(fd->get(), &st), "look at {}{}", p, name);
+    // The sandbox's own user must be able to read it: the kernel makes a process of an unreadable program
+    // untouchable even for its own sentry.
+    if (!S_ISREG(st.st_mode) || (st.st_mode & 05) != 05) {
+      return base::error(base::kEACCES, "{}{} must be a file that everybody may read and execute (mode 0755)", p, name);
+    }
+    return Program{std::move(fd).value(), p + name};
+  }
+  return base::error(base::kENOENT, "the program {} is missing (looked in {}): install it there, or name its directory "
+                     "in CAISSON_LIBEXEC", name, looked.empty() ? "no directory" : looked);
+}
+
+ResultX<void> Starting::settle(const char* what) {
+  auto r = report.await(kSettleMs);
+  if (!r.ok()) return base::wrap(r.error(), base::format("start the {}", what));
+  return {};
+}
+
+ResultX<Starting> start_gofer(const GoferLaunch& l) {
+  Starting s;
+  s.report = TRY_MSG(Report::create(), "make a pipe");
+  uint64_t flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID;
+  s.pid = TRY(spawn(s.report, l.common, flags, [&] { return gofer_child(l); }));
+  return s;
+}
+
+ResultX<Starting> start_sentry(const SentryLaunch& l) {
+  Starting s;
+  s.report = TRY_MSG(Report::create(), "make a pipe");
+  int stage = TRY(spawn(s.report, l.common, 0, [&]() -> ResultX<void> {
+    auto r = sentry_stage(l, s.report);
+    if (r.ok()) _exit(0);
+    return r;
+  }));
+  reap(stage);
+  // Its report is complete once the sentry runs; a pid comes with it unless the stage failed before.
+  auto told = s.report.await(kSettleMs);
+  if (!told.ok()) {
+    if (s.report.pid()) kill_and_wait(process_name(s.report.pid()), 1000);
+    return base::wrap(told.error(), "start the sentry");
+  }
+  if (*told == 0) return base::error(base::kEIO, "start the sentry: its helper process ended early");
+  s.pid = *told;
+  return s;
+}
+
+ResultX<Starting> start_zygote(const ZygoteLaunch& l) {
+  Starting s;
+  s.report = TRY_MSG(Report::create(), "make a pipe");
+  int helper = TRY(spawn(s.report, l.common, 0, [&] { return zygote_child(l, s.report); }));
+  reap(helper);
+  TRY(s.settle("zygote"));
+  return s;
+}
+
+ResultX<void> enter_own_user_namespace() {
+  uint32_t uid = ::geteuid(), gid = ::getegid();
+  auto r = sys::raw(SYS_unshare, CLONE_NEWUSER);
+  if (!r.ok()) {
+    return base::wrap(r.error(), "run without root: make a user namespace (it must be allowed by "
+                      "/proc/sys/user/max_user_namespaces and the host's security modules)");
+  }
+  TRY_MSG(write_file("/proc/self/setgroups", "deny"), "forbid setgroups");
+  TRY_MSG(write_file("/proc/self/uid_map", base::format("0 {} 1\n", uid)), "map user id {}", uid);
+  TRY_MSG(write_file("/proc/self/gid_map", base::format("0 {} 1\n", gid)), "map group id {}", gid);
+  return {};
+}
+
+}  // namespace runtime::host

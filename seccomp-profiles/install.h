@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts a profile on the calling thread, and explains what a profile does to a call.
+#pragma once
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "seccomp-profiles/program.h"
+
+namespace seccomp_profiles {
+
+// Sets no_new_privs and installs the filter with SECCOMP_FILTER_FLAG_* flags. Returns the listener with
+// SECCOMP_FILTER_FLAG_NEW_LISTENER, else an empty Fd.
+// Errors: seccomp(2); EBUSY with NEW_LISTENER: another filter of this thread already has a listener;
+// ESRCH with TSYNC: some thread could not be synchronised.
+base::Result<base::Fd> install(const Program& program, unsigned long flags);
+
+// One paragraph: the call with its arguments, the action, and the rule that decided (with its reason), or which
+// rules of that call did not match.
+std::string describe(const Program& program, const seccomp_data& call);
+
+}  // namespace seccomp_profiles
