@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds a container: gofer, root, mounts, /dev, masked paths, then its first process.
+#include "sentry/boot/container.h"
+
+#include <linux/capability.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <utility>
+
+#include "base/sys.h"
+#include "sentry/boot/filesystems.h"
+#include "sentry/fs/dev/dev.h"
+#include "sentry/fs/host/host_file.h"
+#include "sentry/fs/overlay/overlay.h"
+#include "sentry/fs/tty/tty.h"
+#include "sentry/vfs/walk.h"
+
+namespace sentry::boot {
+namespace {
+
+constexpr size_t kKeptProcesses = 1024;
+
+Failure fail(Errno e, std::string doing) { return Failure{e, std::move(doing)}; }
+
+// TRY for steps that a person hears about.
+#define STEP(expr, ...)                                                        \
+  __extension__({                                                              \
+    auto step = (expr);                                                        \
+    if (!step.ok()) return fail(step.error(), base::format(__VA_ARGS__));      \
+    std::move(step).value();                                                   \
+  })
+
+// The kernel's own hands: everything is allowed.
+Ref<auth::Credentials> root_credentials() {
+  auto c = make_ref<auth::Credentials>();
+  c->cap_effective = c->cap_permitted = c->cap_bounding = auth::kAllCaps;
+  return c;
+}
+
+vfs::WalkContext walk_from(const vfs::MountNamespace& ns) {
+  return vfs::WalkContext{ns, ns.root(), ns.root(), root_credentials()};
+}
+
+// Makes every missing directory of an absolute path. Symlinks in it are followed inside the container's root.
+Result<void> make_directories(const vfs::WalkContext& c, const std::string& path) {
+  for (size_t at = 1; at <= path.size(); at++) {
+    if (at != path.size() && path[at] != '/') continue;
+    auto r = vfs::make_directory(c, path.substr(0, at), 0755);
+    if (!r.ok() && !(r.error() == kEEXIST) && !(r.error() == kEROFS)) return r.error();
+  }
+  return {};
+}
+
+// The place of a mount, made when it is missing: a directory, or an empty file for a file.
+Result<vfs::Path> mount_point(const vfs::WalkContext& c, const std::string& path, bool directory) {
+  auto found = vfs::walk(c, path, vfs::kFollow);
+  if (found.ok() || !(found.error() == kENOENT)) return found;
+  if (directory) {
+    TRY(make_directories(c, path));
+  } else {
+    size_t slash = path.rfind('/');
+    if (slash != 0 && slash != std::string::npos) TRY(make_directories(c, path.substr(0, slash)));
+    TRY(vfs::make_node(c, path, S_IFREG | 0644, 0));
+  }
+  return vfs::walk(c, path, vfs::kFollow);
+}
+
+// Nodes and links that programs expect in /dev (OCI runtime spec, "Default Devices", "Default filesystems").
+Result<void> fill_dev(const vfs::WalkContext& c) {
+  for (const auto& n : fs::dev::default_nodes()) {
+    auto r = vfs::make_node(c, std::string("/dev/") + n.name, S_IFCHR | n.mode, n.rdev);
+    if (!r.ok() && !(r.error() == kEEXIST)) return r.error();
+  }
+  static constexpr std::pair<const char*, const char*> kLinks[] = {
+      {"/proc/self/fd", "/dev/fd"},     {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+      {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},       {"/proc/kcore", "/dev/core"}};
+  for (const auto& [target, path] : kLinks) {
+    auto r = vfs::make_symlink(c, target, path);
+    if (!r.ok() && !(r.error() == kEEXIST)) return r.error();
+  }
+  return {};
+}
+
+struct Builder {
+  kernel::Kernel& kernel;
+  const wire::ContainerSpec& spec;
+  Ref<fs::gofer::Client> gofer;
+  Ref<kernel::Container> container;
+
+  Result<Ref<vfs::FileSystem>, Failure> make_fs(const wire::Mount& m) {
+    if (m.type == "gofer")
+      return STEP(fs::gofer::attach(gofer, {.index = m.attach, .exclusive = !m.shared,
+                                            .read_only = (m.flags & MS_RDONLY) != 0}),
+                  "attaching the volume for {}", m.destination);
+    FsEnvironment env{kernel, container, gofer};
+    return STEP(make_filesystem(env, m.type, m.data), "making a {} file system for {}", m.type, m.destination);
+  }
+
+  Result<void, Failure> mount_all() {
+    const auto& ns = *container->mounts();
+    auto c = walk_from(ns);
+    bool has_dev = false;
+    for (const auto& m : spec.mounts) {
+      auto filesystem = make_fs(m);
+      if (!filesystem.ok()) return filesystem.error();
+      bool directory = (*filesystem)->root()->is_directory();
+      auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
+      STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type),
+           "mounting {} on {}", m.type, m.destination);
+      if (m.destination == "/dev") {
+        has_dev = true;
+        STEP(fill_dev(c), "filling /dev");
+      }
+    }
+    if (!has_dev) {
+      STEP(make_directories(c, "/dev"), "making /dev");
+      STEP(fill_dev(c), "filling /dev");
+    }
+    return hide_paths(c);
+  }
+
+  Result<void, Failure> hide_paths(const vfs::WalkContext& c) {
+    FsEnvironment env{kernel, container, gofer};
+    for (const auto& p : spec.readonly_paths) {
+      auto at = vfs::walk(c, p, vfs::kFollow);
+      if (!at.ok()) continue;  // runc: a path that is not there needs no protection
+      uint64_t flags = at->mount->flags() | MS_RDONLY;
+      STEP(container->mounts()->mount(at->mount->fs(), *at, flags, p, at->dentry), "making {} read-only", p);
+    }
+    for (const auto& p : spec.masked_paths) {
+      auto at = vfs::walk(c, p, vfs::kFollow);
+      if (!at.ok()) continue;
+      auto inode = at->inode();
+      if (inode && inode->is_directory()) {
+        auto empty = STEP(make_filesystem(env, "tmpfs", "size=4k,mode=755"), "masking {}", p);
+        STEP(container->mounts()->mount(empty, *at, MS_RDONLY, "tmpfs"), "masking {}", p);
+      } else {
+        auto null = vfs::walk(c, "/dev/null", 0);
+        if (!null.ok()) continue;
+        STEP(container->mounts()->mount(null->mount->fs(), *at, MS_RDONLY, "tmpfs", null->dentry), "masking {}", p);
+      }
+    }
+    return {};
+  }
+};
+
+Ref<auth::Credentials> credentials_of(const wire::Process& p) {
+  auto c = make_ref<auth::Credentials>();
+  c->uid = c->euid = c->suid = c->fsuid = p.uid;
+  c->gid = c->egid = c->sgid = c->fsgid = p.gid;
+  c->groups = p.groups;
+  c->cap_bounding = p.cap_bounding & auth::kAllCaps;
+  c->cap_effective = p.cap_effective & auth::kAllCaps;
+  c->cap_permitted = p.cap_permitted & auth::kAllCaps;
+  c->cap_inheritable = p.cap_inheritable & auth::kAllCaps;
+  c->cap_ambient = p.cap_ambient & c->cap_permitted & c->cap_inheritable;
+  c->no_new_privs = p.no_new_privs;
+  return c;
+}
+
+Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::span<Fd> fds) {
+  kernel::ProcessSpec out{.args = p.args, .env = p.env, .cwd = p.cwd.empty() ? "/" : p.cwd,
+                          .credentials = credentials_of(p), .umask = p.umask & 0777, .rlimits = {}, .files = {},
+                          .controlling_terminal = p.terminal};
+  for (const auto& r : p.rlimits) {
+    if (r.resource >= RLIM_NLIMITS) return fail(kEINVAL, base::format("rlimit number {} is unknown", r.resource));
+    out.rlimits.emplace_back(static_cast<int>(r.resource), rlimit64{r.soft, r.hard});
+  }
+  if (p.terminal && !fds.empty()) {
+    // One terminal, three descriptors: the same description for all.
+    auto tty = STEP(fs::tty::from_host_terminal(std::move(fds[0]), out.credentials), "adopting the terminal");
+    out.files.assign(3, tty);
+    fds = fds.size() > 3 ? fds.subspan(3) : std::span<Fd>();
+  }
+  for (Fd& fd : fds) {
+    if (!fd.valid()) {
+      out.files.emplace_back();
+      continue;
+    }
+    size_t n = out.files.size();
+    out.files.push_back(STEP(fs::host::from_host_fd(std::move(fd), out.credentials), "adopting descriptor {}", n));
+  }
+  return out;
+}
+
+kernel::ContainerLimits limits_of(const wire::ContainerSpec& spec) {
+  kernel::ContainerLimits l;
+  l.memory_bytes = spec.memory_limit;
+  l.pids = spec.pids_limit;
+  if (spec.cpu_quota_us && spec.cpu_period_us)
+    l.cpus = static_cast<double>(spec.cpu_quota_us) / static_cast<double>(spec.cpu_period_us);
+  return l;
+}
+
+}  // namespace
+
+void Running::add(Ref<kernel::ThreadGroup> g) {
+  others_.with([&](auto& m) {
+    if (m.size() >= kKeptProcesses) {
+      for (auto it = m.begin(); it != m.end();) it = it->second->exit_status() ? m.erase(it) : std::next(it);
+    }
+    m.insert_or_assign(g->pid(), g);
+  });
+}
+
+RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
+  if (pid == 0 || pid == 1) return init_;
+  return const_cast<Guarded<std::map<int, Ref<kernel::ThreadGroup>>>&>(others_).with(
+      [&](auto& m) -> RefOrNull<kernel::ThreadGroup> {
+        auto it = m.find(pid);
+        if (it == m.end()) return nullptr;
+        return it->second;
+      });
+}
+
+Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform::Platform& platform,
+                                               const wire::ContainerSpec& spec, std::vector<Fd> fds) {
+  if (fds.size() < 5) return fail(kEINVAL, "a container needs gofer, zygote and three stdio descriptors");
+  auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
+  auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
+  auto root = STEP(fs::gofer::attach(gofer, {.index = 0, .exclusive = true,
+                                             .read_only = spec.overlay == wire::OverlayMode::self}),
+                   "attaching the root file system");
+  if (spec.overlay == wire::OverlayMode::self)
+    root = STEP(fs::overlay::create({.lower = root, .store = fs::gofer::backing(gofer, fs::gofer::Store::disk)}),
+                "making the overlay");
+  auto mounts = vfs::MountNamespace::create(root, 0, "rootfs");
+  auto container = make_ref<kernel::Container>(
+      spec.id, zygote, mounts, make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname), limits_of(spec));
+  Builder b{kernel, spec, gofer, container};
+  auto mounted = b.mount_all();
+  if (!mounted.ok()) return mounted.error();
+  if (spec.root_readonly) mounts->root().mount->set_flags(mounts->root().mount->flags() | MS_RDONLY);
+
+  auto process = process_of(spec.process, std::span(fds).subspan(2));
+  if (!process.ok()) return process.error();
+  auto init = STEP(kernel.create_process(container, *process), "starting '{}'",
+                   spec.process.args.empty() ? std::string() : spec.process.args[0]);
+  return make_ref<Running>(container, init);
+}
+
+Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kernel, Running& running,
+                                                            const wire::ExecRequest& request, std::vector<Fd> fds) {
+  if (fds.size() < 3) return fail(kEINVAL, "a process needs three stdio descriptors");
+  if (running.init()->exit_status()) return fail(kESRCH, "the container is stopped");
+  auto process = process_of(request.process, fds);
+  if (!process.ok()) return process.error();
+  auto g = STEP(kernel.create_process(running.container, *process), "starting '{}'",
+                request.process.args.empty() ? std::string() : request.process.args[0]);
+  running.add(g);
+  kernel.start_process(*g);
+  return g;
+}
+
+}  // namespace sentry::boot

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records in, records out.
+#include "sentry/boot/control.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+
+namespace sentry::boot {
+namespace {
+
+using wire::ControlOp;
+
+// What a handler answers: an encoded body, or a Failure.
+using Answer = Result<std::vector<std::byte>, Failure>;
+
+template <typename T>
+Answer body(const T& v) {
+  return wire::encode(v);
+}
+Answer empty() { return std::vector<std::byte>{}; }
+Failure failure(Errno e, std::string text) { return Failure{e, std::move(text)}; }
+
+template <typename T>
+Result<T, Failure> parse(std::span<const std::byte> in) {
+  auto r = wire::decode<T>(in);
+  if (!r.ok()) return failure(r.error(), "malformed control request");
+  return std::move(r).value();
+}
+
+}  // namespace
+
+struct ControlServer::Connection : RefCounted<Connection> {
+  Connection(ControlServer& s, Fd f)
+      : server(s), socket(std::move(f)), watch([](void* p, uint32_t) {
+          auto* c = static_cast<Connection*>(p);
+          c->server.read_all(*c);
+        }, this) {}
+  ~Connection() = default;
+  ControlServer& server;
+  Fd socket;
+  sched::FdWatch watch;
+  bool open = true;  // callbacks of one watch do not overlap
+};
+
+ControlServer::ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener)
+    : kernel_(kernel), platform_(platform), listener_(std::move(listener)), containers_(LockRank::kEpollInterest) {}
+ControlServer::~ControlServer() = default;
+
+void ControlServer::start(Fd first) {
+  serve(std::move(first));
+  accept_watch_ = std::make_unique<sched::FdWatch>(
+      [](void* p, uint32_t) { static_cast<ControlServer*>(p)->accept_all(); }, this);
+  IGNORE_ERROR(sys::set_nonblocking(listener_.get(), true), "fails only for a descriptor that is not there");
+  auto r = accept_watch_->start(listener_.get(), EPOLLIN);
+  if (!r.ok()) LOG(error, "watching the control socket: {}", r.error().name());
+  accept_all();
+}
+
+void ControlServer::accept_all() {
+  for (;;) {
+    auto s = sys::from_libc(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!s.ok()) return;
+    serve(Fd(static_cast<int>(*s)));
+  }
+}
+
+void ControlServer::serve(Fd socket) {
+  IGNORE_ERROR(sys::set_nonblocking(socket.get(), true), "fails only for a descriptor that is not there");
+  auto c = make_ref<Connection>(*this, std::move(socket));
+  auto r = c->watch.start(c->socket.get(), EPOLLIN | EPOLLRDHUP);
+  if (!r.ok()) {
+    LOG(error, "watching a control connection: {}", r.error().name());
+    return;
+  }
+  Connection* raw = c.leak();  // read_all() gives it back when the peer is gone
+  read_all(*raw);
+}
+
+void ControlServer::read_all(Connection& c) {
+  if (!c.open) return;
+  for (;;) {
+    std::vector<std::byte> buf(wire::kMaxRecord);
+    std::vector<Fd> fds(wire::kMaxRecordFds);
+    auto got = sys::recv_fds(c.socket.get(), buf, fds, MSG_DONTWAIT);
+    if (!got.ok() && got.error() == kEAGAIN) return;
+    if (!got.ok() || got->size == 0) {
+      c.open = false;
+      c.watch.stop();
+      c.unref();  // the reference of serve()
+      return;
+    }
+    buf.resize(got->size);
+    fds.resize(got->fd_count);
+    auto work = [this, ref = Ref<Connection>(c), b = std::move(buf), f = std::move(fds)]() mutable {
+      handle(std::move(ref), std::move(b), std::move(f));
+    };
+    auto fiber = sched::spawn(std::move(work));
+    if (!fiber.ok()) LOG(error, "no fiber for a control request: {}", fiber.error().name());
+  }
+}
+
+namespace {
+
+Result<std::vector<std::byte>, Failure> wait_for_exit(kernel::ThreadGroup& g) {
+  auto r = sched::wait_for(g.exit_queue(), [&] { return g.exit_status().has_value(); }, sched::kNever,
+                           sched::Interruptible::no);
+  if (!r.ok()) return failure(r.error(), "waiting for the process");
+  return body(wire::WaitReply{g.exit_status()->wait_status});
+}
+
+Answer signal_processes(Running& run, const wire::SignalRequest& q) {
+  if (q.signo < 0 || q.signo > 64) return failure(kEINVAL, base::format("signal {} is not between 1 and 64", q.signo));
+  auto info = kernel::SignalInfo::user(q.signo, SI_USER, 0, 0);
+  if (q.all) {
+    for (auto& g : run.container->pids()->groups())
+      if (q.signo) g->send_signal(info);
+    return empty();
+  }
+  auto g = run.find(q.pid);
+  if (!g) g = run.container->pids()->find_group(q.pid);
+  if (!g || g->exit_status()) return failure(kESRCH, base::format("process {} is not running", q.pid));
+  if (q.signo) g->send_signal(info);
+  return empty();
+}
+
+Answer list_processes(Running& run) {
+  wire::ProcessesReply reply;
+  auto ns = run.container->pids();
+  for (auto& g : ns->groups()) {
+    wire::ProcessInfo p;
+    p.pid = g->pid_in(*ns);
+    p.ppid = g->ppid_in(*ns);
+    p.threads = static_cast<uint32_t>(g->tasks().size());
+    if (auto t = g->leader()) {
+      p.command = t->name();
+      p.uid = t->credentials()->euid;
+    }
+    reply.list.push_back(std::move(p));
+  }
+  return body(reply);
+}
+
+Answer destroy(Running& run) {
+  for (auto& g : run.container->pids()->groups()) g->send_signal(kernel::SignalInfo::kernel(SIGKILL));
+  run.container->zygote()->kill_all();
+  return empty();
+}
+
+Answer state_of(Running& run) {
+  wire::StateReply r;
+  auto status = run.init()->exit_status();
+  r.status = status ? wire::ContainerStatus::stopped
+                    : run.started.load() ? wire::ContainerStatus::running : wire::ContainerStatus::created;
+  r.exit_status = status ? status->wait_status : 0;
+  return body(r);
+}
+
+}  // namespace
+
+void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds) {
+  wire::Reader in(record);
+  wire::RequestHeader h;
+  in(h);
+  constexpr size_t kHeader = sizeof(uint16_t) + sizeof(uint64_t);
+  auto rest = std::span<const std::byte>(record).subspan(record.size() < kHeader ? record.size() : kHeader);
+  auto find = [&](const std::string& id) -> RefOrNull<Running> {
+    return containers_.with([&](auto& m) -> RefOrNull<Running> {
+      auto it = m.find(id);
+      if (it == m.end()) return nullptr;
+      return it->second;
+    });
+  };
+  auto with_id = [&](auto&& f) -> Answer {
+    auto q = parse<wire::IdRequest>(rest);
+    if (!q.ok()) return q.error();
+    auto run = find(q->id);
+    if (!run) return failure(kENOENT, "no container '" + q->id + "' in this sandbox");
+    return f(*run);
+  };
+  auto answer = [&]() -> Answer {
+    if (in.bad()) return failure(kEBADMSG, "malformed control request");
+    switch (h.op) {
+      case ControlOp::kCreate: {
+        auto spec = parse<wire::ContainerSpec>(rest);
+        if (!spec.ok()) return spec.error();
+        if (find(spec->id)) return failure(kEEXIST, "container '" + spec->id + "' exists in this sandbox");
+        auto run = create_container(kernel_, platform_, *spec, std::move(fds));
+        if (!run.ok()) return run.error();
+        containers_.with([&](auto& m) { m.emplace(spec->id, *run); });
+        return body(wire::PidReply{1});
+      }
+      case ControlOp::kStart:
+        return with_id([&](Running& run) -> Answer {
+          if (run.started.exchange(true)) return failure(kEBUSY, "the container was started before");
+          kernel_.start_process(*run.init());
+          return empty();
+        });
+      case ControlOp::kExec: {
+        auto q = parse<wire::ExecRequest>(rest);
+        if (!q.ok()) return q.error();
+        auto run = find(q->id);
+        if (!run) return failure(kENOENT, "no container '" + q->id + "' in this sandbox");
+        auto g = exec_in_container(kernel_, *run, *q, std::move(fds));
+        if (!g.ok()) return g.error();
+        return body(wire::PidReply{(*g)->pid()});
+      }
+      case ControlOp::kSignal: {
+        auto q = parse<wire::SignalRequest>(rest);
+        if (!q.ok()) return q.error();
+        auto run = find(q->id);
+        if (!run) return failure(kENOENT, "no container '" + q->id + "' in this sandbox");
+        return signal_processes(*run, *q);
+      }
+      case ControlOp::kWait: {
+        auto q = parse<wire::WaitRequest>(rest);
+        if (!q.ok()) return q.error();
+        auto run = find(q->id);
+        RefOrNull<kernel::ThreadGroup> g;
+        if (run) g = run->find(q->pid);
+        if (!g) return failure(kESRCH, base::format("no process {} was started in '{}'", q->pid, q->id));
+        return wait_for_exit(*g);
+      }
+      case ControlOp::kState: return with_id([](Running& run) { return state_of(run); });
+      case ControlOp::kProcesses: return with_id([](Running& run) { return list_processes(run); });
+      case ControlOp::kDestroy:
+        return with_id([&](Running& run) -> Answer {
+          auto r = destroy(run);
+          containers_.with([&](auto& m) { m.erase(run.container->id()); });
+          return r;
+        });
+      case ControlOp::kStats:
+        return with_id([&](Running& run) -> Answer {
+          wire::StatsReply s;
+          for (auto& g : run.container->pids()->groups()) s.pids += g->tasks().size();
+          s.syscalls = platform_.stats().calls;
+          return body(s);
+        });
+      case ControlOp::kUpdate: {
+        auto q = parse<wire::UpdateRequest>(rest);
+        if (!q.ok()) return q.error();
+        auto run = find(q->id);
+        if (!run) return failure(kENOENT, "no container '" + q->id + "' in this sandbox");
+        kernel::ContainerLimits l;
+        l.memory_bytes = q->memory_limit;
+        l.pids = q->pids_limit;
+        if (q->cpu_quota_us && q->cpu_period_us)
+          l.cpus = static_cast<double>(q->cpu_quota_us) / static_cast<double>(q->cpu_period_us);
+        run->container->set_limits(l);
+        return empty();
+      }
+      case ControlOp::kResize:
+        return failure(kENOTTY, "the terminal is the host's: resize it there");
+      case ControlOp::kPause:
+      case ControlOp::kResume:
+        return failure(kEOPNOTSUPP, "pausing is done by the freezer cgroup");
+    }
+    return failure(kENOSYS, base::format("unknown control request {}", static_cast<int>(h.op)));
+  }();
+
+  wire::ReplyHeader rh;
+  rh.tag = h.tag;
+  if (!answer.ok()) {
+    rh.error = answer.error().error.value();
+    rh.message = answer.error().message;
+  }
+  std::vector<std::byte> out = wire::encode(rh);
+  if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());
+  auto sent = sys::send_fds(c->socket.get(), out, {}, MSG_DONTWAIT);
+  if (!sent.ok() && !(sent.error() == kEPIPE)) LOG(warn, "control reply lost: {}", sent.error().name());
+}
+
+}  // namespace sentry::boot

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control socket of a sandbox: requests of the runtime and the shim (base/wire/control.h), each on a fiber of its own.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/wire/control.h"
+#include "sentry/boot/container.h"
+#include "sentry/kernel/kernel.h"
+
+namespace sentry::boot {
+
+class ControlServer {
+ public:
+  ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener);
+  ~ControlServer();
+  // Serves the first connection and whoever connects later.
+  void start(Fd first);
+
+ private:
+  struct Connection;
+  void accept_all();
+  void serve(Fd socket);
+  void read_all(Connection& c);
+  void handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds);
+
+  kernel::Kernel& kernel_;
+  platform::Platform& platform_;
+  Fd listener_;
+  std::unique_ptr<sched::FdWatch> accept_watch_;
+  Guarded<std::map<std::string, Ref<Running>>> containers_;
+};
+
+}  // namespace sentry::boot

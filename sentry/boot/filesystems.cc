@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of file systems a container can have: one line for a new one.
+#include "sentry/boot/filesystems.h"
+
+#include "sentry/fs/proc/proc.h"
+#include "sentry/fs/sys/sysfs.h"
+#include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/fs/tty/tty.h"
+
+namespace sentry::boot {
+namespace {
+
+using fs::common::BackingSource;
+
+// The number of "name=…" in a comma-separated option list; base 0 as strtoul.
+uint32_t option_number(const std::string& data, const std::string& name, int number_base, uint32_t otherwise) {
+  size_t at = 0;
+  while (at < data.size()) {
+    size_t end = data.find(',', at);
+    if (end == std::string::npos) end = data.size();
+    if (data.compare(at, name.size() + 1, name + "=") == 0) {
+      const std::string v = data.substr(at + name.size() + 1, end - at - name.size() - 1);
+      return static_cast<uint32_t>(strtoul(v.c_str(), nullptr, number_base));
+    }
+    at = end + 1;
+  }
+  return otherwise;
+}
+
+Result<Ref<vfs::FileSystem>> make_tmpfs(const FsEnvironment& env, const std::string& data) {
+  return fs::tmpfs::create(data, fs::gofer::backing(env.gofer, fs::gofer::Store::shm));
+}
+
+}  // namespace
+
+Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std::string& type,
+                                             const std::string& data) {
+  if (type == "tmpfs" || type == "ramfs" || type == "shm") return make_tmpfs(env, data);
+  if (type == "proc") return fs::proc::create(env.kernel, env.container);
+  if (type == "sysfs") return fs::sys::create(env.kernel, env.container);
+  if (type == "cgroup" || type == "cgroup2") return fs::sys::create_cgroup(env.container);
+  if (type == "devpts") {
+    fs::tty::DevptsOptions o;
+    o.mode = option_number(data, "mode", 8, o.mode);
+    o.ptmx_mode = option_number(data, "ptmxmode", 8, o.ptmx_mode);
+    o.gid = option_number(data, "gid", 10, o.gid);
+    return fs::tty::create_devpts(o);
+  }
+  if (type == "devtmpfs") return make_tmpfs(env, "mode=755,size=65536k");
+  if (type == "mqueue") return make_tmpfs(env, "mode=1777,size=1m");  // an empty place: no queues yet
+  return kENODEV;
+}
+
+}  // namespace sentry::boot

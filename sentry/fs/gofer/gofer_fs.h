@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gofer's trees as file systems. One Client per container (one socket); one file system per attach point.
+#pragma once
+
+#include "sentry/fs/common/backing.h"
+#include "sentry/vfs/inode.h"
+
+namespace sentry::fs::gofer {
+
+class Client;  // Held by: its file systems, its backing sources.
+
+// Says hello over the socket. Parks. EPROTO: another version or a broken peer.
+Result<Ref<Client>> connect(Fd socket);
+
+struct AttachOptions {
+  uint32_t index = 0;      // attach point of the runtime's tree
+  bool exclusive = true;   // nobody else changes it: names and attributes are cached for ever
+  bool read_only = false;
+};
+// May be a single regular file (a bind-mounted file): its root() is then that file. Parks.
+Result<Ref<vfs::FileSystem>> attach(const Ref<Client>& client, const AttachOptions& options);
+
+enum class Store : uint8_t { disk, shm };
+// Unnamed host files for large contents of tmpfs (shm) and of the overlay's upper layer (disk).
+std::shared_ptr<common::BackingSource> backing(const Ref<Client>& client, Store store);
+
+}  // namespace sentry::fs::gofer
