@@ -11,7 +11,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
-#include "base/wire/gofer.h"
+#include "gofer/name.h"
 
 namespace gofer {
 

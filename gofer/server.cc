@@ -81,7 +81,7 @@ Result<void> Server::serve(int socket) {
     auto sent = base::sys::send_fds(socket, a.bytes, std::span(fds).first(a.fds.size()), MSG_NOSIGNAL);
     if (!sent.ok()) {
       if (sent.error() == kEPIPE || sent.error() == kECONNRESET) return {};
-      if (!(sent.error() == kETOOMANYREFS)) return sent.error();
+      if (!(sent.error().value() == ETOOMANYREFS)) return sent.error();
       // The client lets too many descriptors lie in its socket unread.
       TRY(base::sys::send_fds(socket, wire::encode_error(TRY(wire::reply_tag(a.bytes)), kEMFILE), {}, MSG_NOSIGNAL));
     }

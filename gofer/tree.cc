@@ -4,6 +4,7 @@
 // single component, which they cannot leave the directory by, and never follow it.
 #include "gofer/tree.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
