@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "sentry/base.h"
@@ -30,11 +31,19 @@ class Credentials : public RefCounted<Credentials> {
   Ref<Credentials> copy() const;
   bool has_cap(int cap) const { return (cap_effective >> cap) & 1; }
   bool in_group(uint32_t g) const;  // fsgid or supplementary (in_group_p)
-  // exec: new capability sets from the file's (file_permitted etc. are 0 without file capabilities) as
-  // security/commoncap.c computes them; setuid/setgid bits applied by the caller before.
-  void apply_exec(bool setuid_root, uint64_t file_permitted, uint64_t file_inheritable, bool file_effective);
+  // Capabilities in the security.capability attribute of a program.
+  struct FileCaps {
+    uint64_t permitted = 0, inheritable = 0;
+    bool effective = false;
+  };
+  // The attribute's bytes (struct vfs_cap_data, versions 1 to 3). EINVAL when malformed.
+  static Result<FileCaps> parse_file_caps(std::string_view xattr);
+  // exec: new ids and capability sets as security/commoncap.c computes them. The caller has put the program's setuid and setgid
+  // owners into euid and egid before. file is null without file capabilities. EPERM: the file asks for more than may be given.
+  Result<void> apply_exec(const FileCaps* file);
   // After a change of uids (setuid family): security/commoncap.c cap_emulate_setxuid.
   void fix_caps_after_setuid(uint32_t old_uid, uint32_t old_euid, uint32_t old_suid);
+  void fix_caps_after_setfsuid(uint32_t old_fsuid);
 
  private:
   friend class RefCounted<Credentials>;

@@ -40,10 +40,11 @@ class Container : public RefCounted<Container> {
   void set_limits(ContainerLimits l) { limits_ = l; }
 
   Container(std::string id, Ref<platform::Zygote> zygote, Ref<vfs::MountNamespace> mounts, Ref<UtsNamespace> uts,
-            ContainerLimits limits);
+            ContainerLimits limits, RefOrNull<PidNamespace> shared_pids = nullptr);
 
  private:
   friend class RefCounted<Container>;
+  friend struct TaskAccess;
   ~Container() = default;
   std::string id_;
   Ref<platform::Zygote> zygote_;
@@ -51,6 +52,8 @@ class Container : public RefCounted<Container> {
   Ref<UtsNamespace> uts_;
   Ref<PidNamespace> pids_;
   ContainerLimits limits_;
+  std::map<uint32_t, int> user_tasks_;  // RLIMIT_NPROC; guarded by the task-set lock
+  int64_t task_count_ = 0;              // likewise
 };
 
 // What a system call is, for the kernel: filled by sentry/syscalls, which the kernel does not see.

@@ -29,7 +29,7 @@ class ThreadGroup;
 class PidNamespace;
 class Session;
 class ProcessGroup;
-class Tty;  // fs/tty implements it (TtyLink below)
+struct PidLink;  // a namespace and a number in it
 
 // cwd, root, umask (CLONE_FS shares it). Linux: struct fs_struct.
 class FsContext : public RefCounted<FsContext> {
@@ -104,6 +104,14 @@ struct ExitStatus {
   static ExitStatus signaled(int sig, bool core) { return {sig | (core ? 0x80 : 0)}; }
 };
 
+// How restart_syscall(2) goes on with a call that a stop interrupted (Linux: struct restart_block). fn makes the call again
+// with its absolute deadline.
+struct RestartBlock {
+  Result<long> (*fn)(Task&, const RestartBlock&) = nullptr;
+  sched::Nanos deadline = sched::kNever;
+  uint64_t args[5] = {};
+};
+
 // One application thread. Held by: its ThreadGroup, the pid tables, its own fiber while it runs.
 class Task : public RefCounted<Task> {
  public:
@@ -123,19 +131,25 @@ class Task : public RefCounted<Task> {
 
   // Parts. Swapped under the task's lock; the getters copy the reference.
   Ref<auth::Credentials> credentials() const;
+  // Without a lock or a new reference. Preconditions: on this task's fiber; valid until it changes them.
+  const auth::Credentials& own_credentials() const;
   void set_credentials(Ref<auth::Credentials> c);
   Ref<FdTable> files() const;
   Ref<FsContext> fs() const;
   Ref<mm::AddressSpace> mm() const;
+  RefOrNull<mm::AddressSpace> find_mm() const;  // null once it exits
   Ref<UtsNamespace> uts() const;
   std::string name() const;  // comm, at most 15 bytes
   void set_name(std::string_view n);
+  void set_fs(Ref<FsContext> fs);        // unshare(CLONE_FS), setns
+  void set_files(Ref<FdTable> files);    // unshare(CLONE_FILES)
 
   uint64_t rlimit(int resource) const;  // soft limit of its process
   // Path walks of this task: from cwd, or from dirfd (EBADF, ENOTDIR).
   vfs::WalkContext walk_context() const;
   Result<vfs::WalkContext> walk_context_at(int dirfd, std::string_view path) const;
-  Result<Ref<vfs::File>> file(int fd) const { return files()->get(fd); }
+  // EBADF. The quick way to a descriptor for the task's own calls.
+  Result<Ref<vfs::File>> file(int fd) const;
   // Reserves the lowest number below RLIMIT_NOFILE and installs at once: for calls that copy nothing out.
   Result<long> install(Ref<vfs::File> file, bool cloexec);
 
@@ -149,6 +163,8 @@ class Task : public RefCounted<Task> {
   SignalSet pending_set() const;                      // thread's and group's
   bool take_signal(SignalSet wanted, SignalInfo* out);  // sigtimedwait, signalfd
   sched::WaitQueue& signal_queue();                   // woken when a signal arrives (signalfd, sigtimedwait)
+  // For calls with a relative time-out that were interrupted: remembers how to go on, answers kERESTART_RESTARTBLOCK.
+  Errno restart_later(const RestartBlock& block);
 
   // ---- Life (clone.cc, exec.cc, exit.cc, task_run.cc) ----
   [[nodiscard]] bool exiting() const;
@@ -192,13 +208,15 @@ class ThreadGroup : public RefCounted<ThreadGroup> {
   bool is_zombie() const;
   sched::WaitQueue& exit_queue();               // pidfd poll, control Wait
   std::optional<ExitStatus> exit_status() const;  // once every thread is gone
+  Kernel& kernel() const;
+  vfs::Path exe() const;                        // /proc/PID/exe; empty for a zombie
   struct Impl;
   Impl& impl() const { return *impl_; }
 
  private:
   friend class RefCounted<ThreadGroup>;
   friend struct TaskAccess;
-  ThreadGroup();
+  explicit ThreadGroup(Kernel& kernel);
   ~ThreadGroup();
   std::unique_ptr<Impl> impl_;
 };
@@ -213,10 +231,10 @@ class ProcessGroup : public RefCounted<ProcessGroup> {
  private:
   friend class RefCounted<ProcessGroup>;
   friend struct TaskAccess;
-  ProcessGroup(Ref<Session> session) : session_(std::move(session)) {}
-  ~ProcessGroup() = default;
+  explicit ProcessGroup(Ref<Session> session);
+  ~ProcessGroup();
   Ref<Session> session_;
-  std::map<const PidNamespace*, int> ids_;  // guarded by the kernel's task-set lock
+  std::vector<PidLink> ids_;          // guarded by the kernel's task-set lock
   std::vector<ThreadGroup*> members_;       // likewise
 };
 
@@ -231,11 +249,12 @@ class Session : public RefCounted<Session> {
  private:
   friend class RefCounted<Session>;
   friend struct TaskAccess;
-  Session() = default;
-  ~Session() = default;
+  Session();
+  ~Session();
   mutable Mutex mu_{LockRank::kTask};
-  std::map<const PidNamespace*, int> ids_;
-  ThreadGroup* leader_ = nullptr;
+  std::vector<PidLink> ids_;              // guarded by the task-set lock
+  ThreadGroup* leader_ = nullptr;         // guarded by the task-set lock, as groups_
+  std::vector<ProcessGroup*> groups_;
   RefOrNull<TtyLink> tty_ GUARDED_BY(mu_);
   RefOrNull<ProcessGroup> foreground_ GUARDED_BY(mu_);
 };

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes: facts about them. Their signals are in signal_send.cc, their ends in exit.cc.
+#include "sentry/kernel/internal.h"
+#include "sentry/kernel/posix_timers.h"
+
+namespace sentry::kernel {
+
+ThreadGroup::Impl::~Impl() = default;
+ThreadGroup::ThreadGroup(Kernel& kernel) : impl_(std::make_unique<Impl>(kernel)) {
+  impl_->timers = std::make_unique<PosixTimers>(*this);
+}
+ThreadGroup::~ThreadGroup() = default;
+Ref<ThreadGroup> TaskAccess::make_group(Kernel& k) { return adopt_ref(new ThreadGroup(k)); }
+
+Kernel& ThreadGroup::kernel() const { return impl_->kernel; }
+int ThreadGroup::pid() const { return impl_->pid.load(std::memory_order_relaxed); }
+int ThreadGroup::pid_in(const PidNamespace& ns) const {
+  MutexLock l(task_set_lock);
+  return number_in(impl_->ids, ns);
+}
+int ThreadGroup::ppid_in(const PidNamespace& ns) const {
+  MutexLock l(task_set_lock);
+  return impl_->parent ? number_in(impl_->parent->impl().ids, ns) : 0;
+}
+// The first link is written before the group is published and its namespace never changes.
+PidNamespace& ThreadGroup::pid_namespace() const NO_THREAD_SAFETY_ANALYSIS { return *impl_->ids.front().ns; }
+Container& ThreadGroup::container() const { return *impl_->container; }
+
+RefOrNull<Task> ThreadGroup::leader() const {
+  MutexLock l(impl_->mu);
+  return impl_->leader;
+}
+std::vector<Ref<Task>> ThreadGroup::tasks() const {
+  MutexLock l(impl_->mu);
+  return impl_->tasks;
+}
+Ref<ProcessGroup> ThreadGroup::process_group() const {
+  MutexLock l(task_set_lock);
+  return (impl_->process_group ? impl_->process_group : impl_->last_process_group).get_ref();
+}
+Ref<Session> ThreadGroup::session() const {
+  Ref<ProcessGroup> pg = process_group();
+  return Ref<Session>(pg->session());
+}
+Ref<SignalHandlers> ThreadGroup::handlers() const {
+  MutexLock l(impl_->mu);
+  return impl_->handlers.get_ref();
+}
+std::vector<Ref<ThreadGroup>> ThreadGroup::children() const {
+  MutexLock l(task_set_lock);
+  return {impl_->children.begin(), impl_->children.end()};
+}
+struct rlimit64 ThreadGroup::get_rlimit(int resource) const {
+  MutexLock l(impl_->mu);
+  return impl_->limits[static_cast<size_t>(resource)];
+}
+void ThreadGroup::set_rlimit(int resource, struct rlimit64 value) {
+  std::vector<Ref<Task>> members;
+  mm::Limits m;
+  {
+    MutexLock l(impl_->mu);
+    impl_->limits[static_cast<size_t>(resource)] = value;
+    m = mm::Limits{impl_->limits[RLIMIT_AS].rlim_cur, impl_->limits[RLIMIT_DATA].rlim_cur,
+                   impl_->limits[RLIMIT_STACK].rlim_cur, impl_->limits[RLIMIT_MEMLOCK].rlim_cur};
+    members = impl_->tasks;
+  }
+  if (resource == RLIMIT_CPU) impl_->timers->cpu_limit_changed(value);
+  if (members.empty()) return;
+  if (RefOrNull<mm::AddressSpace> space = members.front()->find_mm()) space->set_limits(m);
+}
+bool ThreadGroup::is_zombie() const {
+  MutexLock l(task_set_lock);
+  return impl_->zombie;
+}
+sched::WaitQueue& ThreadGroup::exit_queue() { return impl_->exit_events; }
+std::optional<ExitStatus> ThreadGroup::exit_status() const {
+  MutexLock l(task_set_lock);
+  if (!impl_->zombie) return std::nullopt;
+  MutexLock m(impl_->mu);
+  return impl_->status;
+}
+vfs::Path ThreadGroup::exe() const {
+  MutexLock l(impl_->mu);
+  return impl_->exe;
+}
+
+CpuTimes cpu_times(Task& t) {
+  // The Context is read under the group's lock: exec replaces it.
+  MutexLock l(t.group().impl().mu);
+  CpuTimes c;
+  if (RefOrNull<platform::Context>& ctx = TaskAccess::context(t); ctx && !t.impl().lending && !t.impl().exiting_now) {
+    uint64_t now = ctx->cpu_time();
+    c.user_ns = now > t.impl().cpu_base ? now - t.impl().cpu_base : 0;
+  }
+  c.user_ns += t.impl().cpu_before;
+  return c;
+}
+
+CpuTimes cpu_times(ThreadGroup& g) {
+  CpuTimes sum;
+  for (const Ref<Task>& t : g.tasks()) sum += cpu_times(*t);
+  MutexLock l(g.impl().mu);
+  sum += g.impl().dead_cpu;
+  return sum;
+}
+
+}  // namespace sentry::kernel
