@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Makes the Debian 12 root file system that the real-program tests run in, once, and prints its path.
+# Kept under ${CAISSON_CACHE:-/var/cache/caisson}; a changed package list makes a new one.
+set -euo pipefail
+
+packages=(bash coreutils findutils grep tar gzip xz-utils zstd sed gawk gcc g++ make perl python3 git dpkg dpkg-dev
+  nodejs golang-go musl-tools busybox-static procps util-linux bsdutils less vim-tiny file strace libc6-dev sqlite3 bc
+  diffutils patch netcat-openbsd iproute2 ca-certificates socat gdb)
+suite=bookworm
+cache=${CAISSON_CACHE:-/var/cache/caisson}
+mirror=${CAISSON_MIRROR:-$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' /etc/apt/sources.list.d/*.sources \
+  /etc/apt/sources.list 2>/dev/null || true)}
+key=$(printf '%s\n' "$suite" "${packages[@]}" | sha256sum | cut -c1-12)
+root=$cache/rootfs-$suite-$key
+
+if [ ! -e "$root/.complete" ]; then
+  mkdir -p "$cache"
+  exec 9>"$cache/lock"
+  flock 9
+  if [ ! -e "$root/.complete" ]; then
+    echo "making the Debian root file system in $root (a few minutes, once)" >&2
+    rm -rf "$root.new"
+    list=$(IFS=,; echo "${packages[*]}")
+    if ! debootstrap --variant=minbase --include="$list" "$suite" "$root.new" ${mirror:+"$mirror"} \
+      >"$cache/debootstrap.log" 2>&1; then
+      echo "debootstrap failed; its log: $cache/debootstrap.log" >&2
+      tail -5 "$cache/debootstrap.log" >&2
+      exit 1
+    fi
+    rm -rf "$root.new"/var/cache/apt/archives/*.deb "$root.new"/var/lib/apt/lists/*
+    touch "$root.new/.complete"
+    mv "$root.new" "$root"
+  fi
+fi
+echo "$root"
