@@ -121,8 +121,10 @@ class Poller {
   // Looks once at every attended stub; wakes the fibers that have something to do. Never blocks. Returns whether it
   // found anything.
   virtual bool poll() = 0;
-  // The worker wants to sleep: tell stubs to knock from now on, then look once more. False: found something, stay awake.
+  // The worker wants to sleep: tell stubs to knock from now on, then look once more. False: found something, stay awake
+  // (and stubs need not knock).
   virtual bool prepare_sleep() = 0;
+  // After every prepare_sleep() that returned true: stubs need not knock. Calls of a Poller never overlap.
   virtual void woke_up() = 0;
   // Whether spinning for requests may pay off now (recent requests came fast, a CPU is spare).
   virtual bool worth_spinning(Nanos idle_for) = 0;
@@ -134,11 +136,13 @@ struct Options {
   bool may_spin = true;
 };
 
-// One per sentry. Created before the seccomp filter is installed or after: it only uses clone (threads), futex, epoll.
+// One per sentry. Created before the seccomp filter is installed or after: it only uses clone (threads), futex,
+// epoll_*, eventfd2, timerfd_*, fcntl, read, write, mmap, munmap, mprotect, madvise, sched_yield, rt_sigprocmask.
 class Scheduler {
  public:
   static Result<std::unique_ptr<Scheduler>> create(const Options& options);
   ~Scheduler();
+  // Before run(), or once while it runs; replaced or removed only after run().
   void set_poller(Poller* poller);
 
   // A new runnable fiber for fn(arg). ENOMEM when no stack can be had.

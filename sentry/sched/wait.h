@@ -47,12 +47,15 @@ class WaitQueue {
   void remove(WaitEntry& e) EXCLUDES(mu_);
   // Wakes everyone whose mask meets events (EPOLL* bits; ~0 = all).
   void wake_all(uint32_t events = ~0u) EXCLUDES(mu_);
-  // Wakes non-exclusive entries and at most n exclusive ones.
-  void wake(uint32_t events, int n) EXCLUDES(mu_);
+  // Wakes non-exclusive entries and at most n exclusive ones; returns how many of those. An exclusive entry then goes
+  // to the end of the queue, so that the next call wakes another one.
+  int wake(uint32_t events, int n) EXCLUDES(mu_);
   bool empty() const EXCLUDES(mu_);
 
  private:
   mutable Mutex mu_;
+  void link(WaitEntry& e, bool front) REQUIRES(mu_);
+  void unlink(WaitEntry& e) REQUIRES(mu_);
   WaitEntry* head_ GUARDED_BY(mu_) = nullptr;
   WaitEntry* tail_ GUARDED_BY(mu_) = nullptr;
 };

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop of a worker: run what is runnable; else lead (poll, spin, sleep in epoll); else sleep as a follower.
+#include <sched.h>
+
+#include "sentry/sched/impl.h"
+
+namespace sentry::sched {
+namespace {
+
+constexpr unsigned kSlotStreak = 32;           // then the queue goes first once
+constexpr unsigned kRoundsPerLook = 8;         // fibers between two looks at requests while busy
+constexpr Nanos kBusyEvents = 50'000;          // at most so long between looks at epoll while busy
+constexpr Nanos kSpinEvents = 5'000;           // and while spinning
+constexpr unsigned kPollsPerClock = 16;
+constexpr unsigned kPollsPerYield = 128;       // else a thread woken onto this CPU waits a whole slice
+constexpr Nanos kSurplusLife = 10'000'000'000; // of a thread beyond options.workers, asleep
+
+}  // namespace
+
+// ---- Run queue ----
+
+void Scheduler::Impl::push_locked(Fiber& f) {
+  Fiber::Impl& impl = FiberAccess::impl(f);
+  impl.next = nullptr;
+  if (queue_tail_) FiberAccess::impl(*queue_tail_).next = &f;
+  else queue_head_ = &f;
+  queue_tail_ = &f;
+  queue_size_.store(queue_size_.load(std::memory_order_relaxed) + 1);
+}
+
+void Scheduler::Impl::push(Fiber& f) {
+  {
+    MutexLock l(mu_);
+    push_locked(f);
+  }
+  notify();
+}
+
+bool Scheduler::Impl::has_work(Worker& w) const {
+  return w.slot.load(std::memory_order_relaxed) || queue_size_.load() > 0 ||
+         stopping_.load();
+}
+
+Fiber* Scheduler::Impl::pick(Worker& w) {
+  bool queued = queue_size_.load(std::memory_order_relaxed) > 0;
+  if (w.slot.load(std::memory_order_relaxed) && (w.streak < kSlotStreak || !queued)) {
+    w.streak++;
+    if (Fiber* f = w.slot.exchange(nullptr)) return f;
+  }
+  w.streak = 0;
+  if (!queued) return nullptr;
+  MutexLock l(mu_);
+  Fiber* f = queue_head_;
+  if (!f) return nullptr;
+  Fiber::Impl& impl = FiberAccess::impl(*f);
+  queue_head_ = impl.next;
+  if (!queue_head_) queue_tail_ = nullptr;
+  impl.next = nullptr;
+  queue_size_.store(queue_size_.load(std::memory_order_relaxed) - 1);
+  return f;
+}
+
+// Why no wake-up is lost: we wrote queue_size_ before we read searching_ and sleeping_; a worker writes those before
+// it reads queue_size_ for the last time and sleeps. All four are sequentially consistent. A follower joins idle_
+// under mu_ after it saw the queue empty.
+void Scheduler::Impl::notify() {
+  Worker* w = this_worker();
+  if (w && &w->scheduler == this && threads_.load() == 1) return;  // we are the only one, and shall look
+  if (searching_.load() > 0) return;
+  if (ring_sleeper()) return;
+  if (idle_count_.load() > 0) activate_one(false);
+}
+
+bool Scheduler::Impl::ring_sleeper() {
+  if (!sleeping_.load() || !sleeping_.exchange(false)) return false;
+  uint64_t one = 1;
+  CHECK(::write(event_.get(), &one, sizeof one) == sizeof one);  // never read, 2^64 - 2 rings are enough
+  return true;
+}
+
+void Scheduler::Impl::activate_one(bool may_start) {
+  Worker* woken = nullptr;
+  Worker* started = nullptr;
+  {
+    MutexLock l(mu_);
+    if (active_ >= options_.workers || stopping_.load()) return;
+    if (idle_) {
+      woken = idle_;
+      idle_ = woken->next_idle;
+      idle_count_.fetch_sub(1);
+    } else if (may_start) {
+      for (auto& old : workers_) {
+        if (!old->exited) continue;
+        started = old.get();
+        started->exited = false;
+        break;
+      }
+      if (!started && workers_.size() < kMaxWorkers) {
+        workers_.push_back(std::make_unique<Worker>(*this));
+        started = workers_.back().get();
+      }
+    }
+    if (!woken && !started) return;
+    active_++;
+  }
+  searching_.fetch_add(1);
+  if (woken) {
+    woken->searching = true;
+    woken->bell.store(1, std::memory_order_release);
+    futex_wake(woken->bell, 1);
+  } else {
+    start_worker(*started);
+  }
+}
+
+void Scheduler::Impl::start_searching(Worker& w) {
+  if (w.searching || threads_.load(std::memory_order_relaxed) == 1) return;
+  w.searching = true;
+  searching_.fetch_add(1);
+}
+
+void Scheduler::Impl::stop_searching(Worker& w, bool found) {
+  if (!w.searching) return;
+  w.searching = false;
+  // Others relied on us to take the rest as well.
+  if (searching_.fetch_sub(1) == 1 && found && queue_size_.load() > 0) notify();
+}
+
+// ---- Running ----
+
+void Scheduler::Impl::run_fiber(Worker& w, Fiber& f) {
+  Fiber::Impl& impl = FiberAccess::impl(f);
+  // After a yield, or at birth, it is not kParked, and a wake-up that came meanwhile is for its next park.
+  if (impl.state.load(std::memory_order_relaxed) & kParked) impl.state.exchange(0, std::memory_order_acq_rel);
+  w.running = &f;
+  w.steps.store(w.steps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  sanitizer_before(w.point, impl.point, false);
+  sched_switch(&w.sp, impl.sp);
+  sanitizer_after(w.point, impl.point);
+  w.running = nullptr;
+  switch (w.action) {
+    case Action::park: {
+      uint32_t running = 0;
+      if (impl.state.compare_exchange_strong(running, kParked, std::memory_order_acq_rel)) return;
+      // Woken on its way here: still running, as far as wakers know. It goes round once more.
+      impl.state.exchange(0, std::memory_order_acq_rel);
+      make_runnable(f);
+      return;
+    }
+    case Action::yield:
+      look_around(w);
+      if (has_work(w)) push(f);
+      else make_runnable(f);
+      return;
+    case Action::finish:
+      impl.state.fetch_or(kFinished, std::memory_order_acq_rel);
+      sanitizer_end_stack(impl.point);
+      stacks_.give_back(impl.stack);
+      f.unref();
+      return;
+  }
+}
+
+void Scheduler::Impl::work(Worker& w) {
+  set_this_worker(&w);
+  sanitizer_adopt_thread(w.point);
+  arm_monitor();
+  while (!stopping_.load(std::memory_order_relaxed) && !w.leave) {
+    if (w.stuck.load(std::memory_order_relaxed)) unstick(w);
+    if (Fiber* f = pick(w)) {
+      stop_searching(w, true);
+      run_fiber(w, *f);
+      if (++w.rounds % kRoundsPerLook == 0) look_around(w);
+    } else {
+      idle(w);
+    }
+  }
+  stop_searching(w, false);
+  set_this_worker(nullptr);
+}
+
+bool Scheduler::Impl::try_lead() {
+  return !leading_.load(std::memory_order_relaxed) && !leading_.exchange(true, std::memory_order_acquire);
+}
+
+void Scheduler::Impl::look_at_events() {
+  Event events[kMaxEvents];
+  dispatch(events, wait_for_events(events, 0));
+}
+
+// A quick look at everything that may have come while this worker is busy.
+void Scheduler::Impl::look_around(Worker& w) {
+  if (!try_lead()) return;
+  if (Poller* p = poller_.load(std::memory_order_acquire)) p->poll();
+  Nanos t = now();
+  if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
+  if (t - w.looked_at_events >= kBusyEvents) {
+    look_at_events();
+    w.looked_at_events = t;
+  }
+  stop_leading();
+}
+
+void Scheduler::Impl::idle(Worker& w) {
+  start_searching(w);
+  if (!try_lead()) {
+    stop_searching(w, false);
+    sleep_as_follower(w, true);
+    return;
+  }
+  Nanos since = 0;
+  for (unsigned n = 1;; n++) {
+    w.steps.store(w.steps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    Poller* p = poller_.load(std::memory_order_acquire);
+    if (p) p->poll();
+    if (has_work(w)) break;
+    bool spin = p && options_.may_spin;
+    if (!spin || (n == 1 && !p->worth_spinning(0))) {
+      sleep_in_epoll(w, p);
+      break;
+    }
+    if (n % kPollsPerClock == 0) {
+      Nanos t = now();
+      if (since == 0) since = t;
+      if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
+      if (t - w.looked_at_events >= kSpinEvents) {
+        look_at_events();
+        w.looked_at_events = t;
+      }
+      if (has_work(w)) break;
+      if (!p->worth_spinning(t - since)) {
+        sleep_in_epoll(w, p);
+        break;
+      }
+      if (n % kPollsPerYield == 0) sched_yield();
+    }
+    __builtin_ia32_pause();
+  }
+  stop_leading();
+}
+
+// ---- Sleeping ----
+
+void Scheduler::Impl::sleep_in_epoll(Worker& w, Poller* p) {
+  stop_searching(w, false);
+  sleeping_.store(true);
+  bool asleep = !p || p->prepare_sleep();
+  if (!asleep || has_work(w)) {
+    sleeping_.store(false);
+    if (p && asleep) p->woke_up();
+    return;
+  }
+  Nanos deadline = timers_.next.load();
+  Nanos timeout = -1;
+  if (deadline != kNever) {
+    timeout = deadline - now();
+    if (timeout < 0) timeout = 0;
+  }
+  w.awake.store(false);
+  Event events[kMaxEvents];
+  long n = wait_for_events(events, timeout);
+  sleeping_.store(false);
+  w.awake.store(true);
+  arm_monitor();
+  if (p) p->woke_up();
+  dispatch(events, n);
+  Nanos t = now();
+  w.looked_at_events = t;
+  if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
+}
+
+void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
+  bool surplus;
+  {
+    MutexLock l(mu_);
+    if (counted && (queue_size_.load() > 0 || stopping_.load())) return;
+    if (stopping_.load()) return;
+    if (counted) active_--;
+    w.bell.store(0, std::memory_order_relaxed);
+    w.next_idle = idle_;
+    idle_ = &w;
+    idle_count_.fetch_add(1);
+    w.awake.store(false);
+    surplus = !w.main && threads_.load() > options_.workers;
+  }
+  Nanos until = surplus ? now() + kSurplusLife : kNever;
+  while (w.bell.load(std::memory_order_acquire) == 0) {
+    futex_wait(w.bell, 0, surplus ? until - now() : -1);
+    if (!surplus || now() < until) continue;
+    MutexLock l(mu_);
+    Worker** at = &idle_;
+    while (*at && *at != &w) at = &(*at)->next_idle;
+    if (!*at) continue;  // somebody is about to ring
+    surplus = threads_.load() > options_.workers;
+    if (!surplus) continue;
+    *at = w.next_idle;
+    idle_count_.fetch_sub(1);
+    threads_.fetch_sub(1);
+    w.exited = true;
+    w.leave = true;
+    return;
+  }
+  w.awake.store(true);
+  arm_monitor();
+}
+
+}  // namespace sentry::sched
