@@ -3,10 +3,12 @@
 #include "seccomp-profiles/install.h"
 
 #include <linux/audit.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <cstdio>
+#include <ctime>
 
 #include "base/bpf/disassemble.h"
 #include "base/bpf/evaluate.h"
@@ -28,6 +30,15 @@ std::string rule_text(const Rule& r) {
 }
 
 }  // namespace
+
+void prepare_libc() {
+  ::tzset();
+  std::time_t zero = 0;
+  std::tm fields{};
+  (void)::gmtime_r(&zero, &fields);
+  constexpr int kNever = -1;  // as an unsigned size: no top chunk is ever larger
+  (void)::mallopt(M_TRIM_THRESHOLD, kNever);
+}
 
 base::Result<base::Fd> install(const Program& program, unsigned long flags) {
   sock_fprog prog{program.length, const_cast<sock_filter*>(program.filter)};

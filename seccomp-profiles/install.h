@@ -10,6 +10,11 @@
 
 namespace seccomp_profiles {
 
+// Makes the C library do now what it would later do by opening files, which the filters of sentry and gofer
+// answer with the end of the process: reads the time zone (even gmtime_r does once), and tells malloc never to
+// shrink a thread's arena (it would read /proc/sys/vm/overcommit_memory first). Call before install().
+void prepare_libc();
+
 // Sets no_new_privs and installs the filter with SECCOMP_FILTER_FLAG_* flags. Returns the listener with
 // SECCOMP_FILTER_FLAG_NEW_LISTENER, else an empty Fd.
 // Errors: seccomp(2); EBUSY with NEW_LISTENER: another filter of this thread already has a listener;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// The filters of sentry and gofer against tables of allowed and refused calls.
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/memfd.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <csignal>
+#include <set>
+
+#include "seccomp-profiles/filter_test_util.h"
+#include "seccomp-profiles/gofer.h"
+#include "seccomp-profiles/sentry.h"
+
+namespace seccomp_profiles {
+namespace {
+
+constexpr const Program& kSentry = sentry::kProgram;
+constexpr const Program& kGofer = gofer::kProgram;
+constexpr U64 kAny = 0x7f0000001000;
+const Args kTuples[] = {{}, {1, 1, 1, 1, 1, 1}, {2, kAny, 3, 0x22, ~0ull, 0}, {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull},
+                        {kAny, kAny, kAny, kAny, kAny, kAny}, {U64(AT_FDCWD), kAny, 0, 0, AT_EMPTY_PATH, 0}};
+
+// Calls that take a path, make or open an object of the host by name, or change what the process is.
+const unsigned kByPath[] = {
+    SYS_open, SYS_openat, SYS_creat, SYS_stat, SYS_lstat, SYS_access, SYS_faccessat, SYS_execve, SYS_execveat, SYS_mkdir,
+    SYS_rmdir, SYS_unlink, SYS_rename, SYS_renameat, SYS_link, SYS_symlink, SYS_readlink, SYS_chmod, SYS_chown, SYS_lchown,
+    SYS_mknod, SYS_chdir, SYS_fchdir, SYS_chroot, SYS_pivot_root, SYS_mount, SYS_umount2, SYS_truncate, SYS_statfs, SYS_utime,
+    SYS_utimes, SYS_futimesat, SYS_setxattr, SYS_getxattr, SYS_listxattr, SYS_removexattr, SYS_name_to_handle_at,
+    SYS_open_by_handle_at, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fspick, SYS_inotify_add_watch, SYS_fanotify_mark,
+    SYS_swapon, SYS_acct, SYS_uselib, SYS_quotactl, SYS_socket, SYS_bind, SYS_connect, SYS_listen, SYS_ptrace, SYS_bpf,
+    SYS_perf_event_open, SYS_userfaultfd, SYS_io_uring_setup, SYS_io_uring_enter, SYS_keyctl, SYS_add_key, SYS_init_module,
+    SYS_finit_module, SYS_kexec_load, SYS_unshare, SYS_setns, SYS_fork, SYS_vfork, SYS_prctl, SYS_seccomp, SYS_arch_prctl,
+    SYS_setuid, SYS_setgid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_capset, SYS_kill, SYS_tkill, SYS_reboot,
+    SYS_splice, SYS_vmsplice, SYS_tee, SYS_sendfile, SYS_shmget, SYS_msgget, SYS_semget, SYS_pidfd_getfd, SYS_kcmp,
+    SYS_personality, SYS_syslog, SYS_iopl, SYS_ioperm, SYS_modify_ldt, SYS_pkey_mprotect, SYS_remap_file_pages,
+    SYS_memfd_secret, SYS_setrlimit, SYS_clock_settime, SYS_settimeofday, SYS_adjtimex};
+
+TEST(SentryFilter, NoCallByPathAndNoneThatChangesTheProcess) {
+  std::vector<unsigned> refused(std::begin(kByPath), std::end(kByPath));
+  for (unsigned nr : {SYS_openat2, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_unlinkat, SYS_linkat, SYS_symlinkat,
+                      SYS_mknodat, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_renameat2, SYS_faccessat2, SYS_getdents64}) {
+    refused.push_back(nr);
+  }
+  for (unsigned nr : refused) {
+    for (const Args& a : kTuples) expect(kSentry, kKill, nr, a);
+  }
+}
+
+TEST(SentryFilter, EveryNumberWithoutARuleEndsTheProcess) {
+  for (const Program* p : {&kSentry, &kGofer}) {
+    std::set<unsigned> named;
+    for (unsigned i = 0; i < p->rule_count; ++i) named.insert(p->rules[i].number);
+    EXPECT_LE(named.size(), 80u) << p->name << ": a wall of this many calls is none";
+    for (unsigned nr = 0; nr < 1024; ++nr) {
+      for (const Args& a : kTuples) {
+        if (!named.count(nr)) expect(*p, kKill, nr, a);
+        expect(*p, kKill, nr | 0x40000000u, a);
+        seccomp_data d = call_of(nr, a);
+        d.arch = 0x40000003;
+        ASSERT_EQ(answer(*p, d), kKill);
+      }
+    }
+  }
+}
+
+TEST(SentryFilter, NothingBecomesExecutable) {
+  for (const Program* p : {&kSentry, &kGofer}) {
+    for (U64 prot = 0; prot < 64; ++prot) {
+      expect(*p, prot <= 3 ? kAllow : kKill, SYS_mmap, {0, 0x1000, prot, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0});
+      expect(*p, prot <= 3 ? kAllow : kKill, SYS_mprotect, {kAny, 0x1000, prot, 0, 0, 0});
+    }
+    expect_both_halves(*p, kAllow, kKill, SYS_mmap, {0, 0x1000, 3, MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0}, 0b1100);
+    expect_both_halves(*p, kAllow, kKill, SYS_mprotect, {kAny, 0x1000, 3, 0, 0, 0}, 0b100);
+    expect(*p, kKill, SYS_mmap, {0, 0x1000, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, ~0ull, 0});
+    expect(*p, kKill, SYS_mmap, {0, 0x1000, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, ~0ull, 0});
+  }
+  expect(kSentry, kAllow, SYS_mmap, {kAny, 0x1000, 3, MAP_SHARED | MAP_FIXED, 9, 0});
+  expect(kGofer, kKill, SYS_mmap, {kAny, 0x1000, 3, MAP_SHARED, 9, 0});
+}
+
+TEST(SentryFilter, ThreadsButNoProcesses) {
+  constexpr U64 kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS |
+                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  expect_both_halves(kSentry, kAllow, kKill, SYS_clone, {kThread, kAny, kAny, kAny, kAny, 0}, 0b1);
+  for (unsigned bit = 0; bit < 32; ++bit) expect(kSentry, kKill, SYS_clone, {kThread ^ U64{1} << bit, kAny, kAny, kAny, kAny, 0});
+  expect(kSentry, kKill, SYS_clone, {SIGCHLD, 0, 0, 0, 0, 0});
+  expect(kSentry, SECCOMP_RET_ERRNO | ENOSYS, SYS_clone3, {kAny, 88, 0, 0, 0, 0});
+  expect(kGofer, kKill, SYS_clone, {kThread, kAny, kAny, kAny, kAny, 0});
+  expect(kGofer, kKill, SYS_clone3, {kAny, 88, 0, 0, 0, 0});
+}
+
+TEST(SentryFilter, ClosedListsOfCommands) {
+  const std::set<U64> fcntls = {F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS, 5, 6, 7, 36, 37, 38};
+  for (U64 cmd = 0; cmd < 2048; ++cmd) {
+    expect(kSentry, fcntls.count(cmd) ? kAllow : kKill, SYS_fcntl, {4, cmd, 0, 0, 0, 0});
+    expect(kSentry, kKill, SYS_fcntl, {4, cmd | 1ull << 32, 0, 0, 0, 0});
+  }
+  for (U64 request : {0xc0502100ull, 0xc0182101ull, 0x40082102ull, 0x40182103ull, 0x40082104ull, 0x5401ull, 0x5402ull, 0x5403ull,
+                      0x5404ull, 0x5413ull, 0x5414ull, 0x541bull}) {
+    expect_both_halves(kSentry, kAllow, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0}, 0b10);
+  }
+  for (U64 request : {0x5412ull /* TIOCSTI */, 0x541cull /* TIOCLINUX */, 0x540eull /* TIOCSCTTY */, 0x540full, 0x5410ull,
+                      0x5422ull /* TIOCNOTTY */, 0x5423ull, 0xae00ull, 0x9409ull /* FICLONE */, 0x8912ull /* SIOCGIFCONF */,
+                      0x400454caull /* TUNSETIFF */, 0ull}) {
+    expect(kSentry, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0});
+    expect(kGofer, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0});
+  }
+  for (U64 advice = 0; advice < 128; ++advice) {
+    const std::set<U64> ok = {3, 4, 8, 10, 14, 15, 16, 22, 23};
+    expect(kSentry, ok.count(advice) ? kAllow : kKill, SYS_madvise, {kAny, 0x1000, advice, 0, 0, 0});
+  }
+}
+
+TEST(SentryFilter, SocketsGoNowhereElse) {
+  for (U64 type : {1ull, 5ull}) {
+    for (U64 flags : {0x80000ull, 0x80800ull}) expect_both_halves(kSentry, kAllow, kKill, SYS_socketpair, {1, type | flags, 0, kAny, 0, 0}, 0b111);
+  }
+  expect(kSentry, kKill, SYS_socketpair, {1, 2 | 0x80000, 0, kAny, 0, 0});
+  expect(kSentry, kKill, SYS_socketpair, {2, 1 | 0x80000, 0, kAny, 0, 0});
+  expect(kSentry, kAllow, SYS_sendto, {4, kAny, 10, 0, 0, 0});
+  expect(kSentry, kKill, SYS_sendto, {4, kAny, 10, 0, kAny, 16});
+  expect_both_halves(kSentry, kAllow, kKill, SYS_sendto, {4, kAny, 10, 0, 0, 0}, 0b10000);
+  expect_both_halves(kSentry, kAllow, kKill, SYS_prlimit64, {0, 7, 0, kAny, 0, 0}, 0b101);
+  expect(kSentry, kKill, SYS_prlimit64, {0, 7, kAny, 0, 0, 0});
+  expect(kSentry, kKill, SYS_prlimit64, {1, 7, 0, kAny, 0, 0});
+  expect_both_halves(kSentry, kAllow, kKill, SYS_memfd_create, {kAny, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0, 0, 0, 0}, 0b10);
+  expect(kSentry, kKill, SYS_memfd_create, {kAny, MFD_HUGETLB, 0, 0, 0, 0});
+}
+
+TEST(GoferFilter, OpensInOneWayAndMakesNoDevices) {
+  for (unsigned nr : kByPath) {
+    for (const Args& a : kTuples) expect(kGofer, kKill, nr, a);
+  }
+  expect(kGofer, kAllow, SYS_openat2, {5, kAny, kAny, 24, 0, 0});
+  for (U64 type = 0; type < 16; ++type) {
+    const bool device = (type & 2) != 0;
+    expect(kGofer, device ? kKill : kAllow, SYS_mknodat, {5, kAny, type << 12 | 0644, 0x103, 0, 0});
+    expect(kGofer, device && type != 2 /* a whiteout */ ? kKill : kAllow, SYS_mknodat, {5, kAny, type << 12 | 0644, 0, 0, 0});
+  }
+  expect_both_halves(kGofer, kAllow, kKill, SYS_mknodat, {5, kAny, 0x8000 | 0600, 0, 0, 0}, 0b100);
+  for (U64 flags : {0x1000ull, 0x1100ull, 0x1800ull}) {
+    expect(kGofer, kAllow, SYS_newfstatat, {5, kAny, kAny, flags, 0, 0});
+    expect(kGofer, kAllow, SYS_statx, {5, kAny, flags, 0xfff, kAny, 0});
+  }
+  for (U64 flags : {0ull, 0x100ull, 0x100000000ull}) {
+    expect(kGofer, kKill, SYS_newfstatat, {5, kAny, kAny, flags, 0, 0});
+    expect(kGofer, flags == 0x100 ? kAllow : kKill, SYS_statx, {5, kAny, flags, 0xfff, kAny, 0});
+  }
+  expect_both_halves(kGofer, kAllow, kKill, 452 /* fchmodat2 */, {5, kAny, 0644, 0x1000, 0, 0}, 0b1000);
+  expect(kGofer, kKill, 452, {5, kAny, 0644, 0, 0, 0});
+  expect(kGofer, kAllow, SYS_linkat, {5, kAny, 6, kAny, 0x1000, 0});
+  expect(kGofer, kKill, SYS_linkat, {5, kAny, 6, kAny, 0x400, 0});
+  expect(kGofer, kAllow, SYS_renameat2, {5, kAny, 6, kAny, 1, 0});
+  expect(kGofer, kKill, SYS_renameat2, {5, kAny, 6, kAny, 4, 0});
+  expect_both_halves(kGofer, kAllow, kKill, SYS_write, {2, kAny, 10, 0, 0, 0}, 0b1);
+  for (U64 fd : {0ull, 1ull, 3ull, 100ull}) expect(kGofer, kKill, SYS_write, {fd, kAny, 10, 0, 0, 0});
+}
+
+}  // namespace
+}  // namespace seccomp_profiles
