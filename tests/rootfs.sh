@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(bash coreutils findutils grep tar gzip xz-utils zstd sed gawk gcc g++ make perl python3 git dpkg dpkg-dev
   nodejs golang-go musl-tools busybox-static procps util-linux bsdutils less vim-tiny file strace libc6-dev sqlite3 bc
-  diffutils patch netcat-openbsd iproute2 ca-certificates socat gdb)
+  diffutils patch netcat-openbsd iproute2 ca-certificates socat)
 suite=bookworm
 cache=${CAISSON_CACHE:-/var/cache/caisson}
 mirror=${CAISSON_MIRROR:-$(awk '/^URIs:/ {print $2; exit} /^deb / {print $2; exit}' /etc/apt/sources.list.d/*.sources \
