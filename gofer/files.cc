@@ -35,7 +35,6 @@ Files::~Files() = default;
 Result<std::unique_ptr<Files>> Files::create(Fd root, std::span<const AttachPoint> points, Limits limits) {
   TRY(tree::probe_host());
   std::unique_ptr<Files> f(new Files(std::move(root), limits));
-  tree::set_home(f->root_.get());
   for (const AttachPoint& p : points) {
     if (p.index >= UINT16_MAX) return kEINVAL;
     if (p.index >= f->attached_.size()) f->attached_.resize(p.index + 1);

@@ -13,7 +13,6 @@
 #include "base/wire/gofer.h"
 #include "gofer/name.h"
 #include "gofer/nodes.h"
-#include "gofer/tree.h"
 
 namespace gofer {
 
@@ -114,8 +113,8 @@ class Files {
   base::Result<Place> place(const wire::At& at, Intent intent);
   base::Result<Held> hold(const wire::At& at, Intent intent);
   base::Result<Place> named(const wire::At& at);
-  template <typename F>
-  auto on_xattrs(const Held& h, F&& f) -> decltype(f(std::declval<tree::XattrPlace>()));
+  // A descriptor open for reading of what h holds: its own, or `opened`. EOPNOTSUPP if there can be none.
+  base::Result<int> readable(const Held& h, base::Fd& opened);
   base::Result<Spot> spot(wire::NodeId dir, const std::string& name);
   base::Result<wire::NodeReply> added(const Spot& s, const std::string& name, const wire::Attr& attr);
   base::Result<void> open_held(const Held& h, uint32_t flags, bool& has_read, bool& has_write, Donated& out);

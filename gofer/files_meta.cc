@@ -75,25 +75,34 @@ Files::Reply<wire::StatFsRequest> Files::handle(const wire::StatFsRequest& q, Do
   return tree::stat_fs(h.fd);
 }
 
-// Runs f on where the attributes of h are reached.
-template <typename F>
-auto Files::on_xattrs(const Held& h, F&& f) -> decltype(f(std::declval<tree::XattrPlace>())) {
-  const Node* n = h.place.node;
-  if (n && n->opened) return f(tree::XattrPlace{h.fd, nullptr, true});
-  if (S_ISDIR(h.attr.mode)) return f(tree::XattrPlace{h.fd, nullptr, false});
-  if (h.place.dir < 0) return kEOPNOTSUPP;  // a removed link, FIFO or socket
-  Name name = h.place.checked();
-  return f(tree::XattrPlace{h.place.dir, &name, false});
+Result<int> Files::readable(const Held& h, Fd& opened) {
+  if (h.place.node && h.place.node->opened) return h.fd;
+  if (S_ISDIR(h.attr.mode)) {
+    opened = TRY(with_room([&] { return tree::open_listing(h.fd); }));
+  } else if (S_ISREG(h.attr.mode) && h.place.dir >= 0) {
+    opened = TRY(with_room([&] {
+      return tree::open_regular(h.place.dir, h.place.checked(), h.fd, tree::Access::read);
+    }));
+  } else {
+    return kEOPNOTSUPP;
+  }
+  return opened.get();
 }
 
+// Only regular files and directories have extended attributes here: no descriptor reaches those of the rest, which
+// may have none of user.* anyway (man 7 xattr).
 Files::Reply<wire::GetXattrRequest> Files::handle(const wire::GetXattrRequest& q, Donated&) {
   TRY(check_key(q.name));
   Held h = TRY(hold(q.at, Intent::read));
-  return wire::ValueReply{TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::get_xattr(p, q.name); }))};
+  if (!S_ISREG(h.attr.mode) && !S_ISDIR(h.attr.mode)) return kENODATA;
+  Fd opened;
+  return wire::ValueReply{TRY(tree::get_xattr(TRY(readable(h, opened)), q.name))};
 }
 Files::Reply<wire::ListXattrRequest> Files::handle(const wire::ListXattrRequest& q, Donated&) {
   Held h = TRY(hold(q.at, Intent::read));
-  return wire::ValueReply{TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::list_xattr(p); }))};
+  if (!S_ISREG(h.attr.mode) && !S_ISDIR(h.attr.mode)) return wire::ValueReply{};
+  Fd opened;
+  return wire::ValueReply{TRY(tree::list_xattr(TRY(readable(h, opened))))};
 }
 Files::Reply<wire::SetXattrRequest> Files::handle(const wire::SetXattrRequest& q, Donated&) {
   TRY(check_key(q.name));
@@ -101,9 +110,9 @@ Files::Reply<wire::SetXattrRequest> Files::handle(const wire::SetXattrRequest& q
   if (q.value.size() > wire::kMaxXattrValue) return kE2BIG;
   if (q.flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) return kEINVAL;
   Held h = TRY(hold(q.at, Intent::modify));
-  TRY(on_xattrs(h, [&](tree::XattrPlace p) {
-    return tree::set_xattr(p, q.name, q.value, static_cast<int>(q.flags));
-  }));
+  if (!S_ISREG(h.attr.mode) && !S_ISDIR(h.attr.mode)) return kEPERM;
+  Fd opened;
+  TRY(tree::set_xattr(TRY(readable(h, opened)), q.name, q.value, static_cast<int>(q.flags)));
   refresh(h.place.node, TRY(tree::attr_of(h.fd)));
   return wire::Empty{};
 }
@@ -111,28 +120,19 @@ Files::Reply<wire::RemoveXattrRequest> Files::handle(const wire::RemoveXattrRequ
   TRY(check_key(q.name));
   if (!writable_key(q.name)) return kEPERM;
   Held h = TRY(hold(q.at, Intent::modify));
-  TRY(on_xattrs(h, [&](tree::XattrPlace p) { return tree::remove_xattr(p, q.name); }));
+  if (!S_ISREG(h.attr.mode) && !S_ISDIR(h.attr.mode)) return kEPERM;
+  Fd opened;
+  TRY(tree::remove_xattr(TRY(readable(h, opened)), q.name));
   refresh(h.place.node, TRY(tree::attr_of(h.fd)));
   return wire::Empty{};
 }
 
 Files::Reply<wire::FsyncRequest> Files::handle(const wire::FsyncRequest& q, Donated&) {
   Held h = TRY(hold(q.at, Intent::read));
-  Fd own;
-  int fd = h.fd;
-  if (h.place.node && h.place.node->opened) {
-  } else if (S_ISDIR(h.attr.mode)) {
-    own = TRY(with_room([&] { return tree::open_listing(h.fd); }));
-    fd = own.get();
-  } else if (S_ISREG(h.attr.mode) && h.place.dir >= 0) {
-    own = TRY(with_room([&] {
-      return tree::open_regular(h.place.dir, h.place.checked(), h.fd, tree::Access::read);
-    }));
-    fd = own.get();
-  } else {
-    return kEINVAL;
-  }
-  TRY(tree::sync(fd, q.data_only));
+  Fd opened;
+  auto fd = readable(h, opened);
+  if (!fd.ok()) return fd.error() == kEOPNOTSUPP ? kEINVAL : fd.error();
+  TRY(tree::sync(*fd, q.data_only));
   return wire::Empty{};
 }
 

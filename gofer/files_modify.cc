@@ -187,7 +187,7 @@ void Files::relocate(Node& n, Node& parent, const std::string& name) {
 }
 
 Files::Reply<wire::RenameRequest> Files::handle(const wire::RenameRequest& q, Donated&) {
-  if (q.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT}) return kEINVAL;
+  if (q.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE}) return kEINVAL;
   bool exchange = q.flags & RENAME_EXCHANGE;
   Node* to = TRY(nodes_.find(q.to_dir));
   if (read_only(*to)) return kEROFS;

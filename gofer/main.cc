@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw…: serves the host files of one container. The runtime has pivot_rooted it
-// into a tree of the attach points (/0 is the root file system), /store and /shm. LOG_FD may be -1.
+// into a tree of the attach points (/0 is the root file system), /store and /shm. LOG_FD becomes descriptor 2, the only
+// one that the filter lets it write to; -1 leaves 2 as it is.
 #include <charconv>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -30,8 +30,6 @@ bool number(std::string_view s, int* out) {
 
 int fail(const char* what, std::string_view why) {
   LOG(error, "{}: {}", what, why);
-  std::string text = base::format("caisson-gofer: {}: {}\n", what, why);
-  IGNORE_ERROR(base::sys::write(2, text.data(), text.size()), "nobody is left to tell");
   return 1;
 }
 
@@ -46,21 +44,18 @@ size_t raise_fd_limit() {
   return quarter < gofer::NodeTable::kNewest * 2 ? gofer::NodeTable::kNewest * 2 : quarter;
 }
 
-void close_all_but(int a, int b) {
-  unsigned low = 3, keep[2] = {static_cast<unsigned>(a < b ? a : b), static_cast<unsigned>(a < b ? b : a)};
-  for (unsigned k : keep) {
-    if (static_cast<int>(k) < 3) continue;
-    if (k > low) close_range(low, k - 1, 0);
-    low = k + 1;
-  }
-  close_range(low, ~0u, 0);
+void close_all_but(int fd) {
+  auto keep = static_cast<unsigned>(fd);
+  if (keep > 3) close_range(3, keep - 1, 0);
+  close_range(keep < 3 ? 3 : keep + 1, ~0u, 0);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  base::log_init("caisson-gofer", 2, base::LogLevel::warn);
   int socket = -1, log = -1;
-  if (argc < 4 || !number(argv[1], &socket) || !number(argv[2], &log) || socket < 0)
+  if (argc < 4 || !number(argv[1], &socket) || !number(argv[2], &log) || socket < 3)
     return fail("usage", "caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw...");
   std::vector<gofer::AttachPoint> points;
   for (int i = 3; i < argc; i++) {
@@ -71,8 +66,8 @@ int main(int argc, char** argv) {
       return fail("attach point, wanted INDEX:ro or INDEX:rw", s);
     points.push_back({static_cast<uint32_t>(index), ro});
   }
-  close_all_but(socket, log);
-  if (log >= 0) base::log_init("caisson-gofer", log, base::LogLevel::warn);
+  if (log >= 0 && log != 2 && dup2(log, 2) < 0) return fail("the log's descriptor", argv[2]);
+  close_all_but(socket);
   umask(0);  // modes come from the client, which has applied its own
   prctl(PR_SET_DUMPABLE, 0);
 

@@ -270,6 +270,27 @@ TEST_F(Program, EveryOperationWorksUnderItsFilter) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
+TEST_F(Program, HasItsFilterAndNoOtherDescriptors) {
+  ASSERT_TRUE(ask(wire::HelloRequest{}).ok());
+  std::string proc = "/proc/" + std::to_string(pid_), line, seccomp, privileges;
+  std::ifstream status(proc + "/status");
+  while (std::getline(status, line)) {
+    if (line.starts_with("Seccomp:")) seccomp = line.substr(9);
+    if (line.starts_with("NoNewPrivs:")) privileges = line.substr(12);
+  }
+#ifndef CAISSON_SANITIZED
+  EXPECT_EQ(seccomp, "2");
+  EXPECT_EQ(privileges, "1");
+#endif
+  // 0 to 2, the socket, the root, three attach points, the two stores.
+  int open_fds = 0;
+  for (int fd = 0; fd < 64; fd++) {
+    struct stat st;
+    open_fds += lstat((proc + "/fd/" + std::to_string(fd)).c_str(), &st) == 0;
+  }
+  EXPECT_EQ(open_fds, 10);
+}
+
 TEST_F(Program, NonsenseEndsIt) {
   ASSERT_TRUE(ask(wire::HelloRequest{}).ok());
   std::byte one{1};
@@ -296,7 +317,7 @@ TEST_F(Program, AnOversizedRecordEndsIt) {
 }
 
 TEST_F(Program, UsesLittlePrivateMemoryWhenIdle) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef CAISSON_SANITIZED
   GTEST_SKIP() << "the sanitizer's own memory";
 #endif
   ASSERT_TRUE(ask(wire::HelloRequest{}).ok());

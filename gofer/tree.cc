@@ -26,7 +26,6 @@ constexpr uint64_t kBeneath = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_
 constexpr long kFchmodat2 = 452;  // Linux 6.6; older headers have no name for it
 
 bool have_fchmodat2 = true;
-int home_fd = -1;
 
 Result<Fd> look_up(int dir, const char* name, uint64_t flags, uint64_t mode = 0) {
   return sys::openat2(dir, name, flags | O_NOFOLLOW, mode, kBeneath);
@@ -83,25 +82,6 @@ timespec to_timespec(Time t) {
   return {s, n};
 }
 
-// There is no getxattr beneath a directory descriptor before Linux 6.13 and no /proc in here: the process, which has
-// one thread, goes into the directory for the call.
-class Inside {
- public:
-  static Result<Inside> enter(int dir) {
-    TRY(from_libc(::fchdir(dir)));
-    return Inside();
-  }
-  Inside(Inside&& o) noexcept : in_(std::exchange(o.in_, false)) {}
-  Inside& operator=(Inside&&) = delete;
-  ~Inside() {
-    if (in_) IGNORE_ERROR(from_libc(::fchdir(home_fd)), "staying in a directory only keeps it busy");
-  }
-
- private:
-  Inside() = default;
-  bool in_ = true;
-};
-
 template <typename F>
 Result<std::string> sized(F&& call) {
   std::string value(512, '\0');
@@ -116,8 +96,6 @@ Result<std::string> sized(F&& call) {
     value.resize(wire::kMaxXattrValue);
   }
 }
-
-const char* xattr_path(const XattrPlace& p) { return p.name ? p.name->c_str() : "."; }
 
 }  // namespace
 
@@ -241,28 +219,16 @@ Result<std::string> read_link_of(int fd) { return read_link_path(fd, ""); }
 
 Result<void> sync(int fd, bool data_only) { return none(data_only ? ::fdatasync(fd) : ::fsync(fd)); }
 
-Result<std::string> get_xattr(XattrPlace p, const std::string& key) {
-  if (p.opened) return sized([&](char* b, size_t n) { return ::fgetxattr(p.fd, key.c_str(), b, n); });
-  Inside in = TRY(Inside::enter(p.fd));
-  return sized([&](char* b, size_t n) { return ::lgetxattr(xattr_path(p), key.c_str(), b, n); });
+Result<std::string> get_xattr(int fd, const std::string& key) {
+  return sized([&](char* b, size_t n) { return ::fgetxattr(fd, key.c_str(), b, n); });
 }
-Result<std::string> list_xattr(XattrPlace p) {
-  if (p.opened) return sized([&](char* b, size_t n) { return ::flistxattr(p.fd, b, n); });
-  Inside in = TRY(Inside::enter(p.fd));
-  return sized([&](char* b, size_t n) { return ::llistxattr(xattr_path(p), b, n); });
+Result<std::string> list_xattr(int fd) {
+  return sized([&](char* b, size_t n) { return ::flistxattr(fd, b, n); });
 }
-Result<void> set_xattr(XattrPlace p, const std::string& key, const std::string& value, int flags) {
-  if (p.opened) return none(::fsetxattr(p.fd, key.c_str(), value.data(), value.size(), flags));
-  Inside in = TRY(Inside::enter(p.fd));
-  return none(::lsetxattr(xattr_path(p), key.c_str(), value.data(), value.size(), flags));
+Result<void> set_xattr(int fd, const std::string& key, const std::string& value, int flags) {
+  return none(::fsetxattr(fd, key.c_str(), value.data(), value.size(), flags));
 }
-Result<void> remove_xattr(XattrPlace p, const std::string& key) {
-  if (p.opened) return none(::fremovexattr(p.fd, key.c_str()));
-  Inside in = TRY(Inside::enter(p.fd));
-  return none(::lremovexattr(xattr_path(p), key.c_str()));
-}
-
-void set_home(int root_fd) { home_fd = root_fd; }
+Result<void> remove_xattr(int fd, const std::string& key) { return none(::fremovexattr(fd, key.c_str())); }
 
 Result<size_t> list(int fd, std::span<std::byte> buf) {
   long n = TRY(from_libc(::getdents64(fd, buf.data(), buf.size())));

@@ -72,19 +72,11 @@ Result<std::string> read_link(int dir, const Name& name);
 Result<std::string> read_link_of(int fd);
 Result<void> sync(int fd, bool data_only);
 
-// Extended attributes of: name in dir; dir itself (name null); or a descriptor opened for reading (opened true).
-struct XattrPlace {
-  int fd;
-  const Name* name;
-  bool opened;
-};
-Result<std::string> get_xattr(XattrPlace p, const std::string& key);
-Result<std::string> list_xattr(XattrPlace p);
-Result<void> set_xattr(XattrPlace p, const std::string& key, const std::string& value, int flags);
-Result<void> remove_xattr(XattrPlace p, const std::string& key);
-
-// Where the gofer's own working directory goes back to; extended attributes borrow it.
-void set_home(int root_fd);
+// Extended attributes, by a descriptor open for reading.
+Result<std::string> get_xattr(int fd, const std::string& key);
+Result<std::string> list_xattr(int fd);
+Result<void> set_xattr(int fd, const std::string& key, const std::string& value, int flags);
+Result<void> remove_xattr(int fd, const std::string& key);
 
 // One getdents64 into buf: bytes stored, 0 at the end.
 Result<size_t> list(int fd, std::span<std::byte> buf);

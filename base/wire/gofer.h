@@ -284,7 +284,7 @@ struct RenameRequest {
   At from;
   NodeId to_dir = 0;
   std::string to_name;
-  uint32_t flags = 0;  // RENAME_*
+  uint32_t flags = 0;  // RENAME_NOREPLACE, RENAME_EXCHANGE
   NodeId target = 0;
   bool keep_target = false;
   template <typename A> void visit(A& a) {
@@ -307,7 +307,8 @@ struct StatFsRequest {
 };
 
 struct ValueReply { std::string value; template <typename A> void visit(A& a) { a(value); } };
-// The whole value; E2BIG if it is longer than kMaxXattrValue.
+// Extended attributes are those of regular files and directories; nothing else seems to have any. Get answers the
+// whole value; E2BIG if it is longer than kMaxXattrValue.
 struct GetXattrRequest {
   static constexpr Op kOp = Op::kGetXattr;
   using Reply = ValueReply;
