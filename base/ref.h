@@ -38,6 +38,12 @@ class RefCounted {
   uint32_t ref_count() const { return count_.load(std::memory_order_relaxed); }
 
  protected:
+  // For objects that take themselves apart: drops a reference and says whether it was the last one.
+  bool drop_ref() const {
+    uint32_t old = count_.fetch_sub(1, std::memory_order_acq_rel);
+    CHECK(old != 0);
+    return old == 1;
+  }
   RefCounted() = default;
   ~RefCounted() = default;
 

@@ -34,6 +34,11 @@ class Dentry : public RefCounted<Dentry> {
   static void exchanged(Dentry& a, Dentry& b);
   // Number of mounts on this dentry in any namespace (a fast test for the walk).
   std::atomic<int> mounted_here{0};
+  FileSystem& fs() const { return *fs_; }
+  // Whether this is `below`, or a directory that contains it.
+  bool contains(const Dentry& below) const;
+  // Hides RefCounted's: a long chain of parents goes one by one, not by recursion.
+  void unref() const;
 
  private:
   friend class RefCounted<Dentry>;
@@ -46,10 +51,20 @@ class Dentry : public RefCounted<Dentry> {
   RefOrNull<Inode> inode_ GUARDED_BY(mu_);
   std::map<std::string, Dentry*, std::less<>> children_ GUARDED_BY(mu_);
   bool unlinked_ GUARDED_BY(mu_) = false;
+  RefOrNull<Dentry> find_cached(std::string_view name, bool* stable) EXCLUDES(mu_);
+  Ref<Dentry> add_child(std::string_view name, RefOrNull<Inode> inode) EXCLUDES(mu_);
+  Dentry* take_parent() EXCLUDES(mu_);
+  const Ref<FileSystem> fs_;
+  std::atomic<bool> used_{true};  // since the LRU's hand last came by
+  // Guarded by the file system's cache:
   bool in_lru_ = false;
+  Dentry* lru_prev_ = nullptr;
+  Dentry* lru_next_ = nullptr;
 };
 
 // Held by: paths, the namespace's tree.
+class MountNamespace;
+
 class Mount : public RefCounted<Mount> {
  public:
   const Ref<FileSystem>& fs() const { return fs_; }
@@ -63,6 +78,7 @@ class Mount : public RefCounted<Mount> {
  private:
   friend class RefCounted<Mount>;
   friend class MountNamespace;
+  friend struct MountTree;
   Mount(Ref<FileSystem> fs, Ref<Dentry> root, uint64_t flags, std::string source);
   ~Mount();
   Ref<FileSystem> fs_;
@@ -70,9 +86,12 @@ class Mount : public RefCounted<Mount> {
   std::atomic<uint64_t> flags_;
   int id_;
   std::string source_;
-  // Guarded by the namespace's lock:
+  // Guarded by the mount tree's lock (mount.cc):
   RefOrNull<Mount> parent_;
   RefOrNull<Dentry> mountpoint_;
+  std::map<const Dentry*, Ref<Mount>> children_;
+  const MountNamespace* ns_ = nullptr;  // null once unmounted
+  bool expiry_mark_ = false;
 };
 
 // A place: a dentry seen through a mount. Linux: struct path.
@@ -94,6 +113,10 @@ class MountNamespace : public RefCounted<MountNamespace> {
   // Mounts fs on the directory (or file) at `at`. subdir: which dentry of fs becomes its root (bind), default its root.
   Result<Ref<Mount>> mount(Ref<FileSystem> fs, const Path& at, uint64_t flags, std::string source,
                            RefOrNull<Dentry> subdir = nullptr);
+  // MS_BIND (with MS_REC also what is mounted below `from`) and MS_MOVE of mount(2).
+  Result<Ref<Mount>> bind(const Path& from, const Path& at, bool recursive);
+  Result<void> move(const Path& from, const Path& at);
+  // flags: MNT_DETACH, MNT_EXPIRE, MNT_FORCE. `at` itself is the one reference that does not make the mount busy.
   Result<void> unmount(const Path& at, int flags);
   // The mount on top of this path, if one is.
   RefOrNull<Mount> mounted_on(const Path& at) const;
@@ -117,6 +140,10 @@ class MountNamespace : public RefCounted<MountNamespace> {
   std::unique_ptr<Impl> impl_;
 };
 
+// The text of a dentry as seen from the root of its file system (the "root" field of mountinfo).
+std::string dentry_text(const Dentry& dentry);
+// As path_text, from the top of the mount tree it hangs in: for /proc/PID/maps.
+std::string path_text_from_top(const Path& path);
 // The text of a path as seen from root; "(unreachable)…" and " (deleted)" as d_path of Linux does.
 std::string path_text(const MountNamespace& ns, const Path& path, const Path& root);
 

@@ -90,6 +90,8 @@ class File : public RefCounted<File> {
   // F_SETOWN, F_SETSIG of fcntl(2).
   std::atomic<int> owner_pid{0};
   std::atomic<int> owner_signal{0};
+  // Takes note that the inode's write access was got for it; given back when it goes. By vfs::open().
+  void holds_write_access() { write_access_ = true; }
 
  protected:
   File(FileKind kind, const Path& path, Ref<Inode> inode, int flags, Ref<auth::Credentials> cred);
@@ -103,10 +105,15 @@ class File : public RefCounted<File> {
   std::atomic<int> flags_;
   Ref<auth::Credentials> cred_;
   sched::SleepMutex position_lock_;
+  bool write_access_ = false;
 };
 
+// An O_PATH description.
+Ref<File> make_path_file(const Path& path, int flags, Ref<auth::Credentials> cred);
+
 // An inode without a name for pipes, sockets, eventfds …: attributes are kept here. Linux: anon_inode, pipefs, sockfs.
-// name: "pipe:[7]" style for readlink of /proc/PID/fd; mode with type bits.
+// kind_name: "pipe" becomes "pipe:[INODE]" for readlink of /proc/PID/fd; one with a ':' stays as it is ("anon_inode:[eventpoll]",
+// "/memfd:name (deleted)"). mode with type bits.
 Path make_anonymous_path(std::string_view kind_name, uint32_t mode, const auth::Credentials& owner);
 
 }  // namespace sentry::vfs

@@ -18,6 +18,7 @@
 
 namespace sentry::vfs {
 
+class Attachment;
 class Dentry;
 class File;
 class FileSystem;
@@ -49,6 +50,24 @@ struct CreateRequest {
 struct FsStat {
   uint64_t type = 0, bsize = 4096, blocks = 0, bfree = 0, bavail = 0, files = 0, ffree = 0, namelen = 255, flags = 0;
   uint64_t fsid = 0;
+};
+
+// CLOCK_REALTIME as file systems stamp it (a tick's precision, as Linux's current_time()).
+timespec current_time();
+
+// The rule of Linux's generic_permission() and its capabilities: may cred do mask (R_OK|W_OK|X_OK) to a file of this
+// type, mode and owner? EACCES.
+Result<void> check_mode(const auth::Credentials& cred, int mask, uint32_t mode, uint32_t uid, uint32_t gid);
+
+// What a part of the kernel hangs on an inode: the pipe of a FIFO, the socket bound to a name. Held by: the inode.
+class Attachment : public RefCounted<Attachment> {
+ public:
+  // Another description of a nameless inode, by way of /proc/PID/fd/N (a pipe's other end, a host file of stdio).
+  virtual Result<Ref<File>> reopen(const Path&, int /*flags*/, const Ref<auth::Credentials>&);
+
+ protected:
+  friend class RefCounted<Attachment>;
+  virtual ~Attachment() = default;
 };
 
 // POSIX and BSD locks of one inode (fs/locks.c); in vfs/locks.h.
@@ -101,6 +120,11 @@ class Inode : public RefCounted<Inode> {
   // Directory changes and size changes of this inode (Linux: i_rwsem). Ancestors before descendants, else by address.
   sched::SleepMutex& lock() { return lock_; }
   LockList& locks();  // made on first use
+  LockList* find_locks() const { return locks_.load(std::memory_order_acquire); }  // null: never had one
+  RefOrNull<Attachment> attachment() const EXCLUDES(attachment_mu_);
+  // Hangs `a` on it unless something hangs there already; returns what hangs there now.
+  Ref<Attachment> attach(Ref<Attachment> a) EXCLUDES(attachment_mu_);
+  void detach() EXCLUDES(attachment_mu_);
   // Writers (deny exec: ETXTBSY) and executions (deny write). Linux: i_writecount.
   Result<void> get_write_access();
   void put_write_access();
@@ -118,9 +142,12 @@ class Inode : public RefCounted<Inode> {
   sched::SleepMutex lock_;
   std::atomic<int> write_count_{0};
   std::atomic<LockList*> locks_{nullptr};
+  mutable Mutex attachment_mu_{LockRank::kFilePrivate};
+  RefOrNull<Attachment> attachment_ GUARDED_BY(attachment_mu_);
 };
 
-// A mounted instance (Linux: super_block). Held by: mounts; inodes borrow it (their mount or open file keeps it).
+// A mounted instance (Linux: super_block). Held by: mounts, dentries; inodes borrow it: who keeps an inode keeps a path to it.
+// While mounted it keeps its root dentry and recently used dentries; both go with its last mount.
 class FileSystem : public RefCounted<FileSystem> {
  public:
   virtual Ref<Inode> root() = 0;
@@ -129,13 +156,19 @@ class FileSystem : public RefCounted<FileSystem> {
   virtual std::string options() const { return {}; }  // extra options for /proc/mounts, "size=64k"
   virtual Result<void> sync() { return {}; }
   uint64_t device() const { return device_; }  // st_dev of its inodes unless they say otherwise
+  // Held while a directory moves to another parent (Linux: s_vfs_rename_mutex); taken before directory locks.
+  sched::SleepMutex& rename_lock() { return rename_lock_; }
 
  protected:
   FileSystem();
   friend class RefCounted<FileSystem>;
-  virtual ~FileSystem() = default;
+  virtual ~FileSystem();
 
  private:
+  friend struct DentryAccess;
+  struct DentryCache;
+  std::unique_ptr<DentryCache> dentries_;
+  sched::SleepMutex rename_lock_;
   uint64_t device_;  // anonymous: major 0, next minor
 };
 

@@ -53,6 +53,8 @@ Result<void> rename(const WalkContext& from, std::string_view old_path, const Wa
                     unsigned flags);
 // chmod, chown, utimensat, truncate with the checks of notify_change(). cred decides.
 Result<void> change_attributes(const Path& path, SetAttributes change, const auth::Credentials& cred);
+// The permission check of path-based calls: mount flags (EROFS for writing), then the inode's own.
+Result<void> may_access(const Path& path, int mask, const auth::Credentials& cred);
 // access(2) with the given ids; mask of R_OK|W_OK|X_OK.
 Result<void> access(const Path& path, int mask, const auth::Credentials& cred);
 

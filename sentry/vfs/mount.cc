@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mounts and mount namespaces. One lock guards the shape of all trees (Linux: mount_lock, namespace_sem); a parent owns its
+// children, a child keeps its parent, and unmounting cuts both. Every mount is private: there is no propagation.
+#include <sys/mount.h>
+
+#include "sentry/vfs/dentry_access.h"
+
+namespace sentry::vfs {
+namespace {
+
+constinit Mutex g_tree{LockRank::kMountTree};
+std::atomic<int> g_next_mount_id{20};
+constexpr size_t kMaxMounts = 100000;  // Linux: fs.mount-max
+
+}  // namespace
+
+Mount::Mount(Ref<FileSystem> fs, Ref<Dentry> root, uint64_t flags, std::string source)
+    : fs_(std::move(fs)), root_(std::move(root)), flags_(flags), id_(g_next_mount_id.fetch_add(1)),
+      source_(std::move(source)) {
+  DentryAccess::mount_added(*fs_);
+}
+
+Mount::~Mount() { DentryAccess::mount_gone(*fs_); }
+
+struct MountNamespace::Impl {
+  RefOrNull<Mount> root;
+  size_t count = 0;
+};
+
+// The tree's operations; the lock is held, and what may be the last reference is handed out to die after it.
+struct MountTree {
+  using Dying = std::vector<Ref<Mount>>;
+
+  static Mount* child(Mount& m, const Dentry* d) {
+    auto it = m.children_.find(d);
+    return it == m.children_.end() ? nullptr : it->second.get();
+  }
+  static void attach(const Ref<Mount>& m, Mount& parent, Dentry& point) {
+    parent.children_.emplace(&point, m);
+    point.mounted_here.fetch_add(1);
+    m->parent_ = Ref<Mount>(parent);
+    m->mountpoint_ = Ref<Dentry>(point);
+  }
+  struct Detached {
+    RefOrNull<Mount> self, parent;
+    RefOrNull<Dentry> point;
+  };
+  static Detached detach(Mount& m) {
+    Detached d{Ref<Mount>(m), std::move(m.parent_), std::move(m.mountpoint_)};
+    m.parent_ = nullptr;
+    m.mountpoint_ = nullptr;
+    if (d.parent) {
+      auto it = d.parent->children_.find(d.point.get());
+      CHECK(it != d.parent->children_.end());
+      d.parent->children_.erase(it);  // d.self keeps it
+      d.point->mounted_here.fetch_sub(1);
+    }
+    return d;
+  }
+  // Every mount below and including m, parents first.
+  static void collect(Mount& m, std::vector<Ref<Mount>>* out) {
+    size_t next = out->size();
+    out->push_back(Ref<Mount>(m));
+    for (; next < out->size(); next++) {
+      Ref<Mount> cur = (*out)[next];
+      for (auto& [point, c] : cur->children_) out->push_back(c);
+    }
+  }
+  static bool below(const Mount& m, const Mount& top) {
+    for (const Mount* p = &m; p; p = p->parent_.get())
+      if (p == &top) return true;
+    return false;
+  }
+  // Whether `p` lies at or below `top` in the tree of names. Linux: is_path_reachable.
+  static bool reachable(const Path& p, const Path& top) {
+    const Mount* m = p.mount.get();
+    const Dentry* d = p.dentry.get();
+    while (m && m != top.mount.get()) {
+      if (!m->parent_) return false;
+      d = m->mountpoint_.get();
+      m = m->parent_.get();
+    }
+    return m && top.dentry->contains(*d);
+  }
+  static Path topmost(Path p) {
+    while (p.dentry->mounted_here.load() > 0) {
+      Mount* m = child(*p.mount, p.dentry.get());
+      if (!m) break;
+      p = Path{Ref<Mount>(*m), m->root_};
+    }
+    return p;
+  }
+  static RefOrNull<Mount> parent(const Mount& m) { return m.parent_; }
+  static RefOrNull<Dentry> mountpoint(const Mount& m) { return m.mountpoint_; }
+  static const MountNamespace* ns(const Mount& m) { return m.ns_; }
+  static void set_ns(Mount& m, const MountNamespace* ns) { m.ns_ = ns; }
+  static bool mark_expired(Mount& m) { return std::exchange(m.expiry_mark_, true); }
+  static size_t children(const Mount& m) { return m.children_.size(); }
+};
+
+MountNamespace::MountNamespace() : impl_(std::make_unique<Impl>()) {}
+
+MountNamespace::~MountNamespace() {
+  std::vector<Ref<Mount>> all;
+  std::vector<MountTree::Detached> cut;
+  {
+    MutexLock l(g_tree);
+    if (impl_->root) MountTree::collect(*impl_->root, &all);
+    for (auto& m : all) {
+      cut.push_back(MountTree::detach(*m));
+      MountTree::set_ns(*m, nullptr);
+    }
+  }
+}
+
+Ref<MountNamespace> MountNamespace::create(Ref<FileSystem> root, uint64_t flags, std::string source) {
+  Ref<MountNamespace> ns = adopt_ref(new MountNamespace);
+  Ref<Dentry> top = DentryAccess::root_of(*root);
+  ns->impl_->root = adopt_ref(new Mount(std::move(root), std::move(top), flags, std::move(source)));
+  ns->impl_->root->ns_ = ns.get();
+  ns->impl_->count = 1;
+  return ns;
+}
+
+Path MountNamespace::root() const {
+  MutexLock l(g_tree);
+  return Path{impl_->root, impl_->root->root_};
+}
+
+Result<Ref<Mount>> MountNamespace::mount(Ref<FileSystem> fs, const Path& at, uint64_t flags, std::string source,
+                                         RefOrNull<Dentry> subdir) {
+  Ref<Dentry> top = subdir ? subdir.get_ref() : DentryAccess::root_of(*fs);
+  RefOrNull<Inode> what = top->inode(), where = at.inode();
+  if (!what || !where) return kENOENT;
+  if (what->is_directory() != where->is_directory()) return kENOTDIR;
+  Ref<Mount> m = adopt_ref(new Mount(std::move(fs), std::move(top), flags, std::move(source)));
+  Path keep = at;
+  MutexLock l(g_tree);
+  if (!at.mount || MountTree::ns(*at.mount) != this) return kEINVAL;
+  if (impl_->count >= kMaxMounts) return kENOSPC;
+  Path point = MountTree::topmost(keep);
+  if (point.dentry->is_unlinked()) return kENOENT;
+  MountTree::attach(m, *point.mount, *point.dentry);
+  m->ns_ = this;
+  impl_->count++;
+  return m;
+}
+
+Result<Ref<Mount>> MountNamespace::bind(const Path& from, const Path& at, bool recursive) {
+  if (!from.mount || !from.dentry) return kEINVAL;
+  std::vector<Ref<Mount>> below;
+  {
+    MutexLock l(g_tree);
+    if (MountTree::ns(*from.mount) != this) return kEINVAL;
+    if (recursive) MountTree::collect(*from.mount, &below);
+  }
+  Ref<Mount> top = TRY(mount(from.mount->fs(), at, from.mount->flags(), from.mount->source(), from.dentry));
+  if (!recursive) return top;
+  std::map<Mount*, Ref<Mount>> copies;
+  copies.emplace(from.mount.get(), top);
+  for (auto& m : below) {
+    if (m.get() == from.mount.get()) continue;
+    Path point = mountpoint_of(*m);
+    if (!point) continue;
+    auto parent = copies.find(point.mount.get());
+    if (parent == copies.end()) continue;  // not below `from`
+    if (point.mount.get() == from.mount.get() && !from.dentry->contains(*point.dentry)) continue;
+    Ref<Mount> copy =
+        TRY(mount(m->fs(), Path{parent->second, point.dentry}, m->flags(), m->source(), m->root()));
+    copies.emplace(m.get(), copy);
+  }
+  return top;
+}
+
+Result<void> MountNamespace::move(const Path& from, const Path& at) {
+  RefOrNull<Inode> what = from.inode(), where = at.inode();
+  if (!what || !where) return kENOENT;
+  if (what->is_directory() != where->is_directory()) return kENOTDIR;
+  Path keep = at;
+  MountTree::Detached cut;
+  MutexLock l(g_tree);
+  if (!from.mount || !at.mount || MountTree::ns(*from.mount) != this || MountTree::ns(*at.mount) != this) return kEINVAL;
+  if (from.dentry.get() != from.mount->root().get() || !from.mount->parent_) return kEINVAL;
+  Path point = MountTree::topmost(keep);
+  if (MountTree::below(*point.mount, *from.mount)) return kELOOP;
+  cut = MountTree::detach(*from.mount);
+  MountTree::attach(from.mount.get_ref(), *point.mount, *point.dentry);
+  return {};
+}
+
+Result<void> MountNamespace::unmount(const Path& at, int flags) {
+  if ((flags & MNT_EXPIRE) && (flags & (MNT_FORCE | MNT_DETACH))) return kEINVAL;
+  std::vector<Ref<Mount>> all;
+  std::vector<MountTree::Detached> cut;
+  {
+    MutexLock l(g_tree);
+    if (!at.mount || MountTree::ns(*at.mount) != this || at.dentry.get() != at.mount->root().get()) return kEINVAL;
+    if (!at.mount->parent_) return kEINVAL;
+    if (!(flags & MNT_DETACH)) {
+      // Linux: propagate_mount_busy. The tree and `at` hold one reference each.
+      if (MountTree::children(*at.mount) > 0 || at.mount->ref_count() > 2) return kEBUSY;
+      if ((flags & MNT_EXPIRE) && !MountTree::mark_expired(*at.mount)) return kEAGAIN;
+    }
+    MountTree::collect(*at.mount, &all);
+    for (auto& m : all) {
+      cut.push_back(MountTree::detach(*m));
+      MountTree::set_ns(*m, nullptr);
+    }
+    impl_->count -= all.size();
+  }
+  return {};
+}
+
+RefOrNull<Mount> MountNamespace::mounted_on(const Path& at) const {
+  if (!at.mount) return nullptr;
+  MutexLock l(g_tree);
+  Mount* m = MountTree::child(*at.mount, at.dentry.get());
+  return m ? RefOrNull<Mount>(Ref<Mount>(*m)) : RefOrNull<Mount>();
+}
+
+Path MountNamespace::mountpoint_of(const Mount& m) const {
+  MutexLock l(g_tree);
+  return Path{MountTree::parent(m), MountTree::mountpoint(m)};
+}
+
+Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new) const {
+  Ref<MountNamespace> ns = adopt_ref(new MountNamespace);
+  MutexLock l(g_tree);
+  std::vector<Ref<Mount>> all;
+  MountTree::collect(*impl_->root, &all);
+  std::map<const Mount*, Ref<Mount>> copies;
+  for (auto& m : all) {
+    Ref<Mount> c = adopt_ref(new Mount(m->fs_, m->root_, m->flags(), m->source_));
+    c->ns_ = ns.get();
+    copies.emplace(m.get(), c);
+    if (m->parent_ && copies.count(m->parent_.get()))
+      MountTree::attach(c, *copies.find(m->parent_.get())->second, *m->mountpoint_);
+    else
+      ns->impl_->root = c;
+    if (old_to_new) old_to_new->emplace_back(m, c);
+  }
+  ns->impl_->count = all.size();
+  return ns;
+}
+
+// Linux: fs/namespace.c path_pivot_root, with the namespace's root as the caller's root.
+Result<void> MountNamespace::pivot_root(const Path& new_root, const Path& put_old) {
+  RefOrNull<Inode> a = new_root.inode(), b = put_old.inode();
+  if (!a || !b) return kENOENT;
+  if (!a->is_directory() || !b->is_directory()) return kENOTDIR;
+  MountTree::Detached cut;
+  RefOrNull<Mount> old_top;
+  MutexLock l(g_tree);
+  if (!new_root.mount || !put_old.mount || MountTree::ns(*new_root.mount) != this ||
+      MountTree::ns(*put_old.mount) != this)
+    return kEINVAL;
+  if (new_root.mount.get() == impl_->root.get() || put_old.mount.get() == impl_->root.get()) return kEBUSY;
+  if (new_root.dentry.get() != new_root.mount->root().get()) return kEINVAL;
+  if (new_root.dentry->is_unlinked() || put_old.dentry->is_unlinked()) return kENOENT;
+  if (!MountTree::reachable(put_old, new_root)) return kEINVAL;
+  old_top = impl_->root;
+  cut = MountTree::detach(*new_root.mount);
+  Path point = MountTree::topmost(put_old);
+  impl_->root = new_root.mount;
+  MountTree::attach(old_top.get_ref(), *point.mount, *point.dentry);
+  return {};
+}
+
+// ---- Text ----
+
+namespace {
+
+// Writes the names from p up to root, or up to the top when root is not met. Dentries seen are kept until the lock is gone: the
+// last reference of one must not go under it.
+struct TextWalk {
+  std::vector<std::string> names;
+  std::vector<RefOrNull<Dentry>> keep;
+  bool reached_root = false;
+  bool reached_top = false;  // of a namespace
+
+  void run(const Path& p, const Path* root) {
+    RefOrNull<Mount> m = p.mount;
+    RefOrNull<Dentry> d = p.dentry;
+    for (;;) {
+      keep.push_back(d);
+      if (root && m.get() == root->mount.get() && d.get() == root->dentry.get()) {
+        reached_root = true;
+        return;
+      }
+      if (m && d.get() == m->root().get()) {
+        RefOrNull<Mount> up = MountTree::parent(*m);
+        if (!up) {
+          reached_top = MountTree::ns(*m) != nullptr;
+          return;
+        }
+        d = MountTree::mountpoint(*m);
+        m = up;
+        continue;
+      }
+      RefOrNull<Dentry> parent = d->parent();
+      if (!parent) return;
+      names.push_back(d->name());
+      d = parent;
+    }
+  }
+  std::string text() const {
+    std::string out;
+    for (auto it = names.rbegin(); it != names.rend(); ++it) {
+      out += '/';
+      out += *it;
+    }
+    return out.empty() ? "/" : out;
+  }
+};
+
+std::string finish(const Path& p, std::string text) {
+  return p.dentry->is_unlinked() ? text + " (deleted)" : text;
+}
+
+}  // namespace
+
+std::string dentry_text(const Dentry& dentry) {
+  TextWalk w;
+  w.run(Path{nullptr, Ref<Dentry>(const_cast<Dentry&>(dentry))}, nullptr);
+  return w.text();
+}
+
+std::string path_text_from_top(const Path& path) {
+  if (!path.dentry) return {};
+  if (!path.mount) return path.dentry->name();
+  TextWalk w;
+  {
+    MutexLock l(g_tree);
+    w.run(path, nullptr);
+  }
+  return finish(path, w.text());
+}
+
+std::string path_text(const MountNamespace&, const Path& path, const Path& root) {
+  if (!path.dentry) return {};
+  if (!path.mount) return path.dentry->name();
+  if (!root) return path_text_from_top(path);
+  TextWalk w;
+  {
+    MutexLock l(g_tree);
+    w.run(path, &root);
+  }
+  std::string text = finish(path, w.text());
+  return w.reached_root ? text : "(unreachable)" + text;
+}
+
+std::vector<MountNamespace::Info> MountNamespace::list(const Path& root) const {
+  std::vector<Ref<Mount>> all;
+  std::vector<Info> out;
+  {
+    MutexLock l(g_tree);
+    MountTree::collect(*impl_->root, &all);
+  }
+  for (auto& m : all) {
+    TextWalk w;
+    Path p{m, m->root()};
+    int parent_id = 0;
+    {
+      MutexLock l(g_tree);
+      w.run(p, &root);
+      RefOrNull<Mount> up = MountTree::parent(*m);
+      parent_id = up ? up->id() : m->id();
+    }
+    // The mount that the root itself lies in is shown as "/".
+    if (!w.reached_root && root.mount.get() == m.get()) w.names.clear();
+    else if (!w.reached_root) continue;
+    out.push_back(Info{m, parent_id, w.text()});
+  }
+  return out;
+}
+
+}  // namespace sentry::vfs
