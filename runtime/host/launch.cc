@@ -40,8 +40,8 @@ constexpr uint64_t kGoferCapabilities = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) |
 // The last steps of all three. program and socket are moved; only returns on failure.
 ResultX<void> run_program(const Launch& l, std::vector<Placed> extra, const std::vector<std::string>& args,
                           uint64_t capabilities) {
-  std::vector<Placed> fds{{l.null_fd, 0}, {l.null_fd, 1}, {l.stderr_fd, 2}};
-  fds.insert(fds.end(), extra.begin(), extra.end());
+  std::vector<Placed> fds = std::move(extra);
+  if (l.stderr_fd >= 0) fds.insert(fds.end(), {{l.null_fd, 0}, {l.null_fd, 1}, {l.stderr_fd, 2}});
   TRY_MSG(refuse_core_dumps(), "set RLIMIT_CORE");
   TRY_MSG(limit_capabilities(capabilities), "drop capabilities");
   TRY_MSG(set_no_new_privileges(), "set no_new_privs");

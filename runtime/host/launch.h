@@ -29,7 +29,7 @@ struct Launch {
   const Program& program;
   const Cgroups& cgroups;
   int null_fd;    // /dev/null: becomes 0 and 1
-  int stderr_fd;  // becomes 2
+  int stderr_fd;  // becomes 2; -1: the program gets none of the three
 };
 
 struct GoferLaunch {

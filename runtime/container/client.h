@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connection to a sentry's control socket: requests with descriptors, replies by tag. The sentry is less trusted
+// than its caller: every reply is bounded and decoded with care, and no wait is without an end.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/wire/control.h"
+
+namespace runtime::container {
+
+class Client {
+ public:
+  explicit Client(base::Fd sock) : sock_(std::move(sock)) {}
+  // The socket of the container whose directory this is.
+  static base::ResultX<Client> connect(int directory);
+
+  int fd() const { return sock_.get(); }
+
+  // Sends without waiting for the reply; its tag.
+  template <typename Request>
+  base::ResultX<uint64_t> send(base::wire::ControlOp op, const Request& body, std::span<const int> fds = {}) {
+    base::wire::Writer w;
+    uint64_t tag = next_tag_++;
+    w(base::wire::RequestHeader{op, tag});
+    w(body);
+    auto bytes = w.take();
+    auto r = send_bytes(bytes, fds);
+    if (!r.ok()) return r.error();
+    return tag;
+  }
+  // The record that comes before all requests.
+  base::ResultX<void> send_boot(const base::wire::Boot& boot, std::span<const int> fds);
+
+  struct Reply {
+    uint64_t tag = 0;
+    std::vector<std::byte> body;
+  };
+  // The next reply, whatever its tag; ETIMEDOUT after timeout_ms (-1: wait for ever), EPIPE if the sentry is gone. An
+  // error reply is an Error with the sentry's words; `tag` is told through `failed_tag` then.
+  base::ResultX<Reply> receive(int timeout_ms, uint64_t* failed_tag = nullptr);
+
+  // Request and reply; other replies that come between are dropped.
+  template <typename Answer, typename Request>
+  base::ResultX<Answer> call(base::wire::ControlOp op, const Request& body, int timeout_ms,
+                             std::span<const int> fds = {}) {
+    auto tag = send(op, body, fds);
+    if (!tag.ok()) return tag.error();
+    for (;;) {
+      uint64_t failed = 0;
+      auto r = receive(timeout_ms, &failed);
+      if (!r.ok()) {
+        if (failed && failed != *tag) continue;
+        return r.error();
+      }
+      if (r->tag != *tag) continue;
+      return decode_body<Answer>(*r);
+    }
+  }
+  template <typename Answer>
+  static base::ResultX<Answer> decode_body(const Reply& r) {
+    auto a = base::wire::decode<Answer>(r.body);
+    if (!a.ok()) return base::error(base::kEPROTO, "the sentry's answer is malformed");
+    return std::move(a).value();
+  }
+
+ private:
+  base::ResultX<void> send_bytes(std::span<const std::byte> bytes, std::span<const int> fds);
+
+  base::Fd sock_;
+  uint64_t next_tag_ = 1;
+  std::vector<std::byte> buffer_;
+};
+
+// A reply without a body.
+struct Nothing {
+  template <typename A> void visit(A&) {}
+};
+
+}  // namespace runtime::container

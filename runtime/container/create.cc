@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of things when a container is made. What must be taken away again is written to the state first.
+#include "runtime/container/create.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/sys.h"
+#include "runtime/container/hooks.h"
+#include "runtime/container/lifecycle.h"
+#include "runtime/container/plan.h"
+#include "runtime/host/cgroup.h"
+#include "runtime/host/ids.h"
+#include "runtime/host/launch.h"
+#include "runtime/host/terminal.h"
+
+namespace runtime::container {
+
+using base::Error;
+using base::Fd;
+using base::ResultX;
+namespace sys = base::sys;
+namespace wire = base::wire;
+
+namespace {
+
+constexpr int kCreateMs = 20000;
+
+std::string now_rfc3339() {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  struct tm tm;
+  gmtime_r(&ts.tv_sec, &tm);
+  char text[40];
+  size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+  snprintf(text + n, sizeof text - n, ".%09ldZ", ts.tv_nsec);
+  return text;
+}
+
+ResultX<std::string> read_config(const std::string& bundle) {
+  std::string path = bundle + "/config.json";
+  auto text = host::read_file(path, oci::kMaxConfig);
+  if (text.ok()) return std::move(text).value();
+  if (text.error() == base::kENOENT) {
+    return base::error(base::kENOENT, "{} does not exist: --bundle must name the directory that holds it "
+                       "(`caisson spec` writes one)", path);
+  }
+  if (text.error() == base::kEFBIG) {
+    return base::error(base::kEFBIG, "{} is larger than {} bytes, the most that is accepted", path, oci::kMaxConfig);
+  }
+  return base::wrap(text.error(), "read " + path);
+}
+
+// The upper files of the overlay are disk files where there is a disk: /run is memory on most hosts.
+bool in_memory(const std::string& path) {
+  struct statfs fs;
+  constexpr long kTmpfs = 0x01021994, kRamfs = 0x858458f6;
+  return ::statfs(path.c_str(), &fs) == 0 && (fs.f_type == kTmpfs || fs.f_type == kRamfs);
+}
+
+std::string choose_store(const Directory& d, const std::string& id, bool rootless) {
+  if (!in_memory(d.path())) return d.path() + "/store";
+  std::string base = "/var/lib/caisson";
+  if (rootless) {
+    const char* home = ::getenv("HOME");
+    if (!home || home[0] != '/') return d.path() + "/store";
+    base = std::string(home) + "/.local/share/caisson";
+  }
+  base += "/store";
+  if (!host::make_directories(base, 0700).ok() || ::access(base.c_str(), W_OK) != 0) return d.path() + "/store";
+  // Another state directory may have a container of the same name: the process that makes it tells them apart.
+  return base + "/" + id + "." + std::to_string(::getpid()) + "." + std::to_string(time(nullptr));
+}
+
+// CPUs that this sandbox can really use, and whether one may be kept busy waiting.
+void fill_cpus(wire::Boot& boot, const wire::ContainerSpec& spec) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  double cpus = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (!spec.cpuset.empty()) {
+    // "0-3,8": its members that this process may run on.
+    int n = 0;
+    const char* p = spec.cpuset.c_str();
+    while (*p) {
+      char* end;
+      long a = strtol(p, &end, 10), b = a;
+      if (end == p) break;
+      if (*end == '-') b = strtol(end + 1, &end, 10);
+      for (long c = a; c <= b && c < CPU_SETSIZE; c++) n += c >= 0 && CPU_ISSET(static_cast<size_t>(c), &set);
+      p = *end ? end + 1 : end;
+    }
+    if (n > 0) cpus = n;
+  }
+  double quota = cpus;
+  if (spec.cpu_quota_us && spec.cpu_period_us) {
+    quota = static_cast<double>(spec.cpu_quota_us) / static_cast<double>(spec.cpu_period_us);
+  }
+  double usable = std::min(cpus, quota);
+  boot.cpus = static_cast<uint32_t>(std::max(1.0, std::ceil(usable)));
+  boot.may_spin = usable >= 1.5;
+}
+
+ResultX<Fd> listen_control(const Directory& d) {
+  Fd s(static_cast<int>(TRY_MSG(
+      sys::from_libc(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), "make a socket")));
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/control.sock", d.fd());
+  TRY_MSG(sys::from_libc(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), sizeof a)), "make {}/control.sock", d.path());
+  TRY_MSG(sys::from_libc(::listen(s.get(), 64)), "listen on {}/control.sock", d.path());
+  return s;
+}
+
+// The last line that the sandbox's programs wrote: why one of them ended.
+std::string last_words(int fd) {
+  std::string all;
+  char buf[4096];
+  for (;;) {
+    auto n = sys::read(fd, buf, sizeof buf);
+    if (!n.ok() || *n == 0) break;
+    all.append(buf, *n);
+    if (all.size() > 65536) all.erase(0, all.size() - 65536);
+  }
+  while (!all.empty() && all.back() == '\n') all.pop_back();
+  std::string line = all.substr(all.rfind('\n') + 1);
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return line.substr(0, 500);
+}
+
+struct Programs {
+  host::Program sentry, gofer, zygote;
+};
+
+ResultX<Programs> find_programs() {
+  Programs p{TRY(host::find_program("caisson-sentry")), TRY(host::find_program("caisson-gofer")),
+             TRY(host::find_program("caisson-zygote"))};
+  return p;
+}
+
+// Joining the pod's network is the sandbox's network mode; "none" and a spec without a path get an empty one.
+ResultX<Fd> open_network(const oci::Spec& spec, Network mode) {
+  const oci::Namespace* n = spec.find_namespace("network");
+  if (mode == Network::none || !n || n->path.empty()) return Fd();
+  return TRY_MSG(sys::open(n->path.c_str(), O_RDONLY), "network namespace {}", n->path);
+}
+
+ResultX<void> check_mappings(const oci::Spec& spec, bool rootless, uint32_t uid, uint32_t gid) {
+  if (!spec.find_namespace("user")) return {};
+  auto own = [&](const std::vector<oci::IdMapping>& m, uint32_t id) {
+    return m.empty() || (m.size() == 1 && m[0].container == 0 && m[0].size == 1 && m[0].host == id);
+  };
+  if (rootless && own(spec.uid_mappings, uid) && own(spec.gid_mappings, gid)) return {};
+  return base::error(base::kEOPNOTSUPP, "linux.namespaces asks for a user namespace with id mappings, which is not "
+                     "supported{}: remove it (the sandbox runs under host ids of its own anyway)",
+                     rootless ? " except for container id 0 as your own" : "");
+}
+
+// One making. Fills `out` as it goes, so that the caller can undo what was done when it fails.
+class Maker {
+ public:
+  Maker(const CreateOptions& o, const oci::Spec& spec, Plan plan, bool rootless, uint32_t owner)
+      : o_(o), spec_(spec), plan_(std::move(plan)), rootless_(rootless), owner_(owner) {}
+
+  ResultX<void> make(const Root& root, Directory& d, const std::string& config) {
+    begin_state(d);
+    TRY(d.save(state_));
+    TRY_MSG(host::replace_file_at(d.fd(), "config.json", config), "write {}/config.json", d.path());
+    TRY(make_resources(root, d));
+    TRY(open_terminal());
+    TRY(launch(d));
+    if (!o_.pid_file.empty()) TRY(write_pid_file());
+    state_.phase = Phase::created;
+    return d.save(state_);
+  }
+
+  // What to do with a failure: the sandbox's own last words say more than a closed socket.
+  Error explain(const Error& e) {
+    if (!words_.valid()) return e;
+    stderr_out_.reset();
+    std::string line = last_words(words_.get());
+    if (line.empty()) return e;
+    return base::error(e.code(), "{} ({})", e.text(), line);
+  }
+
+  State& state() { return state_; }
+  Client& client() { return *client_; }
+  Fd take_terminal() { return std::move(terminal_.master); }
+  Fd take_pidfd() { return std::move(pidfd_); }
+  Fd take_words() {
+    stderr_out_.reset();
+    return std::move(words_);
+  }
+
+ private:
+  void begin_state(const Directory& d) {
+    state_.id = o_.id;
+    state_.version = spec_.version;
+    state_.bundle = o_.bundle;
+    state_.rootfs = plan_.rootfs;
+    state_.created = now_rfc3339();
+    state_.annotations = spec_.annotations;
+    state_.owner = owner_;
+    state_.terminal = spec_.process.terminal;
+    state_.creator = host::process_name(::getpid());
+    state_.store = choose_store(d, o_.id, rootless_);
+  }
+
+  ResultX<void> make_resources(const Root& root, Directory& d) {
+    if (!rootless_) {
+      auto lease = TRY(host::lease_ids(root.fd(), o_.id));
+      state_.id_slot = lease.slot;
+      ids_ = lease.range();
+    } else {
+      ids_ = {0, 0, 1};  // of the user namespace that this process made: the user's own
+    }
+    auto hierarchies = host::find_hierarchies();
+    auto planned = host::plan_cgroups(hierarchies, spec_.cgroups_path, o_.id);
+    TRY(host::check_cgroups_free(hierarchies, planned));
+    state_.cgroup_leaves = planned;
+    TRY(d.save(state_));
+    cgroups_ = TRY(host::Cgroups::create(hierarchies, spec_.cgroups_path, o_.id, host_limits(spec_.resources), !rootless_));
+    if (rootless_ && cgroups_.leaves().empty()) LOG(info, "no cgroup can be made here: limits of resources do not hold");
+    state_.cgroup_leaves = cgroups_.leaves();
+    state_.cgroup_made = cgroups_.made();
+    TRY(d.save(state_));
+    TRY_MSG(sys::from_libc(::mkdir(state_.store.c_str(), 0700)), "make {}", state_.store);
+    return {};
+  }
+
+  ResultX<void> open_terminal() {
+    auto& p = plan_.wire.process;
+    if (!p.terminal) {
+      if (!o_.console_socket.empty()) {
+        return base::error(base::kEINVAL, "--console-socket is given, but process.terminal is false: remove one or set the other");
+      }
+      return {};
+    }
+    if (o_.console_socket.empty() && !o_.foreground) {
+      return base::error(base::kEINVAL, "process.terminal is true, but nobody would hold the terminal: give --console-socket");
+    }
+    terminal_ = TRY(host::open_terminal());
+    if (!p.rows && o_.foreground) {
+      if (auto size = host::terminal_size(0); size.ok()) {
+        p.rows = size->rows;
+        p.cols = size->cols;
+      }
+    }
+    if (p.rows) IGNORE_ERROR(host::set_terminal_size(terminal_.master.get(), {p.rows, p.cols}), "a size is a courtesy");
+    if (!o_.console_socket.empty()) {
+      TRY(host::send_terminal(o_.console_socket, terminal_));
+      terminal_.master.reset();
+    }
+    return {};
+  }
+
+  ResultX<void> launch(Directory& d) {
+    programs_ = TRY(find_programs());
+    Fd network = TRY(open_network(spec_, o_.network));
+    Fd null = TRY_MSG(sys::open("/dev/null", O_RDWR), "open /dev/null");
+    Fd log;
+    if (!o_.debug_log.empty()) {
+      log = TRY_MSG(sys::open(o_.debug_log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0640), "open --debug-log {}", o_.debug_log);
+    }
+    TRY(open_words());
+    auto gofer_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
+    auto zygote_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
+    auto control_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
+    Fd listener = TRY(listen_control(d));
+
+    auto common = [&](const host::Program& p) {
+      return host::Launch{p, cgroups_, null.get(), stderr_out_.get()};
+    };
+    host::GoferLaunch g{common(programs_.gofer), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store};
+    auto gofer = TRY(host::start_gofer(g));
+    state_.gofer = host::process_name(gofer.pid);
+    gofer_pair.a.reset();
+
+    host::SentryLaunch sl{common(programs_.sentry), control_pair.a.get(), ids_, network.valid() ? network.get() : -1};
+    auto sentry = TRY(host::start_sentry(sl));
+    state_.sentry = host::process_name(sentry.pid);
+    pidfd_ = TRY_MSG(sys::pidfd_open(sentry.pid), "watch the sentry");
+    control_pair.a.reset();
+    TRY(d.save(state_));
+
+    client_.emplace(std::move(control_pair.b));
+    TRY(send_boot(listener, log));
+    // A stub's table of descriptors holds what it may map and nothing else.
+    host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score()};
+    TRY(host::start_zygote(z));
+    zygote_pair.a.reset();
+    TRY(gofer.settle("gofer"));
+
+    auto hooked = run_create_hooks();
+    if (!hooked.ok()) return hooked.error();
+
+    std::vector<int> fds{gofer_pair.b.get(), zygote_pair.b.get()};
+    for (int i = 0; i < 3; i++) fds.push_back(terminal_.slave.valid() ? terminal_.slave.get() : i);
+    plan_.wire.preserve_fds = static_cast<uint32_t>(o_.preserve_fds);
+    for (int i = 0; i < o_.preserve_fds; i++) fds.push_back(3 + i);
+    TRY(client_->call<wire::PidReply>(wire::ControlOp::kCreate, plan_.wire, kCreateMs, fds));
+    terminal_.slave.reset();
+    return {};
+  }
+
+  ResultX<void> open_words() {
+    int p[2];
+    TRY_MSG(sys::from_libc(::pipe2(p, O_CLOEXEC)), "make a pipe");
+    words_ = Fd(p[0]);
+    stderr_out_ = Fd(p[1]);
+    // Neither end ever blocks: a sentry must not wait for a reader that has gone to sleep.
+    TRY_MSG(sys::set_nonblocking(p[0], true), "set up a pipe");
+    TRY_MSG(sys::set_nonblocking(p[1], true), "set up a pipe");
+    return {};
+  }
+
+  // Stubs are the first to go when the host is short of memory, in the order the spec gives among sandboxes.
+  int zygote_oom_score() const { return 500 + (spec_.process.oom_score_adj + 1000) / 4; }
+
+  ResultX<void> send_boot(const Fd& listener, const Fd& log) {
+    wire::Boot boot;
+    boot.sandbox_id = o_.id;
+    boot.memory_mode = o_.memory_mode;
+    boot.strace = o_.strace;
+    boot.log_level = static_cast<uint8_t>(o_.debug   ? base::LogLevel::debug
+                                          : log.valid() ? base::LogLevel::info
+                                                        : base::LogLevel::warn);
+    fill_cpus(boot, plan_.wire);
+    std::vector<int> fds{listener.get()};
+    if (log.valid()) {
+      boot.has_log = true;
+      fds.push_back(log.get());
+    }
+    auto threads = cgroups_.open_threads();
+    if (threads.ok() && threads->valid()) {
+      boot.has_threads_file = true;
+      fds.push_back(threads->get());
+    }
+    return client_->send_boot(boot, fds);
+  }
+
+  ResultX<void> run_create_hooks() {
+    auto& h = spec_.hooks;
+    if (h.prestart.empty() && h.create_runtime.empty()) return {};
+    // The pid must be there for hooks that look for its namespaces.
+    std::string json = state_json(state_, Status::created);
+    TRY(run_hooks(h.prestart, "prestart", json, o_.bundle));
+    return run_hooks(h.create_runtime, "createRuntime", json, o_.bundle);
+  }
+
+  ResultX<void> write_pid_file() {
+    std::string path = o_.pid_file;
+    size_t cut = path.rfind('/');
+    std::string dir = cut == std::string::npos ? "." : path.substr(0, cut + 1);
+    std::string name = cut == std::string::npos ? path : path.substr(cut + 1);
+    Fd at = TRY_MSG(sys::open(dir.c_str(), O_RDONLY | O_DIRECTORY), "write --pid-file {}", path);
+    TRY_MSG(host::replace_file_at(at.get(), name.c_str(), std::to_string(state_.sentry.pid), 0644), "write --pid-file {}", path);
+    return {};
+  }
+
+  const CreateOptions& o_;
+  const oci::Spec& spec_;
+  Plan plan_;
+  bool rootless_;
+  uint32_t owner_;
+  State state_;
+  host::IdRange ids_;
+  host::Cgroups cgroups_;
+  host::Terminal terminal_;
+  Programs programs_;
+  Fd words_, stderr_out_, pidfd_;
+  std::optional<Client> client_;
+};
+
+ResultX<std::string> absolute_bundle(const std::string& bundle) {
+  char resolved[4096];
+  if (!::realpath(bundle.empty() ? "." : bundle.c_str(), resolved)) {
+    return base::wrap(sys::from_libc(-1).error(), "bundle " + bundle);
+  }
+  return std::string(resolved);
+}
+
+ResultX<void> check_descriptors(int preserve) {
+  for (int i = 0; i < preserve; i++) {
+    if (::fcntl(3 + i, F_GETFD) < 0) {
+      return base::error(base::kEBADF, "--preserve-fds {}: descriptor {} is not open", preserve, 3 + i);
+    }
+  }
+  if (preserve < 0 || preserve + 5u > wire::kMaxRecordFds) {
+    return base::error(base::kEINVAL, "--preserve-fds {}: at most {} can be handed over", preserve, wire::kMaxRecordFds - 5);
+  }
+  return {};
+}
+
+}  // namespace
+
+ResultX<Created> create_container(const CreateOptions& options) {
+  CreateOptions o = options;
+  TRY(check_id(o.id));
+  o.bundle = TRY(absolute_bundle(o.bundle));
+  TRY(check_descriptors(o.preserve_fds));
+  uint32_t uid = ::geteuid(), gid = ::getegid();
+  bool rootless = uid != 0;
+
+  std::string config;
+  oci::Spec spec;
+  if (o.spec) {
+    spec = *o.spec;
+    config = "{}";
+  } else {
+    config = TRY(read_config(o.bundle));
+    spec = TRY_MSG(oci::parse_spec(config), "{}/config.json", o.bundle);
+  }
+  TRY(check_mappings(spec, rootless, uid, gid));
+  if (o.network == Network::sandbox && !o.spec && !spec.find_namespace("network")) {
+    spec.warnings.push_back("linux.namespaces has no network namespace: the host's network is not shared, the sandbox "
+                            "has its own loopback alone");
+  }
+  Plan plan = TRY(make_plan(spec, {o.id, o.bundle, o.overlay, o.spec != nullptr}));
+  for (auto& w : spec.warnings) LOG(warn, "{}", w);
+  for (auto& w : plan.warnings) LOG(warn, "{}", w);
+
+  Root root = TRY(Root::open(o.root));
+  if (rootless) TRY(host::enter_own_user_namespace());
+  Directory d = TRY(Directory::create(root, o.id));
+  Maker maker(o, spec, std::move(plan), rootless, uid);
+  auto made = maker.make(root, d, config);
+  if (!made.ok()) {
+    Error e = maker.explain(made.error());
+    auto undone = destroy_container(root, d, maker.state());
+    if (!undone.ok()) LOG(warn, "cleaning up after the failure: {}", undone.error().text());
+    return e;
+  }
+  return Created{maker.state(),           std::move(d), std::move(maker.client()), maker.take_terminal(),
+                 maker.take_pidfd(), maker.take_words(), std::move(root)};
+}
+
+ResultX<oci::Spec> load_saved_spec(const Directory& d) {
+  auto text = host::read_file_at(d.fd(), "config.json", oci::kMaxConfig);
+  if (!text.ok()) return base::wrap(text.error(), "read " + d.path() + "/config.json");
+  return TRY_MSG(oci::parse_spec(*text), "{}/config.json", d.path());
+}
+
+}  // namespace runtime::container

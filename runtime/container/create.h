@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making a container: everything from a bundle to a sentry that holds an init process not yet started.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "runtime/container/client.h"
+#include "runtime/container/state.h"
+#include "runtime/oci/spec.h"
+
+namespace runtime::container {
+
+enum class Network { sandbox, none };
+
+struct CreateOptions {
+  std::string root, id, bundle;
+  std::string console_socket, pid_file;
+  int preserve_fds = 0;
+  base::wire::OverlayMode overlay = base::wire::OverlayMode::self;
+  base::wire::MemoryMode memory_mode = base::wire::MemoryMode::direct;
+  Network network = Network::sandbox;
+  bool strace = false;
+  bool debug = false;
+  std::string debug_log;
+  // The caller relays the terminal, so it may be made without a console socket.
+  bool foreground = false;
+  // For `do`: a spec of our own making in place of the bundle's; the root is the host's.
+  const oci::Spec* spec = nullptr;
+};
+
+struct Created {
+  State state;
+  Directory directory;
+  Client client;             // the connection that booted the sentry
+  base::Fd terminal;         // master side, if the caller relays it
+  base::Fd sentry_pidfd;
+  base::Fd sentry_words;     // what sentry and gofer write to standard error; non-blocking
+  Root root;
+};
+
+// On failure nothing is left behind.
+base::ResultX<Created> create_container(const CreateOptions& options);
+
+// Of the container's directory: state.json's companion, used for hooks and exec.
+base::ResultX<oci::Spec> load_saved_spec(const Directory& d);
+
+}  // namespace runtime::container

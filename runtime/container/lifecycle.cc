@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a container after its making.
+#include "runtime/container/lifecycle.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/sys.h"
+#include "runtime/container/create.h"
+#include "runtime/container/hooks.h"
+#include "runtime/host/cgroup.h"
+#include "runtime/host/ids.h"
+
+namespace runtime::container {
+
+using base::ResultX;
+namespace wire = base::wire;
+
+namespace {
+
+constexpr int kStartMs = 10000, kAskMs = 2000;
+
+std::string freezer_state(const State& s) {
+  for (auto& leaf : s.cgroup_leaves) {
+    if (auto v1 = host::read_file(leaf + "/freezer.state"); v1.ok()) return v1->substr(0, v1->find('\n'));
+    if (auto v2 = host::read_file(leaf + "/cgroup.freeze"); v2.ok()) return (*v2)[0] == '1' ? "FROZEN" : "THAWED";
+  }
+  return "";
+}
+
+}  // namespace
+
+const char* status_name(Status s) {
+  switch (s) {
+    case Status::creating: return "creating";
+    case Status::created: return "created";
+    case Status::running: return "running";
+    case Status::paused: return "paused";
+    case Status::stopped: return "stopped";
+  }
+  return "stopped";
+}
+
+Status find_status(const Directory& d, const State& s) {
+  if (s.phase == Phase::creating) return host::alive(s.creator) ? Status::creating : Status::stopped;
+  if (!host::alive(s.sentry)) return Status::stopped;
+  if (freezer_state(s) == "FROZEN") return Status::paused;
+  if (s.phase == Phase::created) return Status::created;
+  // The sentry lives as long as anything of the sandbox does; only it knows whether init has ended.
+  auto client = Client::connect(d.fd());
+  if (client.ok()) {
+    auto r = client->call<wire::StateReply>(wire::ControlOp::kState, wire::IdRequest{s.id}, kAskMs);
+    if (r.ok()) {
+      switch (r->status) {
+        case wire::ContainerStatus::stopped: return Status::stopped;
+        case wire::ContainerStatus::created: return Status::created;
+        case wire::ContainerStatus::paused: return Status::paused;
+        case wire::ContainerStatus::running: return Status::running;
+      }
+    } else if (r.error().code() == base::kENOENT) {
+      return Status::stopped;
+    }
+  }
+  return host::alive(s.sentry) ? Status::running : Status::stopped;
+}
+
+std::string state_json(const State& s, Status status) {
+  nlohmann::ordered_json j;
+  j["ociVersion"] = s.version;
+  j["id"] = s.id;
+  j["pid"] = status == Status::stopped || status == Status::creating ? 0 : s.sentry.pid;
+  j["status"] = status_name(status);
+  j["bundle"] = s.bundle;
+  j["rootfs"] = s.rootfs;
+  j["created"] = s.created;
+  if (!s.annotations.empty()) j["annotations"] = s.annotations;
+  j["owner"] = s.owner == 0 ? "root" : std::to_string(s.owner);
+  return j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+ResultX<void> start_container(Directory& d, State& s, Client* client) {
+  Status status = find_status(d, s);
+  if (status != Status::created) {
+    return base::error(base::kEINVAL, "container '{}' cannot be started: it is {}, must be created", s.id,
+                       status_name(status));
+  }
+  if (client) {
+    TRY(client->call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
+  } else {
+    Client own = TRY(Client::connect(d.fd()));
+    TRY(own.call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
+  }
+  s.phase = Phase::started;
+  TRY(d.save(s));
+  auto spec = load_saved_spec(d);
+  if (spec.ok() && !spec->hooks.poststart.empty()) {
+    auto hooked = run_hooks(spec->hooks.poststart, "poststart", state_json(s, Status::running), s.bundle);
+    // The spec: a poststart hook that fails is logged, and life goes on.
+    if (!hooked.ok()) LOG(warn, "{}", hooked.error().text());
+  }
+  return {};
+}
+
+ResultX<void> signal_container(const Directory& d, const State& s, int signo, bool all) {
+  Status status = find_status(d, s);
+  if (status == Status::stopped || status == Status::creating) {
+    // Asking for an end that has come is no failure when all processes are meant.
+    if (all && status == Status::stopped) return {};
+    return base::error(base::kESRCH, "container '{}' is not running: it is {}", s.id, status_name(status));
+  }
+  if (status == Status::paused && signo == SIGKILL) TRY(freeze_container(s, false));
+  auto send = [&]() -> ResultX<void> {
+    Client c = TRY(Client::connect(d.fd()));
+    TRY(c.call<Nothing>(wire::ControlOp::kSignal, wire::SignalRequest{s.id, 0, signo, all}, kAskMs));
+    return {};
+  };
+  auto r = send();
+  if (r.ok() || signo != SIGKILL) return r;
+  if (r.error().code() == base::kESRCH) return r;
+  // A sentry that does not answer can still be killed, and all its processes with it.
+  if (!host::kill_and_wait(s.sentry, 3000)) return r;
+  return {};
+}
+
+ResultX<void> freeze_container(const State& s, bool frozen) {
+  for (auto& leaf : s.cgroup_leaves) {
+    bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;
+    bool v2 = ::access((leaf + "/cgroup.freeze").c_str(), F_OK) == 0;
+    if (!v1 && !v2) continue;
+    if (v1) TRY_MSG(host::write_file(leaf + "/freezer.state", frozen ? "FROZEN" : "THAWED"), "write {}/freezer.state", leaf);
+    else TRY_MSG(host::write_file(leaf + "/cgroup.freeze", frozen ? "1" : "0"), "write {}/cgroup.freeze", leaf);
+    for (int i = 0; i < 500; i++) {
+      if (v1 && freezer_state(s) == (frozen ? "FROZEN" : "THAWED")) return {};
+      if (v2 && !v1) {
+        auto events = host::read_file(leaf + "/cgroup.events");
+        if (!events.ok() || events->find(frozen ? "frozen 1" : "frozen 0") != std::string::npos) return {};
+      }
+      host::sleep_us(4000);
+    }
+    return base::error(base::kETIMEDOUT, "cgroup {} did not {} within 2 s", leaf, frozen ? "freeze" : "thaw");
+  }
+  return base::error(base::kEOPNOTSUPP, "container '{}' has no freezer cgroup", s.id);
+}
+
+ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) {
+  // Nothing frozen can die.
+  if (freezer_state(s) == "FROZEN") IGNORE_ERROR(freeze_container(s, false), "killing is tried in any case");
+  if (s.sentry.pid && s.phase != Phase::creating && host::alive(s.sentry)) {
+    auto c = Client::connect(d.fd());
+    if (c.ok()) {
+      IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kDestroy, wire::IdRequest{s.id}, 1000), "it is killed next");
+    }
+  }
+  // The sentry is pid 1 of its namespace: with it all stubs die.
+  bool dead = host::kill_and_wait(s.sentry, 2000);
+  dead &= host::kill_and_wait(s.gofer, 1000);
+  dead &= host::kill_cgroups(s.cgroup_leaves, 2000);
+  if (!dead) {
+    return base::error(base::kEBUSY, "processes of container '{}' do not end (sentry pid {}, gofer pid {}): see what they "
+                       "wait for, then delete again", s.id, s.sentry.pid, s.gofer.pid);
+  }
+  TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
+  if (!s.store.empty()) TRY_MSG(remove_tree(AT_FDCWD, s.store.c_str()), "remove {}", s.store);
+  TRY(d.remove());
+  // Last, so that no other sandbox gets these ids while anything might still use them.
+  if (s.id_slot) host::release_ids(root.fd(), *s.id_slot, s.id);
+  return {};
+}
+
+ResultX<void> delete_container(const Root& root, const std::string& id, bool force) {
+  auto opened = Directory::open(root, id);
+  if (!opened.ok()) {
+    if (force && opened.error().code() == base::kENOENT) return {};
+    return opened.error();
+  }
+  Directory d = std::move(opened).value();
+  auto locked = d.lock(force ? 1500 : 4000);
+  if (!locked.ok()) {
+    if (!force || locked.error().code() != base::kETIMEDOUT) {
+      if (force && locked.error().code() == base::kENOENT) return {};
+      return locked.error();
+    }
+    // A command that hangs while it makes the container: forced means that it must go.
+    auto s = d.load();
+    if (s.ok() && s->creator.pid != ::getpid()) host::kill_and_wait(s->creator, 1000);
+    TRY(d.lock(1000));
+  }
+  auto loaded = d.load();
+  State s;
+  if (loaded.ok()) {
+    s = std::move(loaded).value();
+  } else {
+    if (!force) return loaded.error();
+    s.id = id;  // nothing was noted, so there is nothing but the directory
+  }
+  Status status = find_status(d, s);
+  if (!force && (status == Status::running || status == Status::paused)) {
+    return base::error(base::kEBUSY, "container '{}' is {}: kill it first, or delete it with --force", id,
+                       status_name(status));
+  }
+  auto spec = load_saved_spec(d);
+  TRY(destroy_container(root, d, s));
+  if (spec.ok() && !spec->hooks.poststop.empty()) {
+    auto hooked = run_hooks(spec->hooks.poststop, "poststop", state_json(s, Status::stopped), s.bundle);
+    if (!hooked.ok()) LOG(warn, "{}", hooked.error().text());
+  }
+  return {};
+}
+
+}  // namespace runtime::container

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// state.json and the directories around it.
+#include "runtime/container/state.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/sys.h"
+
+namespace runtime::container {
+
+using base::Fd;
+using base::Result;
+using base::ResultX;
+using nlohmann::json;
+namespace sys = base::sys;
+
+namespace {
+
+constexpr size_t kMaxState = 16 << 20;
+
+json of_process(const host::ProcessName& p) { return {{"pid", p.pid}, {"start", p.start_time}}; }
+host::ProcessName to_process(const json& j) { return {j.at("pid").get<int>(), j.at("start").get<uint64_t>()}; }
+
+}  // namespace
+
+std::string encode_state(const State& s) {
+  json j{{"id", s.id},           {"ociVersion", s.version},       {"bundle", s.bundle},
+         {"rootfs", s.rootfs},   {"created", s.created},          {"annotations", s.annotations},
+         {"phase", s.phase},     {"owner", s.owner},              {"terminal", s.terminal},
+         {"store", s.store},     {"creator", of_process(s.creator)}, {"sentry", of_process(s.sentry)},
+         {"gofer", of_process(s.gofer)}, {"cgroupLeaves", s.cgroup_leaves}, {"cgroupMade", s.cgroup_made}};
+  if (s.id_slot) j["idSlot"] = *s.id_slot;
+  return j.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+ResultX<State> decode_state(const std::string& text) {
+  try {
+    json j = json::parse(text);
+    State s;
+    s.id = j.at("id");
+    s.version = j.at("ociVersion");
+    s.bundle = j.at("bundle");
+    s.rootfs = j.at("rootfs");
+    s.created = j.at("created");
+    s.annotations = j.at("annotations").get<std::map<std::string, std::string>>();
+    int phase = j.at("phase").get<int>();
+    s.phase = phase == 1 ? Phase::created : phase == 2 ? Phase::started : Phase::creating;
+    s.owner = j.at("owner");
+    s.terminal = j.at("terminal");
+    s.store = j.at("store");
+    s.creator = to_process(j.at("creator"));
+    s.sentry = to_process(j.at("sentry"));
+    s.gofer = to_process(j.at("gofer"));
+    s.cgroup_leaves = j.at("cgroupLeaves").get<std::vector<std::string>>();
+    s.cgroup_made = j.at("cgroupMade").get<std::vector<std::string>>();
+    if (j.contains("idSlot")) s.id_slot = j.at("idSlot").get<uint32_t>();
+    return s;
+  } catch (const json::exception& e) {
+    return base::error(base::kEINVAL, "the container's state.json cannot be read ({}): delete --force removes it", e.what());
+  }
+}
+
+ResultX<Root> Root::open(const std::string& path) {
+  if (path.empty() || path[0] != '/') return base::error(base::kEINVAL, "--root {}: it must be an absolute path", path);
+  TRY_MSG(host::make_directories(path, 0700), "make the state directory {} (--root names another)", path);
+  Root r;
+  r.fd_ = TRY_MSG(sys::open(path.c_str(), O_RDONLY | O_DIRECTORY), "open the state directory {}", path);
+  r.path_ = path;
+  return r;
+}
+
+std::vector<std::string> Root::ids() const {
+  std::vector<std::string> out;
+  DIR* d = ::opendir(path_.c_str());
+  if (!d) return out;
+  while (dirent* e = ::readdir(d)) {
+    if (e->d_name[0] != '.') out.push_back(e->d_name);
+  }
+  ::closedir(d);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+ResultX<void> check_id(const std::string& id) {
+  bool good = !id.empty() && id.size() <= 255 && id[0] != '.';
+  for (char c : id) good &= isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '+' || c == '-' || c == '.';
+  if (good) return {};
+  std::string shown = id.size() > 80 ? id.substr(0, 77) + "..." : id;
+  for (char& c : shown) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return base::error(base::kEINVAL, "container id '{}' is invalid: it must be 1 to 255 letters, digits, and any of _ + - . "
+                     "and not start with a dot", shown);
+}
+
+ResultX<Directory> Directory::create(const Root& root, const std::string& id) {
+  TRY(check_id(id));
+  auto made = sys::from_libc(::mkdirat(root.fd(), id.c_str(), 0700));
+  if (!made.ok()) {
+    if (made.error() == base::kEEXIST) {
+      return base::error(base::kEEXIST, "container id '{}' is taken: use another, or `caisson delete {}` first", id, id);
+    }
+    return base::wrap(made.error(), base::format("make {}/{}", root.path(), id));
+  }
+  auto d = open(root, id);
+  auto locked = d.ok() ? d->lock(1000) : ResultX<void>(d.error());
+  if (!locked.ok()) {
+    ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
+    return locked.error();
+  }
+  return d;
+}
+
+ResultX<Directory> Directory::open(const Root& root, const std::string& id) {
+  TRY(check_id(id));
+  Directory d;
+  d.path_ = root.path() + "/" + id;
+  d.id_ = id;
+  d.root_fd_ = root.fd();
+  auto fd = sys::openat(root.fd(), id.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!fd.ok()) {
+    if (fd.error() == base::kENOENT) {
+      return base::error(base::kENOENT, "container '{}' does not exist (in {})", id, root.path());
+    }
+    return base::wrap(fd.error(), base::format("open {}", d.path_));
+  }
+  d.fd_ = std::move(fd).value();
+  return d;
+}
+
+ResultX<void> Directory::lock(int timeout_ms) {
+  int64_t end = host::now_ms() + timeout_ms;
+  for (unsigned wait = 500;; wait = std::min(wait * 2, 20000u)) {
+    auto r = sys::from_libc(::flock(fd_.get(), LOCK_EX | LOCK_NB));
+    if (r.ok()) break;
+    if (r.error() != base::kEAGAIN) return base::wrap(r.error(), base::format("lock {}", path_));
+    if (host::now_ms() >= end) {
+      return base::error(base::kETIMEDOUT, "another command has held container '{}' for {} ms: let it end, or stop it",
+                         id_, timeout_ms);
+    }
+    host::sleep_us(wait);
+  }
+  // It may have been removed, and even made again, while this waited.
+  struct stat here, there;
+  if (::fstat(fd_.get(), &here) != 0 || ::fstatat(root_fd_, id_.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0 ||
+      here.st_ino != there.st_ino || here.st_dev != there.st_dev) {
+    return base::error(base::kENOENT, "container '{}' does not exist any more", id_);
+  }
+  return {};
+}
+
+ResultX<State> Directory::load() const {
+  auto text = host::read_file_at(fd_.get(), "state.json", kMaxState);
+  if (!text.ok()) {
+    if (text.error() == base::kENOENT) {
+      return base::error(base::kENOENT, "container '{}' is only being made, or its making was cut short: "
+                         "`caisson delete --force {}` removes it", id_, id_);
+    }
+    return base::wrap(text.error(), base::format("read {}/state.json", path_));
+  }
+  return decode_state(*text);
+}
+
+ResultX<void> Directory::save(const State& s) const {
+  TRY_MSG(host::replace_file_at(fd_.get(), "state.json", encode_state(s)), "write {}/state.json", path_);
+  return {};
+}
+
+ResultX<void> Directory::remove() {
+  TRY_MSG(remove_tree(root_fd_, id_.c_str()), "remove {}", path_);
+  return {};
+}
+
+Result<void> remove_tree(int dir, const char* name) {
+  auto r = sys::from_libc(::unlinkat(dir, name, 0));
+  if (r.ok() || r.error() == base::kENOENT) return {};
+  if (r.error() != base::kEISDIR && r.error() != base::kEPERM) return r.error();
+  Fd sub = TRY(sys::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  DIR* d = ::fdopendir(TRY(sys::dup_cloexec(sub.get())).release());
+  if (!d) return base::kENOMEM;
+  std::vector<std::string> names;
+  while (dirent* e = ::readdir(d)) {
+    std::string n = e->d_name;
+    if (n != "." && n != "..") names.push_back(std::move(n));
+  }
+  ::closedir(d);
+  for (auto& n : names) TRY(remove_tree(sub.get(), n.c_str()));
+  auto removed = sys::from_libc(::unlinkat(dir, name, AT_REMOVEDIR));
+  if (!removed.ok() && removed.error() != base::kENOENT) return removed.error();
+  return {};
+}
+
+}  // namespace runtime::container

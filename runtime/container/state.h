@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is remembered of a container: a directory <root>/<id> with state.json (replaced atomically, so readable at any
+// moment), config.json (a copy), control.sock and perhaps store/. A lock on the directory lets one command at a time
+// change it. Everything that has to be taken away in the end is written down before it is made.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "runtime/host/proc.h"
+
+namespace runtime::container {
+
+enum class Phase { creating, created, started };
+
+struct State {
+  std::string id, version, bundle, rootfs, created;  // created: RFC 3339
+  std::map<std::string, std::string> annotations;
+  Phase phase = Phase::creating;
+  uint32_t owner = 0;                    // user id that made it
+  bool terminal = false;
+  host::ProcessName creator, sentry, gofer;
+  std::optional<uint32_t> id_slot;       // host user ids leased
+  std::string store;                     // host directory of the upper files
+  std::vector<std::string> cgroup_leaves, cgroup_made;
+};
+
+std::string encode_state(const State& s);
+base::ResultX<State> decode_state(const std::string& text);
+
+// The directory of all containers. Made if missing.
+class Root {
+ public:
+  static base::ResultX<Root> open(const std::string& path);
+  const std::string& path() const { return path_; }
+  int fd() const { return fd_.get(); }
+  std::vector<std::string> ids() const;
+
+ private:
+  std::string path_;
+  base::Fd fd_;
+};
+
+base::ResultX<void> check_id(const std::string& id);
+
+// One container's directory.
+class Directory {
+ public:
+  // EEXIST: the id is taken. The new directory is locked.
+  static base::ResultX<Directory> create(const Root& root, const std::string& id);
+  static base::ResultX<Directory> open(const Root& root, const std::string& id);
+  // Waits for the lock at most timeout_ms (ETIMEDOUT). ENOENT if the container was deleted meanwhile.
+  base::ResultX<void> lock(int timeout_ms);
+  base::ResultX<State> load() const;
+  base::ResultX<void> save(const State& s) const;
+  int fd() const { return fd_.get(); }
+  const std::string& path() const { return path_; }
+  // The directory and what is in it; the store elsewhere is not touched.
+  base::ResultX<void> remove();
+
+ private:
+  std::string path_, id_;
+  int root_fd_ = -1;
+  base::Fd fd_;
+};
+
+// Deletes dir/name and everything below it without following a symbolic link.
+base::Result<void> remove_tree(int dir, const char* name);
+
+}  // namespace runtime::container

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole config, member by member.
+#include "runtime/oci/spec.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/oci/process.h"
+#include "runtime/oci/view.h"
+
+namespace runtime::oci {
+
+using base::ResultX;
+using nlohmann::json;
+
+namespace {
+
+// Nesting is counted before parsing: no parser should have to be trusted with a million brackets.
+bool too_deep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); i++) {
+    char c = text[i];
+    if (in_string) {
+      if (c == '\\') i++;
+      else if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == '}' || c == ']') {
+      depth--;
+    }
+  }
+  return false;
+}
+
+ResultX<json> parse_json(std::string_view text) {
+  if (text.size() > kMaxConfig) {
+    return base::error(base::kEFBIG, "is {} bytes long: at most {} are accepted", text.size(), kMaxConfig);
+  }
+  if (too_deep(text)) return base::error(base::kEINVAL, "nests deeper than {} levels", kMaxDepth);
+  // The library's own words name line, column and what it expected, after a tag in brackets.
+  try {
+    json j = json::parse(text.begin(), text.end());
+    if (!j.is_object()) return base::error(base::kEINVAL, "is a JSON {}, must be an object", j.type_name());
+    return j;
+  } catch (const json::exception& e) {
+    std::string_view what = e.what();
+    if (size_t end = what.find("] "); what.substr(0, 1) == "[" && end != what.npos) what.remove_prefix(end + 2);
+    return base::error(base::kEINVAL, "is not valid JSON: {}", what.substr(0, 300));
+  }
+}
+
+Resources read_resources(const View& v) {
+  Resources r;
+  v.only({"memory", "cpu", "pids", "unified", "devices", "blockIO", "hugepageLimits", "network", "rdma"});
+  View m = v["memory"];
+  m.only({"limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy",
+          "checkBeforeUpdate"});
+  auto size = [](const View& x) -> std::optional<int64_t> {
+    auto n = x.integer(-1, INT64_MAX);
+    return n && *n == 0 ? std::nullopt : n;  // 0 is "not set", as in the other runtimes
+  };
+  r.memory_limit = size(m["limit"]);
+  r.memory_swap = size(m["swap"]);
+  r.memory_reservation = size(m["reservation"]);
+  for (const char* name : {"kernel", "kernelTCP", "swappiness"}) {
+    if (auto n = m[name].integer(-1, INT64_MAX); n && *n > 0) m[name].warn("not supported, ignored");
+  }
+  if (m["disableOOMKiller"].flag()) m["disableOOMKiller"].warn("not supported, ignored");
+  View c = v["cpu"];
+  c.only({"shares", "quota", "burst", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems", "idle"});
+  r.cpu_shares = c["shares"].natural();
+  r.cpu_quota = c["quota"].integer(-1, INT64_MAX);
+  r.cpu_period = c["period"].natural();
+  r.cpus = c["cpus"].text();
+  r.mems = c["mems"].text();
+  for (const char* name : {"burst", "realtimeRuntime", "realtimePeriod", "idle"}) {
+    if (auto n = c[name].integer(-1, INT64_MAX); n && *n > 0) c[name].warn("not supported, ignored");
+  }
+  auto pids = v["pids"]["limit"].integer(-1, INT64_MAX);
+  if (pids && *pids != 0) r.pids_limit = pids;
+  for (auto& [name, value] : v["unified"].members()) r.unified.emplace_back(name, value.text());
+  v["blockIO"].unsupported("not supported yet, ignored");
+  v["hugepageLimits"].unsupported("not supported yet, ignored");
+  v["network"].unsupported("not supported, ignored");
+  v["rdma"].unsupported("not supported, ignored");
+  // devices: no program of the container ever opens a device of the host, whatever the list allows.
+  IGNORE_ERROR(v["devices"].list().size(), "read for its type alone");
+  return r;
+}
+
+std::vector<Hook> read_hooks(const View& v) {
+  std::vector<Hook> out;
+  for (auto& e : v.list()) {
+    e.only({"path", "args", "env", "timeout"});
+    Hook h;
+    h.path = e["path"].text();
+    if (h.path.empty() || h.path[0] != '/') e["path"].fail(base::format("is '{}': it must be an absolute path", h.path));
+    h.args = e["args"].texts();
+    h.env = e["env"].texts();
+    auto timeout = e["timeout"].integer(1, 1 << 20);
+    if (timeout) h.timeout_s = static_cast<int>(*timeout);
+    out.push_back(std::move(h));
+  }
+  return out;
+}
+
+std::vector<IdMapping> read_mappings(const View& v) {
+  std::vector<IdMapping> out;
+  for (auto& e : v.list()) {
+    e.only({"containerID", "hostID", "size"});
+    out.push_back({static_cast<uint32_t>(e["containerID"].natural(UINT32_MAX).value_or(0)),
+                   static_cast<uint32_t>(e["hostID"].natural(UINT32_MAX).value_or(0)),
+                   static_cast<uint32_t>(e["size"].natural(UINT32_MAX).value_or(0))});
+  }
+  return out;
+}
+
+void read_namespaces(const View& v, Spec& s) {
+  static constexpr const char* kTypes[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"};
+  for (auto& e : v.list()) {
+    e.only({"type", "path"});
+    Namespace n{e["type"].text(), e["path"].text()};
+    if (std::none_of(std::begin(kTypes), std::end(kTypes), [&](const char* t) { return n.type == t; })) {
+      e["type"].fail(base::format("is '{}': must be one of pid, network, mount, ipc, uts, user, cgroup, time", n.type));
+    } else if (s.find_namespace(n.type)) {
+      e["type"].fail(base::format("names {} a second time", n.type));
+    } else if (!n.path.empty() && n.path[0] != '/') {
+      e["path"].fail(base::format("is '{}': it must be an absolute path", n.path));
+    } else if (!n.path.empty() && n.type == "user") {
+      e["path"].fail("joins a user namespace, which is not supported: remove it");
+    } else if (!n.path.empty() && n.type != "network") {
+      e["path"].warn(base::format("the sandbox has a {} namespace of its own kernel and joins no other, ignored", n.type));
+    }
+    s.namespaces.push_back(std::move(n));
+  }
+}
+
+std::vector<std::string> read_paths(const View& v) {
+  std::vector<std::string> out;
+  for (auto& e : v.list()) {
+    std::string p = e.text();
+    if (p.empty() || p[0] != '/') e.fail(base::format("is '{}': it must be an absolute path", p));
+    out.push_back(std::move(p));
+  }
+  return out;
+}
+
+void read_linux(const View& v, Spec& s) {
+  v.only({"namespaces", "uidMappings", "gidMappings", "devices", "cgroupsPath", "resources", "rootfsPropagation",
+          "seccomp", "sysctl", "maskedPaths", "readonlyPaths", "mountLabel", "intelRdt", "personality", "timeOffsets",
+          "netDevices", "memoryPolicy"});
+  read_namespaces(v["namespaces"], s);
+  s.uid_mappings = read_mappings(v["uidMappings"]);
+  s.gid_mappings = read_mappings(v["gidMappings"]);
+  s.cgroups_path = v["cgroupsPath"].text();
+  s.resources = read_resources(v["resources"]);
+  s.masked_paths = read_paths(v["maskedPaths"]);
+  s.readonly_paths = read_paths(v["readonlyPaths"]);
+  v["devices"].unsupported("devices of the host are not given to a sandbox, ignored");
+  v["seccomp"].unsupported("not applied to the container's own calls yet, ignored (the sandbox's filters hold anyway)");
+  v["sysctl"].unsupported("not supported yet, ignored");
+  v["mountLabel"].unsupported("SELinux does not apply inside the sandbox, ignored");
+  v["intelRdt"].unsupported("not supported, ignored");
+  v["timeOffsets"].unsupported("not supported yet, ignored");
+  v["netDevices"].unsupported("not supported yet, ignored");
+  v["memoryPolicy"].unsupported("not supported yet, ignored");
+  std::string domain = v["personality"]["domain"].text("LINUX");
+  if (domain != "LINUX") v["personality"]["domain"].fail(base::format("is '{}': only LINUX is supported", domain));
+  std::string propagation = v["rootfsPropagation"].text();
+  static constexpr std::string_view kPropagations[] = {"",         "private", "rprivate",   "slave",      "rslave",
+                                                       "shared",   "rshared", "unbindable", "runbindable"};
+  if (std::find(std::begin(kPropagations), std::end(kPropagations), propagation) == std::end(kPropagations)) {
+    v["rootfsPropagation"].fail(base::format("is '{}': must be one of shared, slave, private, unbindable", propagation));
+  } else if (propagation == "shared" || propagation == "rshared") {
+    v["rootfsPropagation"].warn("mounts made in the sandbox never reach the host, ignored");
+  }
+}
+
+Spec read_spec(const View& v) {
+  Spec s;
+  v.only({"ociVersion", "process", "root", "hostname", "domainname", "mounts", "hooks", "annotations", "linux",
+          "solaris", "windows", "vm", "zos", "freebsd"});
+  s.version = v["ociVersion"].text();
+  if (s.version.empty()) v["ociVersion"].fail("is missing: it must be 1.x, such as 1.0.2");
+  else if (s.version.substr(0, 2) != "1.") v["ociVersion"].fail(base::format("is '{}': only 1.x is supported", s.version));
+  if (v["process"].present()) s.process = read_process(v["process"]);
+  else v["process"].fail("is missing: it must say which program to run");
+  View root = v["root"];
+  root.only({"path", "readonly"});
+  s.root_path = root["path"].text();
+  if (s.root_path.empty()) root["path"].fail("is missing: it must name the directory of the container's root");
+  s.root_readonly = root["readonly"].flag();
+  s.hostname = v["hostname"].text();
+  s.domainname = v["domainname"].text();
+  if (s.hostname.size() > 64) v["hostname"].fail("is longer than 64 characters");
+  if (s.domainname.size() > 64) v["domainname"].fail("is longer than 64 characters");
+  for (auto& e : v["mounts"].list()) {
+    e.only({"destination", "type", "source", "options", "uidMappings", "gidMappings"});
+    Mount m{e["destination"].text(), e["type"].text(), e["source"].text(), e["options"].texts()};
+    if (m.destination.empty()) e["destination"].fail("is missing");
+    if (!e["uidMappings"].empty() || !e["gidMappings"].empty()) e.fail("is an id-mapped mount, which is not supported");
+    // The spec wants absolute paths; older configs have relative ones, which count from the root.
+    if (m.destination[0] != '/') m.destination = "/" + m.destination;
+    s.mounts.push_back(std::move(m));
+  }
+  for (auto& [name, value] : v["annotations"].members()) {
+    if (name.empty()) v["annotations"].fail("has an empty name");
+    s.annotations.emplace(name, value.text());
+  }
+  View hooks = v["hooks"];
+  hooks.only({"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"});
+  s.hooks.prestart = read_hooks(hooks["prestart"]);
+  s.hooks.create_runtime = read_hooks(hooks["createRuntime"]);
+  s.hooks.poststart = read_hooks(hooks["poststart"]);
+  s.hooks.poststop = read_hooks(hooks["poststop"]);
+  for (const char* inside : {"createContainer", "startContainer"}) {
+    if (!hooks[inside].empty()) {
+      hooks[inside].fail("is not supported yet: such a hook would run in the container's namespaces, which are not the "
+                         "host's; use createRuntime");
+    }
+  }
+  read_linux(v["linux"], s);
+  for (const char* other : {"solaris", "windows", "vm", "zos", "freebsd"}) v[other].unsupported("is for other systems, ignored");
+  return s;
+}
+
+// Runs fn on the parsed document; its first problem is the error.
+template <typename T, typename F>
+ResultX<T> read_with(std::string_view text, std::vector<std::string>* warnings, F&& fn) {
+  json j = TRY(parse_json(text));
+  Problems problems;
+  T out = fn(View(&j, "", &problems));
+  if (problems.first) return *problems.first;
+  if (warnings) warnings->insert(warnings->end(), problems.warnings.begin(), problems.warnings.end());
+  return out;
+}
+
+}  // namespace
+
+const Namespace* Spec::find_namespace(std::string_view type) const {
+  for (auto& n : namespaces) {
+    if (n.type == type) return &n;
+  }
+  return nullptr;
+}
+
+ResultX<Spec> parse_spec(std::string_view text) {
+  std::vector<std::string> warnings;
+  Spec s = TRY(read_with<Spec>(text, &warnings, read_spec));
+  for (auto& m : s.mounts) TRY(parse_mount_options(m));
+  s.warnings = std::move(warnings);
+  return s;
+}
+
+ResultX<base::wire::Process> parse_process(std::string_view text, std::vector<std::string>* warnings) {
+  return read_with<base::wire::Process>(text, warnings, read_process);
+}
+
+ResultX<Resources> parse_resources(std::string_view text) {
+  return read_with<Resources>(text, nullptr, read_resources);
+}
+
+}  // namespace runtime::oci

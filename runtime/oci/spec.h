@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json of an OCI bundle, checked and reduced to what the runtime acts on. The bytes are hostile: size and depth
+// are bounded, every type is checked, and an error names the member. null, empty and absent mean the same.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/wire/control.h"
+
+namespace runtime::oci {
+
+inline constexpr size_t kMaxConfig = 4 << 20;
+inline constexpr int kMaxDepth = 64;
+
+struct Mount {
+  std::string destination, type, source;
+  std::vector<std::string> options;
+};
+
+// What a mount's options mean.
+struct MountOptions {
+  uint64_t flags = 0;        // MS_* of mount(2), the bind bits not among them
+  bool bind = false, recursive = false;
+  bool shared = false;       // a shared propagation was asked for
+  std::string data;          // the rest, comma separated
+};
+base::ResultX<MountOptions> parse_mount_options(const Mount& m);
+
+struct Namespace {
+  std::string type;  // pid network mount ipc uts user cgroup time
+  std::string path;  // empty: a new one
+};
+
+struct IdMapping {
+  uint32_t container = 0, host = 0, size = 0;
+};
+
+struct Hook {
+  std::string path;
+  std::vector<std::string> args, env;
+  int timeout_s = 0;  // 0: none
+};
+struct Hooks {
+  std::vector<Hook> prestart, create_runtime, poststart, poststop;
+};
+
+struct Resources {
+  std::optional<int64_t> memory_limit, memory_swap, memory_reservation;
+  std::optional<uint64_t> cpu_shares, cpu_period;
+  std::optional<int64_t> cpu_quota;
+  std::string cpus, mems;
+  std::optional<int64_t> pids_limit;
+  std::vector<std::pair<std::string, std::string>> unified;
+};
+
+struct Spec {
+  std::string version;
+  base::wire::Process process;
+  std::string root_path;
+  bool root_readonly = false;
+  std::string hostname, domainname;
+  std::vector<Mount> mounts;
+  std::map<std::string, std::string> annotations;
+  Hooks hooks;
+  std::vector<Namespace> namespaces;
+  std::vector<IdMapping> uid_mappings, gid_mappings;
+  std::string cgroups_path;
+  Resources resources;
+  std::vector<std::string> masked_paths, readonly_paths;
+  // What the spec asks for and does not get, in words.
+  std::vector<std::string> warnings;
+
+  const Namespace* find_namespace(std::string_view type) const;
+};
+
+base::ResultX<Spec> parse_spec(std::string_view text);
+// The process object alone, as `exec --process FILE` brings it. Warnings are appended.
+base::ResultX<base::wire::Process> parse_process(std::string_view text, std::vector<std::string>* warnings);
+// What `update --resources FILE` brings.
+base::ResultX<Resources> parse_resources(std::string_view text);
+
+// "CAP_CHOWN", "chown" … to its number.
+std::optional<int> capability_number(std::string_view name);
+const std::vector<std::string_view>& capability_names();
+
+// The config that `spec` writes.
+std::string default_spec(bool rootless, uint32_t uid, uint32_t gid);
+
+}  // namespace runtime::oci
