@@ -6,10 +6,6 @@
 
 #ifdef SCHED_ASAN
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef SCHED_TSAN
-#include <sanitizer/tsan_interface.h>
 #endif
 
 // The saved frame, from the stack pointer up: MXCSR and control word, r15, r14, r13, r12, rbx, rbp, return address.
@@ -131,16 +127,6 @@ void sanitizer_end_stack([[maybe_unused]] SwitchPoint& point) {
 void sanitizer_adopt_thread([[maybe_unused]] SwitchPoint& point) {
 #ifdef SCHED_TSAN
   point.tsan = __tsan_get_current_fiber();
-#endif
-}
-
-void sanitizer_before([[maybe_unused]] SwitchPoint& from, [[maybe_unused]] SwitchPoint& to,
-                      [[maybe_unused]] bool last) {
-#ifdef SCHED_ASAN
-  __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.bottom, to.size);
-#endif
-#ifdef SCHED_TSAN
-  __tsan_switch_to_fiber(to.tsan, 0);
 #endif
 }
 

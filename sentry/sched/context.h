@@ -20,6 +20,13 @@
 #endif
 #endif
 
+#ifdef SCHED_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef SCHED_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace sentry::sched {
 
 // Saves the callee-saved registers, MXCSR and the x87 control word on this stack, stores the stack pointer to *save, and
@@ -46,16 +53,26 @@ void sanitizer_new_stack(SwitchPoint& point, char* bottom, size_t size);
 void sanitizer_end_stack(SwitchPoint& point);
 // For a thread that will switch to fibers.
 void sanitizer_adopt_thread(SwitchPoint& point);
-// Before a switch from `from` to `to`; last: `from` never runs again.
-void sanitizer_before(SwitchPoint& from, SwitchPoint& to, bool last);
+// Before a switch from `from` to `to`; last: `from` never runs again. Inlined: it enters on one stack and would leave on
+// the other.
+inline void sanitizer_before(SwitchPoint& from, SwitchPoint& to, bool last);
 // First thing on `self` after a switch that came from `from`.
 void sanitizer_after(SwitchPoint& self, SwitchPoint& from);
+
+[[gnu::always_inline]] inline void sanitizer_before([[maybe_unused]] SwitchPoint& from, [[maybe_unused]] SwitchPoint& to,
+                                                    [[maybe_unused]] bool last) {
+#ifdef SCHED_ASAN
+  __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.bottom, to.size);
+#endif
+#ifdef SCHED_TSAN
+  __tsan_switch_to_fiber(to.tsan, 0);
+#endif
+}
 
 #if !defined(SCHED_ASAN) && !defined(SCHED_TSAN)
 inline void sanitizer_new_stack(SwitchPoint&, char*, size_t) {}
 inline void sanitizer_end_stack(SwitchPoint&) {}
 inline void sanitizer_adopt_thread(SwitchPoint&) {}
-inline void sanitizer_before(SwitchPoint&, SwitchPoint&, bool) {}
 inline void sanitizer_after(SwitchPoint&, SwitchPoint&) {}
 #endif
 

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <set>
 
+#include "sentry/sched/context.h"
 #include "sentry/sched/test_scheduler.h"
 
 namespace sentry::sched {
@@ -411,6 +412,36 @@ void poll_requests(bool spin, unsigned workers) {
 TEST(Worker, PollsSpinningOneWorker) { poll_requests(true, 1); }
 TEST(Worker, PollsSleepingOneWorker) { poll_requests(false, 1); }
 TEST(Worker, PollsSpinningTwoWorkers) { poll_requests(true, 2); }
+
+#if !defined(SCHED_ASAN) && !defined(SCHED_TSAN)
+struct Bare {
+  void* here = nullptr;
+  void* there = nullptr;
+};
+
+TEST(Switch, GoesToAndFro) {
+  alignas(16) static char stack[16 * 1024];
+  static Bare b;
+  static int rounds;
+  rounds = 0;
+  b.there = prepare_stack(
+      stack, sizeof stack,
+      [](void* p) {
+        auto* x = static_cast<Bare*>(p);
+        for (;;) {
+          rounds++;
+          sched_switch(&x->there, x->here);
+        }
+      },
+      &b);
+  constexpr int kRounds = 1'000'000;
+  Nanos t = now();
+  for (int i = 0; i < kRounds; i++) sched_switch(&b.here, b.there);
+  t = now() - t;
+  EXPECT_EQ(rounds, kRounds);
+  if (getenv("SCHED_BENCH")) printf("bare switch %.1f ns\n", double(t) / kRounds / 2);
+}
+#endif
 
 // Not a test of right or wrong: SCHED_BENCH=1 prints what switching costs.
 TEST(Bench, Switching) {

@@ -39,7 +39,7 @@ class WaitEntry {
 // Linux: wait_queue_head_t. The queue outlives its entries or is empty when destroyed.
 class WaitQueue {
  public:
-  WaitQueue() : mu_(LockRank::kWaitQueue) {}
+  explicit WaitQueue(LockRank rank = LockRank::kWaitQueue) : mu_(rank) {}
   ~WaitQueue();
   WaitQueue(const WaitQueue&) = delete;
   WaitQueue& operator=(const WaitQueue&) = delete;
