@@ -6,6 +6,7 @@
 // is reusable only after the thread's completion stamp. A range with a call in flight is locked: whoever overlaps waits.
 #pragma once
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <map>
@@ -26,6 +27,9 @@ struct MapFd {
   int64_t host_offset = 0;  // added to the mapping's offset
 };
 
+// A new MapFd::key.
+uint64_t new_map_key();
+
 // What a file gives to be mapped. Implemented by file systems. Held by: VMAs and the file's inode.
 class Mappable : public RefCounted<Mappable> {
  public:
@@ -36,6 +40,10 @@ class Mappable : public RefCounted<Mappable> {
   virtual uint64_t inode_number() const = 0;
   virtual std::string path() const = 0;
   virtual bool is_anonymous() const { return false; }
+  // MADV_REMOVE: a hole in the file; offset as in map_fd. Parks.
+  virtual Result<void> punch_hole(int64_t /*offset*/, uint64_t /*length*/) { return kEOPNOTSUPP; }
+  // MS_SYNC: what was written through shared mappings reaches the disk. Parks.
+  virtual Result<void> sync_range(int64_t /*offset*/, uint64_t /*length*/) { return {}; }
 
  protected:
   friend class RefCounted<Mappable>;
@@ -43,17 +51,22 @@ class Mappable : public RefCounted<Mappable> {
 };
 
 struct Vma {
-  uint64_t start, end;
-  int prot;               // PROT_*
-  int max_prot;           // what mprotect may add (a read-only shared file cannot become writable)
+  uint64_t start = 0, end = 0;
+  int prot = 0;           // PROT_*
+  int max_prot = PROT_READ | PROT_WRITE | PROT_EXEC;  // what mprotect may add (a read-only shared file cannot become writable)
   bool shared = false;
   bool grows_down = false;
   bool locked = false;
-  bool dont_fork = false, wipe_on_fork = false, noreserve = false;
-  RefOrNull<Mappable> file;  // null: private anonymous memory
+  bool dont_fork = false, wipe_on_fork = false, noreserve = false, dont_dump = false;
+  bool patch_room = false;   // kPatchRoom after it stays free, for code that patched call sites jump to
+  RefOrNull<Mappable> file{};  // null: private anonymous memory
   int64_t offset = 0;
-  std::string name;       // "[heap]", "[stack]", "[vdso]", …
+  std::string name{};     // "[heap]", "[stack]", "[vdso]", …
+  uint64_t length() const { return end - start; }
 };
+
+// At most this many mappings (vm.max_map_count).
+inline constexpr size_t kMaxMapCount = 65530;
 
 struct Limits {  // RLIMIT_* soft values in bytes; RLIM_INFINITY = none
   uint64_t as = RLIM_INFINITY, data = RLIM_INFINITY, stack = 8 << 20, memlock = 8 << 20;
@@ -66,6 +79,8 @@ struct MapRequest {
   int flags = 0;          // MAP_* as the application gave them (MAP_FIXED, …)
   RefOrNull<Mappable> file;
   bool file_writable = false;  // the description is open for writing: MAP_SHARED may become PROT_WRITE
+  bool file_noexec = false;    // on a MS_NOEXEC mount: mprotect may not add PROT_EXEC
+  bool patch_room = false;     // see Vma
   int64_t offset = 0;
   std::string name;
 };
@@ -83,6 +98,16 @@ class AddressSpace : public RefCounted<AddressSpace> {
   // An empty list over a fresh stub.
   static Ref<AddressSpace> create(platform::Space& space);
 
+  // Where mappings without an address go: private ones down from private_top, shared ones down from shared_top.
+  struct Layout {
+    uint64_t private_top, shared_top;
+  };
+  void set_layout(const Layout& layout);
+  // Shows [vvar] and [vdso] (they lie in every stub, above the application).
+  void set_vdso(uint64_t vvar_address, uint64_t vdso_address, uint64_t vdso_end);
+  // The stack is mapped in full at once but shown as far as it was used: down from here, or from any stack pointer noted.
+  void note_stack_pointer(uint64_t sp);
+
   // Each call is made by `by`, a thread of this space, on its fiber. Errors as in the man pages.
   Result<uint64_t> map(platform::Context& by, const MapRequest& r);
   Result<void> unmap(platform::Context& by, uint64_t addr, uint64_t len);
@@ -91,9 +116,19 @@ class AddressSpace : public RefCounted<AddressSpace> {
                          uint64_t new_addr);
   Result<void> advise(platform::Context& by, uint64_t addr, uint64_t len, int advice);
   Result<uint64_t> brk(platform::Context& by, uint64_t new_end);  // answers the resulting end, never an error
+  // mlock(2), munlock(2); mlockall(2): flags MCL_*, 0 = munlockall. The caller has checked CAP_IPC_LOCK (then: no limit).
   Result<void> lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock);
+  Result<void> lock_all(int flags);
   Result<void> sync(platform::Context& by, uint64_t addr, uint64_t len, int flags);  // msync
   Result<std::vector<unsigned char>> mincore(uint64_t addr, uint64_t len);
+
+  // A queued call of `by` has failed on the host (Context::memory_call_error() after resume()): repairs the list. Returns what the
+  // application's call answers (usually -error). Called by the task loop, before anything else is done with `by`.
+  int64_t on_memory_call_failed(platform::Context& by, int error);
+  // Before a thread with calls queued stops for an unknown time (group stop, ptrace): has them done now. Parks.
+  void settle(platform::Context& by);
+  // `by` will never run again: calls it has queued and not made are forgotten.
+  void context_gone(platform::Context& by);
 
   // A copy for a fork made by `parent`: waits for calls in flight, keeps new ones out, forks the stub, copies the list.
   struct Forked {
