@@ -8,6 +8,7 @@
 namespace base {
 
 enum class LockRank : uint8_t {
+  kEpollLinks,
   kEpollInterest,
   kMountTree,
   kDentry,
@@ -26,6 +27,7 @@ enum class LockRank : uint8_t {
   kTimer,
   kMmActive,
   kWaitQueue,
+  kEpollWait,     // waiters of an epoll; of several, the watched one first (nesting has no cycles)
   kPlatform,
   kScheduler,
   kIo,            // I/O pool, gofer channel

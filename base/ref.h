@@ -24,9 +24,7 @@ class RefCounted {
     (void)old;
   }
   void unref() const {
-    uint32_t old = count_.fetch_sub(1, std::memory_order_acq_rel);
-    CHECK(old != 0);
-    if (old == 1) delete static_cast<const T*>(this);
+    if (drop_ref()) delete static_cast<const T*>(this);
   }
   // For weak tables: takes a reference unless the last one is already gone.
   bool try_ref() const {
@@ -38,8 +36,8 @@ class RefCounted {
   uint32_t ref_count() const { return count_.load(std::memory_order_relaxed); }
 
  protected:
-  // For objects that take themselves apart: drops a reference and says whether it was the last one.
-  bool drop_ref() const {
+  // Gives one reference up. True: it was the last, the caller deletes (for types whose unref() does more).
+  [[nodiscard]] bool drop_ref() const {
     uint32_t old = count_.fetch_sub(1, std::memory_order_acq_rel);
     CHECK(old != 0);
     return old == 1;

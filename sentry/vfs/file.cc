@@ -81,6 +81,15 @@ class AnonymousInode final : public Inode {
 
 }  // namespace
 
+std::atomic<File::ReleaseHook> File::release_hook{nullptr};
+
+void File::unref() const {
+  if (!drop_ref()) return;
+  if (watched.load(std::memory_order_acquire))
+    if (ReleaseHook hook = release_hook.load(std::memory_order_acquire)) hook(*this);
+  delete this;
+}
+
 File::File(FileKind kind, const Path& path, Ref<Inode> inode, int flags, Ref<auth::Credentials> cred)
     : kind_(kind), path_(path), inode_(std::move(inode)), flags_(flags), cred_(std::move(cred)) {}
 

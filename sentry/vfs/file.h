@@ -87,6 +87,13 @@ class File : public RefCounted<File> {
   template <typename T>
   T* as() { return kind_ == T::kKind ? static_cast<T*>(this) : nullptr; }
 
+  // The last reference going: watchers are told before anything of the file is gone.
+  void unref() const;
+  // Set once an epoll watches this file (fs/epoll); the hook takes it out of all of them. Linux: eventpoll_release.
+  std::atomic<bool> watched{false};
+  using ReleaseHook = void (*)(const File&);
+  static std::atomic<ReleaseHook> release_hook;
+
   // F_SETOWN, F_SETSIG of fcntl(2).
   std::atomic<int> owner_pid{0};
   std::atomic<int> owner_signal{0};
