@@ -114,6 +114,10 @@ class Inode : public RefCounted<Inode> {
   virtual Result<std::vector<std::string>> list_xattr() { return std::vector<std::string>{}; }
   virtual Result<void> remove_xattr(const std::string&) { return kEOPNOTSUPP; }
 
+  // F_GET_SEALS, F_ADD_SEALS: files of tmpfs and memfds.
+  virtual Result<int> seals() { return kEINVAL; }
+  virtual Result<void> add_seals(int) { return kEINVAL; }
+
   // Cached dentries of this directory stay true until the VFS changes them. False (proc, shared mounts): ask again.
   virtual bool dentries_are_stable() const { return true; }
 
