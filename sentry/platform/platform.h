@@ -149,6 +149,8 @@ class Context : public RefCounted<Context> {
   // EventKind::interrupt with futex_interrupted() true and rax undecided.
   void run_host_futex(const Call& call);
   bool futex_interrupted() const { return futex_interrupted_; }
+  // Wakes at most n private waiters at addr now, by this thread: how many.
+  Result<int64_t> host_futex_wake(uint64_t addr, int n);
 
   // ---- Signals ----
   // Builds a frame on the application's stack from the current registers (which become the handler's at resume). Parks.
@@ -180,14 +182,14 @@ class Context : public RefCounted<Context> {
   // CPU time of the host thread in ns, as far as it is known.
   uint64_t cpu_time();
 
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
  private:
-  friend class Platform;
-  friend class Space;
-  friend struct ContextAccess;
   friend class RefCounted<Context>;
+  friend struct Maker;
   Context();
   ~Context();
-  struct Impl;
   std::unique_ptr<Impl> impl_;
   Space* space_ = nullptr;
   Call call_{};
@@ -213,14 +215,14 @@ class Space : public RefCounted<Space> {
   // Resident set in bytes, from the host (0 when unknown).
   uint64_t resident_bytes();
 
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
  private:
-  friend class Platform;
-  friend class Context;
-  friend struct SpaceAccess;
   friend class RefCounted<Space>;
+  friend struct Maker;
   Space();
   ~Space();
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
@@ -259,14 +261,15 @@ class Zygote : public RefCounted<Zygote> {
   uint64_t vdso_length() const;  // vvar pages included, from vvar_address()
   uint64_t vvar_address() const;
 
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
  private:
-  friend class Platform;
   friend class RefCounted<Zygote>;
+  friend struct Maker;
   Zygote();
   ~Zygote();
-  struct Impl;
   std::unique_ptr<Impl> impl_;
-  friend struct ZygoteAccess;
 };
 
 // One per sentry. Registers itself as the scheduler's Poller.
@@ -284,11 +287,12 @@ class Platform {
   };
   Stats stats() const;
 
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
  private:
   Platform();
-  struct Impl;
   std::unique_ptr<Impl> impl_;
-  friend struct PlatformAccess;
 };
 
 }  // namespace sentry::platform

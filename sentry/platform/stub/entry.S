@@ -13,7 +13,7 @@
     # FIXUP at, to: a fault at `at` goes on at `to`.
     .macro FIXUP at, to
     .pushsection .rodata.fixups, "a"
-    .long \at - stub_text_start, \to - stub_text_start
+    .long \at - ., \to - . + 4
     .popsection
     .endm
 
@@ -22,10 +22,6 @@
     .hidden stub_fixups
 stub_fixups:
     .popsection
-
-    .globl stub_text_start
-    .hidden stub_text_start
-    .set stub_text_start, STUB_TEXT
 
 FUNC _start
     mov %rsp, %rdi
@@ -131,7 +127,7 @@ FUNC stub_fault_entry
     jmp stub_restore
 
 # A fresh thread or child: its first answer is (or will be) in its slot.
-stub_born:
+FUNC stub_born
     mov %gs:SLOT_STACK, %rsp
     mov %gs:SLOT_SELF, %rdi
     call stub_on_birth
@@ -276,6 +272,29 @@ stub_ip_close:
     syscall
     jmp stub_born
 
+# long stub_spawn(flags, stack, clear_tid, arg): the zygote's helper thread, which calls zygote_helper(arg).
+FUNC stub_spawn
+    mov %rdx, %r10
+    mov %rcx, %r9
+    xor %edx, %edx
+    xor %r8d, %r8d
+    mov $56, %eax
+    syscall
+    test %rax, %rax
+    jz 1f
+    ret
+1:  mov %r9, %rdi
+    xor %ebp, %ebp
+    call zygote_helper
+    ud2
+# void stub_switch(stack, arg): zygote_finish(arg) on another stack.
+FUNC stub_switch
+    mov %rdi, %rsp
+    mov %rsi, %rdi
+    xor %ebp, %ebp
+    call zygote_finish
+    ud2
+
 # ---- Copies that may meet a bad address: they end early, and tell how much is left. ----
 # size_t stub_copy(dst, src, n): bytes not copied.
 FUNC stub_copy
@@ -344,6 +363,7 @@ FUNC stub_xsave
     mov %rsi, %rdx
     shr $32, %rdx
     xsave64 (%rdi)
+    orq $3, 512(%rdi)       # a signal handler may change the x87 and SSE state it finds
     ret
 # long stub_xrstor(area, mask): a malformed image is -EFAULT.
 FUNC stub_xrstor

@@ -52,6 +52,7 @@
 #define REGS_RSP (SLOT_REGS + 152)
 #define REGS_FS_BASE (SLOT_REGS + 168)
 #define SLOT_ALTSTACK 0xc00              // stack_t for sigaltstack(2) of a fresh thread
+#define STUB_HAVE_MSEAL 8716             // in the zygote page
 
 #ifndef __ASSEMBLER__
 #include <cstddef>
@@ -90,14 +91,16 @@ enum class OpCode : uint16_t {
   load32,
   cmpxchg32,    // a0 address, a1 expected, a2 desired; result: old value
   host_call,    // aux: number; a0..a5 arguments
-  xsave, xrstor, vector_reset,
+  xsave, xrstor,
   futex,        // a0..a5 as futex(2); ends the list: its result is rax
   clone,        // a0 flags, a1 stack, a2 token
   exit_thread,  // a0: address to clear and wake, or 0; a1: 1 to park for ever
   knock,        // a0: token
   cpu_time,     // result: own CPU time in ns
 };
-enum OpFlags : uint16_t { kMust = 1 };  // a short copy or a negative result ends the list and asks
+// A short copy or a negative result fails. kMust: a failure asks at the end instead of resuming; kStop: it also ends the
+// list; kStamp: `result` came in as the stamp to store afterwards.
+enum OpFlags : uint16_t { kMust = 1, kStop = 2, kStamp = 4 };
 
 struct Op {
   OpCode code;
@@ -202,6 +205,7 @@ struct ZygotePage {
   uint32_t have_mseal;
   uint64_t filter[4096];  // struct sock_filter
 };
+static_assert(offsetof(ZygotePage, have_mseal) == STUB_HAVE_MSEAL);
 inline constexpr uint64_t kZygotePageSize = (sizeof(ZygotePage) + 4095) & ~4095ull;
 static_assert(kZygotePageSize <= 0x100000);
 

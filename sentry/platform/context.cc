@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread's conversation seen from the sentry: answer, wait for the next event, registers.
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/sys.h"
+#include "sentry/platform/impl.h"
+
+namespace sentry::platform {
+namespace {
+
+template <typename T>
+T fetch(const T& shared) {
+  return reinterpret_cast<const Untrusted<T>&>(shared).copy_in();
+}
+
+RequestKind kind_of(uint32_t word) { return static_cast<RequestKind>(word >> 8 & 0xff); }
+uint32_t detail_of(uint32_t word) { return word >> 16; }
+
+}  // namespace
+
+Context::Context() = default;
+
+Context::~Context() {
+  Impl& m = *impl_;
+  if (!m.left && !m.space->gone()) {
+    if (m.phase.load() == Phase::handling && host_tid_ != 0) exit_thread(0);
+    else if (host_tid_ != 0) m.space->kill();  // its thread runs, and nobody would ever listen to it
+  }
+  if (!m.left) m.platform().forget(*this);
+}
+
+void Context::set_fiber(sched::Fiber* fiber) { impl_->fiber = fiber; }
+
+// ---- The exchange ----
+
+void Context::Impl::send_reply(uint32_t flags) {
+  stub::SlotHeader& h = slot->header;
+  uint32_t word = stub::kReply | op_count << 8 | flags << 16;
+  __atomic_exchange_n(&h.state, word, __ATOMIC_SEQ_CST);
+  phase.store(Phase::running, std::memory_order_seq_cst);
+  if (__atomic_load_n(&h.sleeping, __ATOMIC_RELAXED) != 0)
+    IGNORE_ERROR(sys::raw(SYS_futex, reinterpret_cast<long>(&h.state), FUTEX_WAKE, INT32_MAX), "nobody slept");
+  if (platform().knock_count.load(std::memory_order_relaxed) != 0) platform().answer_knock_of(self);
+}
+
+uint32_t Context::Impl::exchange(uint32_t flags) {
+  Space::Impl& s = space->impl();
+  if (s.gone.load(std::memory_order_acquire)) return 0;
+  bool resumes = flags & stub::kResume;
+  uint64_t cpu = 0;
+  sched::Nanos since = 0;
+  send_reply(flags);
+  // Asked for while the event was being handled, after the last look at it.
+  if (resumes && kick_wanted.load(std::memory_order_seq_cst)) send_kick();
+  while (phase.load(std::memory_order_acquire) == Phase::running && !try_take()) {
+    if (s.gone.load(std::memory_order_acquire)) break;
+    if (resumes) {
+      sched::park();
+      continue;
+    }
+    if (since == 0) {
+      since = sched::now();
+      cpu = process_cpu_time(s.pid.load());
+    }
+    if (sched::park(sched::now() + kDeadline) == sched::Parked::timed_out && overdue(*space, since, cpu)) {
+      LOG(warn, "stub {} does not do what it was told; killed", s.pid.load());
+      space->kill();
+    }
+  }
+  bool gone = s.gone.load(std::memory_order_acquire);
+  phase.store(Phase::handling, std::memory_order_relaxed);
+  if (gone) return 0;
+  // Whatever it holds now is taken as the request.
+  return __atomic_load_n(&slot->header.state, __ATOMIC_ACQUIRE) | stub::kRequest;
+}
+
+void Context::Impl::begin_call() {
+  stub::SlotHeader& h = slot->header;
+  Call& c = self.call_;
+  c.number = fetch(h.number);
+  for (int i = 0; i < 6; i++) c.args[i] = fetch(h.args[i]);
+  in_call = true;
+  if (c.number < kMaxCallNumber && platform().has_in[c.number]) {
+    uint32_t end = 0;
+    for (int i = 0; i < 2; i++) {
+      in[i] = fetch(h.in[i]);
+      if (in[i].offset < STUB_DATA_OFFSET || in[i].offset > STUB_SLOT_SIZE ||
+          in[i].length > STUB_SLOT_SIZE - in[i].offset)
+        in[i] = {};
+      if (in[i].length != 0) end = std::max(end, in[i].offset + in[i].length - STUB_DATA_OFFSET);
+    }
+    in_valid = end != 0;
+    in_end = end;
+    data_used = end;
+  }
+}
+
+EventKind Context::resume() {
+  Impl& m = *impl_;
+  copy_failed_ = std::exchange(m.queued_copy_failed, false);
+  memory_call_error_ = std::exchange(m.queued_memory_error, 0);
+  futex_interrupted_ = false;
+  if (m.space->gone()) return EventKind::gone;
+  if (copy_failed_ || memory_call_error_ != 0) return EventKind::syscall;
+  if (m.kick_wanted.load(std::memory_order_relaxed)) {
+    m.kick_wanted.store(false);
+    m.in_call = false;
+    if (m.futex_queued) {
+      m.futex_queued = false;
+      m.op_count--;  // always the last one
+      futex_interrupted_ = true;
+    }
+    return EventKind::interrupt;
+  }
+  uint32_t flags = stub::kResume | m.reply_flags;
+  if (m.has_rax) {
+    flags |= stub::kSetRax;
+    m.slot->header.number = static_cast<uint64_t>(m.rax);
+  }
+  uint32_t word = m.exchange(flags);
+  if (word == 0) return EventKind::gone;
+  RequestKind kind = kind_of(word);
+  if (kind == RequestKind::ask) {
+    m.finish_list(detail_of(word), true);
+    copy_failed_ = std::exchange(m.queued_copy_failed, false);
+    memory_call_error_ = std::exchange(m.queued_memory_error, 0);
+    return EventKind::syscall;
+  }
+  m.finish_list(0, false);
+  m.has_rax = false;
+  m.reply_flags = 0;
+  m.futex_queued = false;
+  m.in_call = m.in_valid = false;
+  m.kick_wanted.store(false, std::memory_order_relaxed);
+  auto& counters = m.platform().counters;
+  switch (kind) {
+    case RequestKind::fault: {
+      auto f = fetch(m.slot->header.fault);
+      fault_ = {f.signo, f.code, f.address, f.ip, f.trap_number, f.error_code};
+      counters.faults.fetch_add(1, std::memory_order_relaxed);
+      return EventKind::fault;
+    }
+    case RequestKind::kick:
+      futex_interrupted_ = detail_of(word) & 1;
+      return EventKind::interrupt;
+    default:
+      m.begin_call();
+      counters.calls.store(counters.calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return EventKind::syscall;
+  }
+}
+
+// ---- Registers ----
+
+void Context::set_result(int64_t rax) {
+  impl_->has_rax = true;
+  impl_->rax = rax;
+}
+
+arch::Registers Context::registers() {
+  Impl& m = *impl_;
+  arch::Registers r = fetch(m.slot->header.regs);
+  if (m.has_rax) r.rax = static_cast<uint64_t>(m.rax);
+  r.orig_rax = m.in_call ? call_.number : ~0ull;
+  r.cs = 0x33;
+  r.ss = 0x2b;
+  r.gs_base = r.ds = r.es = r.fs = r.gs = 0;
+  return r;
+}
+
+void Context::set_registers(const arch::Registers& regs, bool fresh_vector) {
+  Impl& m = *impl_;
+  arch::Registers r = regs;
+  r.cs = 0x33;
+  r.ss = 0x2b;
+  r.eflags = (r.eflags & arch::kUserEflags) | 0x202;
+  r.gs_base = r.ds = r.es = r.fs = r.gs = 0;
+  if (r.fs_base >= kAppLimit) r.fs_base = 0;
+  memcpy(&m.slot->header.regs, &r, sizeof r);
+  m.has_rax = false;
+  m.reply_flags |= stub::kLoadFs;
+  if (fresh_vector) {
+    memset(m.slot->xsave, 0, xsave_size());
+    uint32_t mxcsr = 0x1f80;
+    memcpy(m.slot->xsave + 24, &mxcsr, sizeof mxcsr);
+    m.add(OpCode::xrstor, stub::kMust);
+  }
+}
+
+uint64_t Context::instruction_pointer() { return fetch(impl_->slot->header.regs.rip); }
+uint64_t Context::stack_pointer() { return fetch(impl_->slot->header.regs.rsp); }
+
+void Context::set_fs_base(uint64_t base) {
+  impl_->slot->header.regs.fs_base = base < kAppLimit ? base : 0;
+  impl_->reply_flags |= stub::kLoadFs;
+}
+uint64_t Context::fs_base() { return fetch(impl_->slot->header.regs.fs_base); }
+
+// ---- Kicks ----
+
+void Context::kick() {
+  Impl& m = *impl_;
+  m.kick_wanted.store(true, std::memory_order_seq_cst);
+  if (m.phase.load(std::memory_order_seq_cst) == Phase::running) m.send_kick();
+}
+
+void Context::Impl::send_kick() {
+  Platform::Impl& p = platform();
+  bool first = false;
+  {
+    MutexLock l(p.mu);
+    if (left || self.host_tid_ == 0 || !space->impl().process) return;
+    if (std::find(p.kicked.begin(), p.kicked.end(), &self) == p.kicked.end()) {
+      p.kicked.push_back(&self);
+      kick_time = sched::now();
+      kick_cpu = process_cpu_time(space->impl().pid.load());
+      first = p.kicked.size() == 1;
+    }
+    IGNORE_ERROR(sys::tgkill(space->impl().pid.load(), self.host_tid_, STUB_KICK_SIGNAL), "it has just ended");
+    p.counters.kicks.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (first) p.start_watchdog();
+}
+
+bool overdue(Space& s, sched::Nanos since, uint64_t cpu) {
+  sched::Nanos waited = sched::now() - since;
+  if (waited < kDeadline) return false;
+  if (waited >= kSilentDeadline) return true;
+  // A stub that is frozen, or starved by its neighbours, has not refused anything.
+  uint64_t used = process_cpu_time(s.host_pid());
+  return used >= cpu + static_cast<uint64_t>(kCpuDeadline);
+}
+
+}  // namespace sentry::platform

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the platform is made of. Only sentry/platform includes this.
+//
+// Locks, both of rank kPlatform and never nested: Platform::Impl::mu guards the tables of threads, grants and births;
+// poll_mu guards what poll() walks (slots, attended spaces, hot contexts, knocks to answer). All else in a Context belongs to
+// the fiber that handles its event.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/untrusted.h"
+#include "sentry/platform/platform.h"
+#include "sentry/platform/stub/stub_layout.h"
+#include "sentry/sched/wait.h"
+
+namespace sentry::platform {
+
+using stub::Op;
+using stub::OpCode;
+using stub::RequestKind;
+using stub::Slot;
+
+inline constexpr sched::Nanos kSecond = 1'000'000'000;
+// A stub that has used this much CPU time without doing what it was told, or has been silent for so long, is killed.
+inline constexpr sched::Nanos kDeadline = kSecond;
+inline constexpr sched::Nanos kCpuDeadline = kSecond / 2;
+inline constexpr sched::Nanos kSilentDeadline = 20 * kSecond;
+
+// The control memory of one address space, as the sentry sees it.
+class Control {
+ public:
+  static Result<Control> create();
+  Control() = default;
+  Control(Control&& o) noexcept : fd_(std::move(o.fd_)), base_(std::exchange(o.base_, nullptr)) {}
+  Control& operator=(Control&& o) noexcept;
+  ~Control();
+  stub::ControlPage& page() const { return *reinterpret_cast<stub::ControlPage*>(base_); }
+  stub::Doorbell& doorbell() const { return *reinterpret_cast<stub::Doorbell*>(base_ + kPageSize); }
+  Slot& slot(unsigned i) const { return *reinterpret_cast<Slot*>(base_ + (i + 1ull) * STUB_SLOT_SIZE); }
+  // Writes what a fresh thread finds: addresses, and a request that waits for its first answer.
+  void prepare_slot(unsigned i) const;
+  int fd() const { return fd_.get(); }
+  // The child has mapped it: nobody needs to map it again.
+  void close_fd();
+
+ private:
+  Fd fd_;
+  std::byte* base_ = nullptr;
+};
+
+// A host process of ours, until its death has been seen and it has been reaped.
+struct Process {
+  Process(Platform::Impl& p, int host_pid, Fd fd, Space* s);
+  Platform::Impl& platform;
+  int pid;
+  Fd pidfd;
+  Space* space;       // null once that is gone; guarded by Platform::Impl::mu
+  bool dead = false;  // waits to be reaped
+  sched::FdWatch watch;
+};
+
+// One call that a thread may make once.
+struct Grant {
+  uint64_t number;
+  uint64_t args[6];
+};
+// A descriptor that a thread gets when it knocks with the token.
+struct FdGrant {
+  uint64_t token;
+  int number;
+  Fd fd;
+  uint64_t key;
+};
+// A thread or process that is being made: whoever knocks with the token is it.
+struct Birth {
+  enum Kind : uint8_t { zygote, process, thread } kind;
+  Context* child;
+  Ref<Space> parent;  // whose thread makes it
+  sched::Fiber* waiter;
+  bool born = false;
+  bool refused = false;
+};
+
+enum class Phase : uint8_t { handling, running, requested };
+
+struct Space::Impl {
+  explicit Impl(Space& s, Platform::Impl& p, Zygote* z, Control c) : self(s), platform(p), zygote(z), control(std::move(c)) {}
+  Space& self;
+  Platform::Impl& platform;
+  Zygote* zygote;                      // guarded by Platform::Impl::mu
+  Control control;
+  std::atomic<int> pid{0};
+  std::atomic<bool> gone{false};
+  Process* process = nullptr;          // guarded by mu; null when dead
+  std::vector<Context*> slots;         // guarded by poll_mu; index = slot
+  std::vector<uint8_t> slot_busy;      // guarded by poll_mu: a host thread may still use it
+  bool attended = false;               // guarded by poll_mu
+  uint64_t cpu_at_end = 0;
+  std::atomic<unsigned> remote_users{0};  // process_vm calls in flight
+
+  // Descriptors in the stub's table that can be mapped again. Guarded by mu.
+  struct CachedFd {
+    uint64_t key = 0;
+    uint64_t used = 0;
+    unsigned pins = 0;
+  };
+  static constexpr int kFirstCachedFd = 4;
+  std::array<CachedFd, 16> fds{};
+  uint64_t fd_clock = 0;
+
+  void mark_gone();
+  void signal(int sig);
+  // A free slot, or -1.
+  int take_slot();
+  void put_context(unsigned index, Context* c);
+  void free_slot(unsigned index);
+};
+
+// A thread told to leave whose host thread is still there.
+struct Leaving {
+  Ref<Space> space;
+  int tid;
+  unsigned slot;
+  sched::Nanos since;
+  uint64_t cpu;
+};
+
+struct Context::Impl {
+  Impl(Context& c, Ref<Space> s, unsigned i)
+      : self(c), space(std::move(s)), index(i), slot(&space->impl().control.slot(i)) {}
+  Context& self;
+  Ref<Space> space;
+  unsigned index;
+  Slot* slot;
+  sched::Fiber* fiber = nullptr;
+  std::atomic<Phase> phase{Phase::handling};
+  std::atomic<bool> kick_wanted{false};
+  bool hot = false;              // guarded by poll_mu
+  bool left = false;             // exit_thread was called
+  bool parked_for_ever = false;
+  uint64_t knock_id = 0;         // an unanswered knock; guarded by poll_mu
+  int knock_listener = -1;
+
+  // The event being handled.
+  bool in_call = false;          // a system call: registers() has orig_rax
+  bool in_valid = false;         // copied-in ranges not yet overwritten
+  stub::CopiedIn in[2]{};
+  uint32_t in_end = 0;           // of those ranges in the data area
+
+  // The answer being made.
+  struct Note {
+    OpCode code;
+    uint16_t flags;
+    uint8_t pin;                 // fds index + 1
+    bool memory;
+    uint64_t want;               // result that means success, for copies
+    uint64_t stamp;
+  };
+  unsigned op_count = 0;
+  Note notes[stub::kMaxOps];
+  uint32_t data_used = 0;
+  uint32_t reply_flags = 0;
+  bool has_rax = false;
+  int64_t rax = 0;
+  bool futex_queued = false;
+  uint64_t stamp = 0;            // last one given out
+  uint64_t stamp_done = 0;       // made for sure, as far as requests tell
+  bool queued_copy_failed = false;
+  int queued_memory_error = 0;
+
+  std::vector<Grant> grants;     // guarded by mu
+  std::vector<FdGrant> fd_grants;
+
+  // Kicks; guarded by mu.
+  bool kick_sent = false;
+  sched::Nanos kick_time = 0;
+  uint64_t kick_cpu = 0;
+  uint64_t last_cpu_time = 0;
+
+  Platform::Impl& platform() const { return space->impl().platform; }
+  // ---- context.cc ----
+  // Sends the answer and waits for the next request: its state word. Nothing (0): the process is gone.
+  uint32_t exchange(uint32_t flags);
+  void send_reply(uint32_t flags);
+  // Whether the thread has posted a request that nobody took; takes it.
+  bool try_take();
+  void begin_call();
+  void send_kick();
+  void set_host_tid(int tid) { self.host_tid_ = tid; }
+  // ---- ops.cc ----
+  // An operation at the end of the list (which is performed first if it is full). Null: the process is gone.
+  Op* add(OpCode code, uint16_t flags);
+  // Room in the data area; offset in the slot. Performs the list if there is none.
+  Result<uint32_t> data_room(size_t n);
+  // Performs the list now. EFAULT etc. of queued operations is kept for resume().
+  Result<void> perform();
+  // Performs the list, whose last operation is `last`: its result.
+  Result<int64_t> perform_for(unsigned last);
+  // The list has been performed, as far as the thread says.
+  void finish_list(uint32_t tried, bool asked);
+  void grant(uint64_t number, const uint64_t (&args)[6]);
+  void drop_grants();
+  bool pinned = false, granted = false;
+};
+
+// One knock that has not been answered.
+struct PendingKnock {
+  int listener;
+  uint64_t id;
+  Context* context;
+};
+
+struct Platform::Impl final : sched::Poller {
+  explicit Impl(const PlatformOptions& o);
+  ~Impl() override;
+  Mode mode;
+  bool may_spin;
+  unsigned cpus;
+  Fd zygote_page;
+  uint64_t tsc_per_us = 1000;
+  Fd threads_file;
+  std::array<bool, kMaxCallNumber> has_in{};  // the stub copies something in for this call
+
+  Mutex mu{LockRank::kPlatform};
+  std::unordered_map<int, Context*> threads GUARDED_BY(mu);           // by host tid
+  std::unordered_map<uint64_t, Birth*> births GUARDED_BY(mu);         // by token
+  std::unordered_map<int, std::unique_ptr<Process>> processes GUARDED_BY(mu);
+  std::vector<Context*> kicked GUARDED_BY(mu);
+  std::vector<Leaving> leaving GUARDED_BY(mu);
+  std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
+  int audits_left GUARDED_BY(mu) = 0;
+  sched::Nanos next_audit GUARDED_BY(mu) = 0;
+  sched::Timer watchdog;
+
+  static constexpr unsigned kMaxHot = 8, kMaxAttended = 64;
+  Mutex poll_mu{LockRank::kPlatform};
+  Context* hot[kMaxHot] GUARDED_BY(poll_mu) = {};
+  unsigned hot_next GUARDED_BY(poll_mu) = 0;
+  unsigned hot_count GUARDED_BY(poll_mu) = 0;
+  std::vector<Space*> attended GUARDED_BY(poll_mu);
+  std::vector<PendingKnock> knocks GUARDED_BY(poll_mu);
+  std::atomic<uint32_t> knock_count{0};
+
+  // Spinning.
+  uint64_t last_request_tsc = 0;
+  uint64_t gap_tsc = 0;          // moving average of the time between requests
+
+  struct Counters {
+    std::atomic<uint64_t> calls{0}, notifications{0}, knocks{0}, kicks{0}, faults{0}, traps{0}, copies{0}, stubs_made{0},
+        processes_killed{0};
+  } counters;
+
+  // ---- poll.cc ----
+  bool poll() override;
+  bool prepare_sleep() override;
+  void woke_up() override {}
+  bool worth_spinning(sched::Nanos idle_for) override;
+  bool look(Context& c) REQUIRES(poll_mu);
+  bool scan(Space& s) REQUIRES(poll_mu);
+  void make_hot(Context& c) REQUIRES(poll_mu);
+  void cool(Context& c) REQUIRES(poll_mu);
+  void attend(Space& s) REQUIRES(poll_mu);
+  void neglect(Space& s) REQUIRES(poll_mu);
+  void answer_knocks() REQUIRES(poll_mu);
+  void note_request();
+  // Ends a knock of this context, if one is unanswered.
+  void answer_knock_of(Context& c) EXCLUDES(poll_mu);
+  void forget(Context& c) EXCLUDES(mu, poll_mu);
+  void forget(Space& s) EXCLUDES(mu, poll_mu);
+
+  // ---- watchdog.cc ----
+  void start_watchdog();
+  void on_watchdog();
+  void audit();
+  void process_died(Process& p);
+  bool reap(Process& p) REQUIRES(mu);
+
+  // ---- notify.cc ----
+  // Whether there may be more.
+  bool drain(int listener);
+};
+
+struct Zygote::Impl {
+  Impl(Zygote& z, Platform::Impl& p);
+  Zygote& self;
+  Platform::Impl& platform;
+  Fd listener;
+  sched::FdWatch watch;
+  sched::Timer again;              // there were more notifications than one round takes
+  RefOrNull<Context> context;      // the zygote's own thread; forks are made on it one at a time
+  sched::SleepMutex fork_lock;
+  std::vector<Ref<Context>> pool;  // guarded by mu
+  bool refilling = false;          // guarded by mu
+  size_t wanted = 1;               // guarded by mu
+  sched::Nanos last_taken = 0;     // guarded by mu
+  std::vector<Space*> spaces;      // descendants; guarded by mu
+  bool dead = false;
+  uint64_t vvar = 0, vdso = 0, vdso_end = 0;
+
+  Result<Ref<Context>> make();
+  void refill();
+  void on_listener();
+};
+
+// The only maker of these objects.
+struct Maker {
+  static Ref<Space> space(Platform::Impl& p, Zygote* z, Control c);
+  static Ref<Context> context(const Ref<Space>& s, unsigned index);
+  static Ref<Zygote> zygote(Platform::Impl& p);
+};
+
+uint64_t random_token();
+uint64_t read_tsc();
+uint64_t process_cpu_time(int pid);  // ns; 0 when gone
+// The size of an XSAVE image with the features that stubs save, and their mask.
+uint64_t xsave_mask();
+uint32_t xsave_size();
+// Whether a stub thread that was told something at `since`, when its process had used `cpu`, has had its time.
+bool overdue(Space& s, sched::Nanos since, uint64_t cpu);
+
+}  // namespace sentry::platform

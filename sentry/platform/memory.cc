@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory calls: made by the thread itself, on our order. The filter allows some to anyone; the others are compared
+// with the grants made here. Descriptors of files to map arrive by a knock and stay for a while.
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
+#include "base/sys.h"
+#include "sentry/platform/impl.h"
+
+namespace sentry::platform {
+namespace {
+
+// The number under which the stub has, or will have, this file; 0: none is free.
+struct Slotted {
+  int number = 0;
+  bool fresh = false;
+};
+Slotted find_fd(Space::Impl& s, Mutex& mu, uint64_t key) {
+  MutexLock l(mu);
+  auto* best = static_cast<Space::Impl::CachedFd*>(nullptr);
+  for (auto& f : s.fds) {
+    if (key != 0 && f.key == key) {
+      f.used = ++s.fd_clock;
+      f.pins++;
+      return {Space::Impl::kFirstCachedFd + static_cast<int>(&f - s.fds.data()), false};
+    }
+    if (f.pins == 0 && (!best || f.used < best->used)) best = &f;
+  }
+  if (!best) return {};
+  best->key = 0;  // until the descriptor has arrived nobody else may count on it
+  best->used = ++s.fd_clock;
+  best->pins = 1;
+  return {Space::Impl::kFirstCachedFd + static_cast<int>(best - s.fds.data()), true};
+}
+
+bool valid(const MemoryCall& c) {
+  auto inside = [](uint64_t a, uint64_t n) {
+    return a % kPageSize == 0 && n != 0 && a < kAppLimit && n <= kAppLimit - a;
+  };
+  if (!inside(c.address, c.length)) return false;
+  return c.op != MemoryOp::remap || inside(c.new_address, c.new_length);
+}
+
+// Appends the call; the index of its operation.
+Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
+  if (!valid(c)) return kEINVAL;
+  // A descriptor and its mapping belong to one list.
+  if (c.op == MemoryOp::map_file && m.op_count >= stub::kMaxOps - 4) TRY(m.perform());
+  uint64_t number = 0;
+  uint64_t args[6] = {c.address, c.length, 0, 0, 0, 0};
+  uint8_t pin = 0;
+  switch (c.op) {
+    case MemoryOp::map_anonymous:
+      number = SYS_mmap;
+      args[2] = static_cast<uint64_t>(c.prot);
+      args[3] = static_cast<uint64_t>(c.flags | MAP_ANONYMOUS);
+      args[4] = ~0ull;
+      break;
+    case MemoryOp::map_file: {
+      number = SYS_mmap;
+      Slotted f = find_fd(m.space->impl(), m.platform().mu, c.file_key);
+      if (f.number == 0) return kEAGAIN;  // sixteen threads map sixteen files at this moment
+      pin = static_cast<uint8_t>(f.number - Space::Impl::kFirstCachedFd + 1);
+      m.pinned = true;
+      if (f.fresh) {
+        auto copy = sys::dup_cloexec(c.host_fd);
+        uint64_t token = random_token();
+        Op* op = copy.ok() ? m.add(OpCode::knock, stub::kStop) : nullptr;
+        if (!op) {
+          MutexLock l(m.platform().mu);
+          m.space->impl().fds[pin - 1u].pins--;
+          return copy.ok() ? kESRCH : copy.error();
+        }
+        op->a[0] = token;
+        m.notes[m.op_count - 1].memory = true;
+        m.granted = true;
+        MutexLock l(m.platform().mu);
+        m.fd_grants.push_back({token, f.number, std::move(*copy), c.file_key});
+      }
+      args[2] = static_cast<uint64_t>(c.prot);
+      args[3] = static_cast<uint64_t>(c.flags);
+      args[4] = static_cast<uint64_t>(f.number);
+      args[5] = static_cast<uint64_t>(c.offset);
+      break;
+    }
+    case MemoryOp::unmap:
+      number = SYS_munmap;
+      break;
+    case MemoryOp::protect:
+      number = SYS_mprotect;
+      args[2] = static_cast<uint64_t>(c.prot);
+      break;
+    case MemoryOp::advise:
+      number = SYS_madvise;
+      args[2] = static_cast<uint64_t>(c.flags);
+      break;
+    case MemoryOp::remap:
+      number = SYS_mremap;
+      args[2] = c.new_length;
+      args[3] = c.new_address == c.address ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+      args[4] = c.new_address == c.address ? 0 : c.new_address;
+      break;
+  }
+  Op* op = m.add(OpCode::host_call, stub::kMust);
+  if (!op) return kESRCH;
+  op->aux = static_cast<uint32_t>(number);
+  for (int i = 0; i < 6; i++) op->a[i] = args[i];
+  bool asks = m.platform().mode == Mode::strict || c.op == MemoryOp::remap ||
+              (c.op == MemoryOp::protect && c.address + c.length > kSharedBase);
+  if (asks) m.grant(number, args);
+  auto& note = m.notes[m.op_count - 1];
+  note.memory = true;
+  note.pin = pin;
+  return m.op_count - 1;
+}
+
+}  // namespace
+
+Result<uint64_t> Context::memory_call(const MemoryCall& call) {
+  Impl& m = *impl_;
+  TRY(m.perform());  // what was queued before keeps its own errors
+  unsigned i = TRY(append(m, call));
+  int before = m.queued_memory_error;
+  int64_t r = TRY(m.perform_for(i));
+  // Its descriptor did not arrive: the call itself was not made.
+  if (int e = std::exchange(m.queued_memory_error, before); e != before && e != 0) return Errno(e);
+  if (r < 0 && r > -4096) return Errno(static_cast<int>(-r));
+  return static_cast<uint64_t>(r);
+}
+
+Result<void> Context::queue_memory_call(const MemoryCall& call, uint64_t* stamp) {
+  Impl& m = *impl_;
+  unsigned i = TRY(append(m, call));
+  m.slot->ops[i].flags |= stub::kStamp;
+  m.notes[i].stamp = ++m.stamp;
+  m.slot->ops[i].result = static_cast<int64_t>(m.stamp);
+  if (stamp) *stamp = m.stamp;
+  return {};
+}
+
+uint64_t Context::completed_stamp() const {
+  const Impl& m = *impl_;
+  uint64_t said = reinterpret_cast<const Untrusted<uint64_t>&>(m.slot->header.stamp).copy_in();
+  return std::max(m.stamp_done, std::min(said, m.stamp));
+}
+
+void Context::run_host_futex(const Call& call) {
+  Impl& m = *impl_;
+  Op* op = m.add(OpCode::futex, 0);
+  if (!op) return;  // gone; resume() says so
+  for (int i = 0; i < 6; i++) op->a[i] = call.args[i];
+  op->a[1] |= FUTEX_PRIVATE_FLAG;
+  m.futex_queued = true;
+  m.has_rax = false;
+}
+
+}  // namespace sentry::platform

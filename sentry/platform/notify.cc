@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seccomp notifications: knocks, births, descriptors on their way, and calls compared with grants. Every one is
+// answered at once (a knock: by the next poll), and only pid and registers, for which the kernel vouches, are believed.
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/sys.h"
+#include "sentry/platform/impl.h"
+
+namespace sentry::platform {
+namespace {
+
+constexpr unsigned kMaxPerDrain = 256;
+
+Result<long> ioctl_on(int fd, unsigned long request, void* arg) {
+  return sys::raw(SYS_ioctl, fd, static_cast<long>(request), reinterpret_cast<long>(arg));
+}
+
+// ENOENT: the caller was interrupted or killed; it will notify again, or never.
+bool answer(int listener, uint64_t id, int error, uint32_t flags = 0) {
+  seccomp_notif_resp r{};
+  r.id = id;
+  r.error = error;
+  r.flags = flags;
+  return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_SEND, &r).ok();
+}
+
+bool add_fd(int listener, uint64_t id, int fd, int number) {
+  seccomp_notif_addfd a{};
+  a.id = id;
+  a.flags = SECCOMP_ADDFD_FLAG_SETFD;
+  a.srcfd = static_cast<uint32_t>(fd);
+  a.newfd = static_cast<uint32_t>(number);
+  return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &a).ok();
+}
+
+// A thread that only wants to be looked at.
+void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
+  RefOrNull<Context> c;
+  {
+    MutexLock l(p.mu);
+    auto it = p.threads.find(tid);
+    if (it != p.threads.end()) c = RefOrNull<Context>::upgrade(it->second);
+  }
+  if (!c) {
+    answer(listener, id, 0);
+    return;
+  }
+  MutexLock l(p.poll_mu);
+  p.attend(c->space());
+  if (p.look(*c)) p.make_hot(*c);
+  p.scan(c->space());
+  p.knocks.push_back({listener, id, c.get()});
+  c->impl().knock_id = id;
+  p.knock_count.store(static_cast<uint32_t>(p.knocks.size()), std::memory_order_relaxed);
+}
+
+// The thread has come into being: tid is whose notification it is.
+bool be_born(Platform::Impl& p, Birth& b, int listener, uint64_t id, int tid) {
+  Context& c = *b.child;
+  Space::Impl& s = c.space().impl();
+  if (b.kind == Birth::thread) {
+    if (!sys::tgkill(s.pid.load(), tid, 0).ok()) return false;  // a thread of somebody else
+  } else {
+    auto pidfd = sys::pidfd_open(tid);
+    if (!pidfd.ok()) return false;  // no process of its own
+    if (b.kind == Birth::process && !add_fd(listener, id, s.control.fd(), STUB_CONTROL_FD)) return false;
+    auto process = std::make_unique<Process>(p, tid, std::move(*pidfd), &c.space());
+    if (!process->watch.start(process->pidfd.get(), EPOLLIN).ok()) return false;
+    s.pid.store(tid);
+    MutexLock l(p.mu);
+    s.process = process.get();
+    p.processes[tid] = std::move(process);
+  }
+  c.impl().set_host_tid(tid);
+  std::vector<Leaving> left;
+  {
+    MutexLock l(p.mu);
+    p.threads[tid] = &c;
+    // The number is used again, so an old thread of that number has gone.
+    for (size_t i = p.leaving.size(); i-- > 0;)
+      if (p.leaving[i].tid == tid) {
+        left.push_back(std::move(p.leaving[i]));
+        p.leaving.erase(p.leaving.begin() + static_cast<long>(i));
+      }
+  }
+  for (Leaving& x : left) x.space->impl().free_slot(x.slot);
+  p.counters.stubs_made.fetch_add(b.kind == Birth::process, std::memory_order_relaxed);
+  return true;
+}
+
+void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t token) {
+  Birth* birth = nullptr;
+  RefOrNull<Context> c;
+  Fd fd;
+  int number = -1;
+  uint64_t key = 0;
+  {
+    MutexLock l(p.mu);
+    auto known = p.threads.find(tid);
+    if (known != p.threads.end()) {
+      c = RefOrNull<Context>::upgrade(known->second);
+      if (c)
+        for (FdGrant& g : c->impl().fd_grants)
+          if (g.token == token && g.fd.valid()) {
+            fd = std::move(g.fd);
+            number = g.number;
+            key = g.key;
+          }
+    } else {
+      auto it = p.births.find(token);
+      if (it != p.births.end()) {
+        birth = it->second;
+        p.births.erase(it);
+      }
+    }
+  }
+  if (fd.valid()) {
+    bool added = add_fd(listener, id, fd.get(), number);
+    if (added) {
+      MutexLock l(p.mu);
+      c->space().impl().fds[static_cast<unsigned>(number - Space::Impl::kFirstCachedFd)].key = key;
+    }
+    answer(listener, id, added ? 0 : -EMFILE);
+    return;
+  }
+  if (!birth) {
+    answer(listener, id, -ENOSYS);
+    return;
+  }
+  bool good = be_born(p, *birth, listener, id, tid);
+  answer(listener, id, good ? 0 : -ENOSYS);
+  // The waiter destroys it as soon as it sees this.
+  Ref<sched::Fiber> waiter(*birth->waiter);
+  __atomic_store_n(good ? &birth->born : &birth->refused, true, __ATOMIC_RELEASE);
+  waiter->wake();
+}
+
+void granted_call(Platform::Impl& p, int listener, const seccomp_notif& n) {
+  bool found = false;
+  Grant g{};
+  RefOrNull<Context> c;
+  {
+    MutexLock l(p.mu);
+    auto it = p.threads.find(static_cast<int>(n.pid));
+    if (it != p.threads.end()) c = RefOrNull<Context>::upgrade(it->second);
+    if (c) {
+      auto& grants = c->impl().grants;
+      for (size_t i = 0; i < grants.size() && !found; i++) {
+        if (grants[i].number != static_cast<uint64_t>(n.data.nr) ||
+            memcmp(grants[i].args, n.data.args, sizeof g.args) != 0)
+          continue;
+        found = true;
+        g = grants[i];
+        grants.erase(grants.begin() + static_cast<long>(i));
+      }
+    }
+  }
+  if (!found) {
+    answer(listener, n.id, -ENOSYS);
+    return;
+  }
+  if (answer(listener, n.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)) return;
+  MutexLock l(p.mu);  // not used: the call will notify again
+  c->impl().grants.push_back(g);
+}
+
+}  // namespace
+
+uint64_t random_token() {
+  uint64_t t = 0;
+  while (t == 0) CHECK(getrandom(&t, sizeof t, 0) == sizeof t);
+  return t;
+}
+
+bool Platform::Impl::drain(int listener) {
+  for (unsigned i = 0; i < kMaxPerDrain; i++) {
+    // RECV would block when there is none.
+    pollfd f{listener, POLLIN, 0};
+    if (::poll(&f, 1, 0) != 1 || !(f.revents & POLLIN)) return false;
+    seccomp_notif n{};
+    if (!ioctl_on(listener, SECCOMP_IOCTL_NOTIF_RECV, &n).ok()) continue;
+    counters.notifications.fetch_add(1, std::memory_order_relaxed);
+    int tid = static_cast<int>(n.pid);
+    if (n.data.nr != STUB_KNOCK) {
+      granted_call(*this, listener, n);
+    } else if (n.data.args[0] == 0) {
+      counters.knocks.fetch_add(1, std::memory_order_relaxed);
+      wake_up(*this, listener, n.id, tid);
+    } else {
+      token_knock(*this, listener, n.id, tid, n.data.args[0]);
+    }
+  }
+  return true;
+}
+
+}  // namespace sentry::platform

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The platform's part of a worker's loop: looking for requests, saying when nobody looks, and answering knocks.
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+
+#include "base/sys.h"
+#include "sentry/platform/impl.h"
+
+namespace sentry::platform {
+namespace {
+
+constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for an answer
+constexpr uint64_t kSpinLimitUs = 50;      // how long a worker spins without a request
+constexpr uint64_t kGapLimitUs = 40;       // if requests come less often than this, nobody spins
+constexpr uint64_t kGapCapUs = 400;
+
+void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
+  seccomp_notif_resp r{};
+  r.id = id;
+  r.error = error;
+  r.flags = flags;
+  IGNORE_ERROR(sys::raw(SYS_ioctl, listener, static_cast<long>(SECCOMP_IOCTL_NOTIF_SEND), reinterpret_cast<long>(&r)),
+               "a signal took the call away; it will notify again");
+}
+
+bool is_request(uint32_t word) { return (word & stub::kStateMask) == stub::kRequest; }
+
+}  // namespace
+
+uint64_t read_tsc() { return __builtin_ia32_rdtsc(); }
+
+bool Context::Impl::try_take() {
+  if (!is_request(__atomic_load_n(&slot->header.state, __ATOMIC_ACQUIRE))) return false;
+  Phase p = Phase::running;
+  return phase.compare_exchange_strong(p, Phase::requested, std::memory_order_acq_rel);
+}
+
+void Platform::Impl::note_request() {
+  uint64_t t = read_tsc();
+  uint64_t gap = std::min(t - last_request_tsc, kGapCapUs * tsc_per_us);
+  last_request_tsc = t;
+  gap_tsc += (gap >> 3) - (gap_tsc >> 3);
+}
+
+bool Platform::Impl::look(Context& c) {
+  Context::Impl& m = c.impl();
+  if (m.phase.load(std::memory_order_relaxed) != Phase::running || !m.try_take()) return false;
+  note_request();
+  if (m.fiber) m.fiber->wake();
+  return true;
+}
+
+bool Platform::Impl::scan(Space& s) {
+  Space::Impl& m = s.impl();
+  stub::Doorbell& d = m.control.doorbell();
+  if (__atomic_load_n(&d.rung, __ATOMIC_RELAXED) == 0) return false;
+  __atomic_exchange_n(&d.rung, 0, __ATOMIC_SEQ_CST);
+  bool found = false;
+  for (size_t w = 0; w * 64 < m.slots.size(); w++) {
+    if (__atomic_load_n(&d.bits[w], __ATOMIC_RELAXED) == 0) continue;
+    uint64_t bits = __atomic_exchange_n(&d.bits[w], 0, __ATOMIC_SEQ_CST);
+    while (bits != 0) {
+      size_t i = w * 64 + static_cast<size_t>(__builtin_ctzll(bits));
+      bits &= bits - 1;
+      if (i >= m.slots.size() || !m.slots[i]) continue;
+      if (!look(*m.slots[i])) continue;
+      found = true;
+      make_hot(*m.slots[i]);
+    }
+  }
+  return found;
+}
+
+void Platform::Impl::make_hot(Context& c) {
+  if (c.impl().hot || !c.impl().space->impl().attended) return;
+  if (hot_count == kMaxHot) {
+    Context& old = *hot[hot_next++ % kMaxHot];
+    cool(old);
+    look(old);
+  }
+  c.impl().hot = true;
+  __atomic_store_n(&c.impl().slot->header.polled, 1, __ATOMIC_RELEASE);
+  hot[hot_count++] = &c;
+}
+
+// The caller looks once more afterwards.
+void Platform::Impl::cool(Context& c) {
+  if (!c.impl().hot) return;
+  c.impl().hot = false;
+  __atomic_exchange_n(&c.impl().slot->header.polled, 0, __ATOMIC_SEQ_CST);
+  Context** at = std::find(hot, hot + hot_count, &c);
+  *at = hot[--hot_count];
+}
+
+void Platform::Impl::attend(Space& s) {
+  if (s.impl().attended || s.gone()) return;
+  if (attended.size() == kMaxAttended) {
+    Space& old = *attended.front();
+    neglect(old);
+    scan(old);
+  }
+  stub::ControlPage& page = s.impl().control.page();
+  page.spin_tsc = may_spin && cpus > 1 ? static_cast<uint32_t>(kStubSpinUs * tsc_per_us) : 0;
+  __atomic_store_n(&page.attended, 1, __ATOMIC_SEQ_CST);
+  s.impl().attended = true;
+  attended.push_back(&s);
+}
+
+// The caller scans once more afterwards.
+void Platform::Impl::neglect(Space& s) {
+  if (!s.impl().attended) return;
+  s.impl().attended = false;
+  for (unsigned i = hot_count; i-- > 0;)
+    if (&hot[i]->space() == &s) {
+      Context& c = *hot[i];
+      cool(c);
+      look(c);
+    }
+  __atomic_exchange_n(&s.impl().control.page().attended, 0, __ATOMIC_SEQ_CST);
+  attended.erase(std::find(attended.begin(), attended.end(), &s));
+}
+
+bool Platform::Impl::poll() {
+  MutexLock l(poll_mu);
+  if (!knocks.empty()) answer_knocks();
+  bool found = false;
+  for (unsigned i = 0; i < hot_count; i++) found |= look(*hot[i]);
+  for (size_t i = 0; i < attended.size(); i++) found |= scan(*attended[i]);
+  return found;
+}
+
+bool Platform::Impl::prepare_sleep() {
+  MutexLock l(poll_mu);
+  answer_knocks();
+  for (unsigned i = 0; i < hot_count; i++) {
+    hot[i]->impl().hot = false;
+    __atomic_store_n(&hot[i]->impl().slot->header.polled, 0, __ATOMIC_RELAXED);
+  }
+  for (Space* s : attended) {
+    s->impl().attended = false;
+    __atomic_store_n(&s->impl().control.page().attended, 0, __ATOMIC_RELAXED);
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  // Whoever missed the flags has posted before this; whoever posts later knocks.
+  bool found = false;
+  for (unsigned i = 0; i < hot_count; i++) found |= look(*hot[i]);
+  for (Space* s : attended) found |= scan(*s);
+  hot_count = 0;
+  attended.clear();
+  return !found;
+}
+
+bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
+  if (!may_spin || cpus < 2) return false;
+  if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
+  return idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);
+}
+
+// ---- Knocks ----
+
+void Platform::Impl::answer_knocks() {
+  for (PendingKnock& k : knocks) {
+    if (k.context) k.context->impl().knock_id = 0;
+    send_answer(k.listener, k.id, 0, 0);
+  }
+  knocks.clear();
+  knock_count.store(0, std::memory_order_relaxed);
+}
+
+void Platform::Impl::answer_knock_of(Context& c) {
+  uint64_t id = 0;
+  int listener = -1;
+  {
+    MutexLock l(poll_mu);
+    if (c.impl().knock_id == 0) return;
+    for (size_t i = 0; i < knocks.size(); i++)
+      if (knocks[i].context == &c) {
+        id = knocks[i].id;
+        listener = knocks[i].listener;
+        knocks[i] = knocks.back();
+        knocks.pop_back();
+        break;
+      }
+    c.impl().knock_id = 0;
+    knock_count.store(static_cast<uint32_t>(knocks.size()), std::memory_order_relaxed);
+  }
+  if (listener >= 0) send_answer(listener, id, 0, 0);
+}
+
+void Platform::Impl::forget(Context& c) {
+  answer_knock_of(c);
+  {
+    MutexLock l(poll_mu);
+    cool(c);
+    Space::Impl& s = c.impl().space->impl();
+    if (c.impl().index < s.slots.size() && s.slots[c.impl().index] == &c) s.slots[c.impl().index] = nullptr;
+  }
+  MutexLock l(mu);
+  auto it = threads.find(c.host_tid());
+  if (it != threads.end() && it->second == &c) threads.erase(it);
+  std::erase(kicked, &c);
+}
+
+void Platform::Impl::forget(Space& s) {
+  {
+    MutexLock l(poll_mu);
+    neglect(s);
+  }
+  MutexLock l(mu);
+  if (s.impl().process) {
+    s.impl().process->space = nullptr;
+    IGNORE_ERROR(sys::pidfd_send_signal(s.impl().process->pidfd.get(), 9), "it has just died");
+    if (s.impl().process->dead) reap(*s.impl().process);
+  }
+  if (s.impl().zygote) std::erase(s.impl().zygote->impl().spaces, &s);
+}
+
+}  // namespace sentry::platform

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ends of threads and processes: who does not go when told is killed, who is dead is reaped, and who was never
+// announced is found. Runs only while there is something to watch.
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "base/sys.h"
+#include "sentry/platform/impl.h"
+
+namespace sentry::platform {
+namespace {
+constexpr sched::Nanos kTick = kSecond / 5;
+constexpr size_t kMaxThreadsFile = 4 << 20;
+constexpr sched::Nanos kAuditPeriod = kSecond / 2;
+constexpr sched::Nanos kStrangerLimit = kSecond * 3 / 4;  // how long a thread may run unannounced
+constexpr sched::Nanos kBirthLimit = 5 * kSecond;         // while others are being born
+}  // namespace
+
+void Platform::Impl::start_watchdog() {
+  if (!watchdog.armed()) watchdog.arm(sched::now() + kTick);
+}
+
+bool Platform::Impl::reap(Process& p) {
+  siginfo_t info{};
+  // Not our child: its parent reaps it.
+  IGNORE_ERROR(sys::raw(SYS_waitid, P_PIDFD, p.pidfd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0),
+               "another process's child");
+  if (p.space) p.space->impl().process = nullptr;
+  processes.erase(p.pid);  // with p
+  return true;
+}
+
+void Platform::Impl::process_died(Process& p) {
+  RefOrNull<Space> space;
+  {
+    MutexLock l(mu);
+    p.dead = true;
+    space = RefOrNull<Space>::upgrade(p.space);
+    if (!space) {
+      reap(p);
+      return;
+    }
+  }
+  space->impl().mark_gone();
+  bool later = false;
+  {
+    MutexLock l(mu);
+    if (space->impl().remote_users.load() != 0) later = true;
+    else reap(p);
+  }
+  if (later) start_watchdog();
+}
+
+void Platform::Impl::on_watchdog() {
+  std::vector<Ref<Space>> guilty;
+  std::vector<Leaving> done;
+  sched::Nanos t = sched::now();
+  bool more;
+  {
+    MutexLock l(mu);
+    std::erase_if(kicked, [&](Context* c) {
+      Context::Impl& m = c->impl();
+      if (m.phase.load() != Phase::running || m.space->gone()) return true;
+      if (!m.kick_wanted.load()) return true;
+      if (!overdue(*m.space, m.kick_time, m.kick_cpu)) return false;
+      guilty.push_back(m.space);
+      return true;
+    });
+    for (size_t i = leaving.size(); i-- > 0;) {
+      Leaving& x = leaving[i];
+      bool gone = x.space->gone() || !sys::tgkill(x.space->host_pid(), x.tid, 0).ok();
+      if (!gone) {
+        if (overdue(*x.space, x.since, x.cpu)) guilty.push_back(x.space);
+        else continue;
+      }
+      done.push_back(std::move(x));
+      leaving.erase(leaving.begin() + static_cast<long>(i));
+    }
+    std::vector<Process*> dead;
+    bool waiting = false;
+    for (auto& [pid, p] : processes) {
+      if (!p->dead) continue;
+      if (p->space && p->space->impl().remote_users.load() != 0) waiting = true;
+      else dead.push_back(p.get());
+    }
+    for (Process* p : dead) reap(*p);
+    more = !kicked.empty() || !leaving.empty() || waiting;
+  }
+  for (Leaving& x : done)
+    if (x.space->gone()) continue;
+    else x.space->impl().free_slot(x.slot);
+  for (auto& s : guilty) {
+    LOG(warn, "stub {} did not stop when it was told; killed", s->host_pid());
+    s->kill();
+  }
+  if (threads_file.valid()) {
+    bool due;
+    {
+      MutexLock l(mu);
+      due = audits_left > 0 && t >= next_audit;
+    }
+    if (due) audit();
+    MutexLock l(mu);
+    more |= audits_left > 0;
+  }
+  if (more) start_watchdog();
+}
+
+// Whoever runs in the sandbox's cgroup and stays in no table is a stranger.
+void Platform::Impl::audit() {
+  if (!threads_file.valid()) return;
+  std::string text;
+  for (;;) {
+    char buf[16384];
+    auto n = sys::pread(threads_file.get(), buf, sizeof buf, static_cast<int64_t>(text.size()));
+    if (!n.ok() || *n == 0 || text.size() > kMaxThreadsFile) break;
+    text.append(buf, *n);
+  }
+  std::unordered_map<int, sched::Nanos> found;
+  sched::Nanos t = sched::now();
+  auto known_locked = [&](int tid) REQUIRES(mu) {
+    if (threads.contains(tid) || sys::tgkill(getpid(), tid, 0).ok()) return true;
+    for (auto& x : leaving)
+      if (x.tid == tid) return true;
+    return processes.contains(tid);  // a leader that waits for the end of its process
+  };
+  MutexLock l(mu);
+  sched::Nanos limit = births.empty() ? kStrangerLimit : kBirthLimit;
+  for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+    int tid = 0;
+    auto r = std::from_chars(p, end, tid);
+    p = r.ptr + 1;
+    if (r.ec != std::errc() || tid <= 0) continue;
+    if (known_locked(tid)) continue;
+    auto seen = strangers.find(tid);
+    sched::Nanos since = seen == strangers.end() ? t : seen->second;
+    found[tid] = since;
+    if (t - since < limit) continue;
+    auto pidfd = sys::pidfd_open(tid);
+    if (pidfd.ok()) {  // a process of its own
+      LOG(warn, "process {} was never announced; killed", tid);
+      counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
+      IGNORE_ERROR(sys::pidfd_send_signal(pidfd->get(), SIGKILL), "it has just ended");
+      siginfo_t info{};
+      IGNORE_ERROR(sys::raw(SYS_waitid, P_PIDFD, pidfd->get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0),
+                   "reaped by the next audit");
+      continue;
+    }
+    for (auto& [pid, process] : processes)
+      if (!process->dead && sys::tgkill(pid, tid, 0).ok()) {
+        LOG(warn, "thread {} of stub {} was never announced; killed", tid, pid);
+        IGNORE_ERROR(sys::pidfd_send_signal(process->pidfd.get(), SIGKILL), "it has just ended");
+      }
+  }
+  strangers = std::move(found);
+  if (audits_left > 0) audits_left--;
+  if (!strangers.empty()) audits_left = std::max(audits_left, 2);
+  next_audit = t + kAuditPeriod;
+}
+
+}  // namespace sentry::platform
