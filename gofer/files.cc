@@ -3,6 +3,7 @@
 #include "gofer/files.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cstring>
@@ -55,6 +56,16 @@ Result<std::unique_ptr<Files>> Files::create(Fd root, std::span<const AttachPoin
     else if (!(dir.error() == kENOENT)) return dir.error();
   }
   return f;
+}
+
+std::vector<uint32_t> Files::points_with_devices() const {
+  std::vector<uint32_t> out;
+  for (uint32_t i = 0; i < attached_.size(); i++) {
+    if (!attached_[i].node) continue;
+    auto s = tree::stat_fs(attached_[i].node->fd.get());
+    if (!s.ok() || !(s->flags & ST_NODEV)) out.push_back(i);
+  }
+  return out;
 }
 
 Name Files::Place::checked() const {

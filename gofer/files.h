@@ -62,6 +62,9 @@ class Files {
   Reply<wire::CreateBackingRequest> handle(const wire::CreateBackingRequest&, Donated&);
 
   const NodeTable& nodes() const { return nodes_; }
+  // Attach points whose mount lacks nodev. A file that its other users swap for a device between two looks could
+  // then be opened for a moment.
+  std::vector<uint32_t> points_with_devices() const;
 
  private:
   struct Attached {

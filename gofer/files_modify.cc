@@ -198,6 +198,7 @@ Files::Reply<wire::RenameRequest> Files::handle(const wire::RenameRequest& q, Do
   if (target && (target->parent != to->index || target->name != q.to_name || target->gone)) return kEINVAL;
   if (q.keep_target && (!target || exchange)) return kEINVAL;
   Place from = TRY(named(q.from));
+  Attr moved = TRY(tree::attr_at(from.dir, from.checked()));
   bool kept = q.keep_target && !target->pinned;
   if (q.keep_target) {
     TRY(keep(*target));
@@ -211,7 +212,11 @@ Files::Reply<wire::RenameRequest> Files::handle(const wire::RenameRequest& q, Do
     if (kept) nodes_.unpin(*target);
     return r.error();
   }
-  if (target == from.node) return wire::Empty{};  // two names of one file, or one name twice: nothing happened
+  // Linux: fs/namei.c vfs_rename does nothing when both names are of one file.
+  if (target && !exchange && target->ino == moved.ino && target->dev == moved.dev) {
+    if (kept) nodes_.unpin(*target);
+    return wire::Empty{};
+  }
   Node* from_parent = from.parent;
   // What is replaced leaves first; what is exchanged follows, as its new place may be below the other's.
   if (target && !exchange) nodes_.lose(*target);

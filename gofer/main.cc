@@ -80,6 +80,8 @@ int main(int argc, char** argv) {
     return fail(files.error() == base::kENOSYS ? "the host lacks openat2, which Linux has since 5.6"
                                                : "opening the attach points",
                 files.error().text());
+  for (uint32_t i : (*files)->points_with_devices())
+    LOG(warn, "attach point {} is not mounted nodev; mount it so", i);
   auto filtered = gofer::install_filter();
   if (!filtered.ok()) return fail("installing the seccomp filter", filtered.error().text());
 

@@ -272,6 +272,19 @@ TEST_F(Modify, RenameReplacesExchangesAndKeeps) {
   EXPECT_TRUE(call(wire::ReadDirRequest{d, 0, 4096, false}).ok());
 }
 
+TEST_F(Modify, RenameOntoAnotherNameOfTheSameFileDoesNothing) {
+  write_file("/0/x", "x");
+  ASSERT_EQ(link((top_ + "/0/x").c_str(), (top_ + "/0/y").c_str()), 0);
+  auto x = node("x"), y = node("y");
+  size_t pinned = files_->nodes().pinned_fds();
+  ASSERT_TRUE(call(wire::RenameRequest{{x, ""}, root_, "y", 0, y, true}).ok());
+  EXPECT_EQ(files_->nodes().pinned_fds(), pinned);
+  ASSERT_TRUE(call(wire::RenameRequest{{x, ""}, root_, "x", 0, x, false}).ok());
+  ASSERT_EQ(unlink((top_ + "/0/y").c_str()), 0);
+  EXPECT_TRUE(call(wire::OpenRequest{{x, ""}, wire::kRead}).ok());
+  EXPECT_FALSE(call(wire::OpenRequest{{y, ""}, wire::kRead}).ok());
+}
+
 TEST_F(Modify, ExchangeOfDirectoriesKeepsTheirChildren) {
   make_dir("/0/a");
   make_dir("/0/a/in");

@@ -21,7 +21,13 @@ namespace wire = gofer::wire;
 
 std::string top;
 
-int remove_entry(const std::string& dir) { return system(("rm -rf " + dir + "/0 " + dir + "/1 && mkdir -p " + dir + "/0/d/e " + dir + "/1 " + dir + "/store " + dir + "/shm && echo x > " + dir + "/0/f && ln -s .. " + dir + "/0/l && mkfifo " + dir + "/0/p && echo y > " + dir + "/secret").c_str()); }
+// What runs have made goes, and the tree is as at the start.
+bool reset_tree() {
+  std::string script = "cd " + top +
+                       " && rm -rf 0 1 store shm && mkdir -p 0/d/e 1 store shm && echo x > 0/f && echo z > 1/g &&"
+                       " ln -s .. 0/l && mkfifo 0/p && echo y > secret";
+  return system(script.c_str()) == 0;
+}
 
 template <typename Request>
 std::vector<wire::NodeId> nodes_of(std::span<const std::byte> record) {
@@ -45,7 +51,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static unsigned runs = 0;
-  if (runs++ % 256 == 0) CHECK(remove_entry(top) == 0);
+  if (runs++ % 256 == 0) CHECK(reset_tree());
   auto root = gofer::tree::open_root(top.c_str());
   CHECK(root.ok());
   gofer::AttachPoint points[] = {{0, false}, {1, true}};
@@ -65,8 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     data += 2;
     size -= 2;
     if (n > size) n = size;
-    std::vector<std::byte> record(n);
-    memcpy(record.data(), data, n);
+    const auto* bytes = reinterpret_cast<const std::byte*>(data);
+    std::vector<std::byte> record(bytes, bytes + n);
     data += n;
     size -= n;
     if (n >= 18) {
