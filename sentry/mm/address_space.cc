@@ -106,11 +106,14 @@ std::vector<Vma> AddressSpace::list() const {
   return out;
 }
 
+uint64_t AddressSpace::Impl::hidden_stack_locked() const {
+  const Vma* v = stack_low == UINT64_MAX ? nullptr : vmas.find(stack_low);
+  return v ? shown_start_locked(*v) - v->start : 0;
+}
+
 uint64_t AddressSpace::total_bytes() const {
   MutexLock l(impl_->mu);
-  uint64_t n = impl_->vmas.total_bytes();
-  const Vma* v = impl_->stack_low == UINT64_MAX ? nullptr : impl_->vmas.find(impl_->stack_low);
-  return v ? n - (impl_->shown_start_locked(*v) - v->start) : n;
+  return impl_->vmas.total_bytes() - impl_->hidden_stack_locked();
 }
 
 Result<FutexKey> AddressSpace::futex_key(uint64_t addr, bool private_flag) const {
@@ -172,7 +175,7 @@ Result<size_t> AddressSpace::write_remote(uint64_t addr, const void* src, size_t
 
 Result<void> AddressSpace::Impl::check_growth_locked(uint64_t added, uint64_t added_data) const {
   if (added != 0 && limits.as != RLIM_INFINITY) {
-    uint64_t total = vmas.total_bytes();
+    uint64_t total = vmas.total_bytes() - hidden_stack_locked();
     if (added > limits.as || total > limits.as - added) return kENOMEM;
   }
   if (added_data != 0 && limits.data != RLIM_INFINITY) {

@@ -145,6 +145,9 @@ class AddressSpace : public RefCounted<AddressSpace> {
   std::vector<uint64_t> auxv;
   RefOrNull<Mappable> executable;  // /proc/PID/exe is the kernel's; this one is for maps
 
+  // Where private memory of this size could go: at hint if that is free (0: anywhere). Nothing is reserved: for the loader, which
+  // is alone in its space. ENOMEM.
+  Result<uint64_t> find_free(platform::Context& by, uint64_t hint, uint64_t length, uint64_t align, bool patch_room);
   bool is_mapped(uint64_t addr, uint64_t len, int prot) const;  // every byte, with at least these rights
   std::optional<Vma> find(uint64_t addr) const;                 // a copy of the VMA that holds addr
   std::vector<Vma> list() const;

@@ -115,6 +115,7 @@ struct AddressSpace::Impl {
                                 bool patch_room, uint64_t align) REQUIRES(mu);
   void note_stack_locked(uint64_t sp) REQUIRES(mu);
   uint64_t shown_start_locked(const Vma& v) const REQUIRES(mu);
+  uint64_t hidden_stack_locked() const REQUIRES(mu);  // bytes of the stack that are not shown
 };
 
 // What a range that loses its mappings takes off the limits.

@@ -36,12 +36,18 @@ Result<uint64_t> AddressSpace::Impl::place_locked(const platform::Context& by, u
     return *at;
   }
   std::optional<uint64_t> at;
-  if (patch_room) at = vmas.find_gap_top_down(length + kPatchRoom, platform::kPageSize, zone, blocked);
+  if (patch_room) at = vmas.find_gap_top_down(length + kPatchRoom, align, zone, blocked);
   if (!at && align > platform::kPageSize) at = vmas.find_gap_top_down(length, align, zone, blocked);
   if (!at) at = vmas.find_gap_top_down(length, platform::kPageSize, zone, blocked);
   if (!at) at = vmas.find_gap_bottom_up(length, wide, blocked);
   if (!at) return kENOMEM;
   return *at;
+}
+
+Result<uint64_t> AddressSpace::find_free(platform::Context& by, uint64_t hint, uint64_t length, uint64_t align,
+                                         bool patch_room) {
+  MutexLock l(impl_->mu);
+  return impl_->place_locked(by, hint, length, false, false, patch_room, align);
 }
 
 Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {

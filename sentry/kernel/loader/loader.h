@@ -42,9 +42,10 @@ struct ResolvedProgram {
   Ref<vfs::File> file;      // the ELF file: /proc/PID/exe; its set-id bits count. The caller denies writes while it runs.
   std::string filename;
   std::vector<std::string> args, env;
+  std::string head;         // the file's first bytes, as they were read once
 };
 
-// Follows scripts (at most 4 deep: ELOOP). ENOEXEC: neither script nor ELF. Errors of opening interpreters. Parks.
+// Follows scripts (as deep as Linux: ELOOP). ENOEXEC: neither script nor ELF. Errors of opening interpreters. Parks.
 // No arguments at all become one empty one.
 Result<ResolvedProgram> resolve_program(ExecRequest request, ProgramOpener& opener);
 
