@@ -13,6 +13,8 @@
 
 namespace sentry::kernel {
 
+inline constexpr uint32_t kAutoDisarm = 1u << 31;  // SS_AUTODISARM
+
 inline constinit Mutex task_set_lock{LockRank::kTaskSet};
 
 struct PidLink {
@@ -20,10 +22,18 @@ struct PidLink {
   int number;
 };
 
+// A program file that runs: nobody may write it (ETXTBSY). Held by: address spaces.
+struct RunningProgram : RefCounted<RunningProgram> {
+  explicit RunningProgram(Ref<vfs::File> f) : file(std::move(f)) {}
+  ~RunningProgram() { file->inode().allow_write_access(); }
+  Ref<vfs::File> file;
+};
+
 // An address space and how many tasks run in it: the last one kills the stub.
 struct SharedMm : RefCounted<SharedMm> {
   explicit SharedMm(Ref<mm::AddressSpace> s) : space(std::move(s)) {}
   Ref<mm::AddressSpace> space;
+  RefOrNull<RunningProgram> program;  // set before it is shared
   std::atomic<int> users{1};
 };
 
@@ -62,10 +72,10 @@ struct Task::Impl {
   // Signals; guarded by the group's mu, blocked also readable by its own fiber without.
   PendingSignals pending;
   SignalSet blocked = 0;
+  SignalSet forced_default = 0;  // the next one of these acts by default whatever the handler (force_sig)
+  bool want_exit = false;     // exit(2): this thread only
   bool exiting_now = false;   // runs its exit: takes no more signals
   bool in_stop = false;
-  uint64_t cpu_base = 0;      // the Context's clock when this task got it
-  uint64_t cpu_before = 0;    // CPU time in Contexts it has left (exec, vfork)
   bool lending = false;       // its Context belongs to a vfork child: do not kick it
 
   // own
@@ -75,6 +85,11 @@ struct Task::Impl {
   RestartBlock restart;
   uint64_t altstack_sp = 0, altstack_size = 0;
   uint32_t altstack_flags = SS_DISABLE;
+  std::optional<platform::Call> host_futex;  // to be made by the application's own thread next
+  std::optional<platform::Call> futex_in_progress;
+  int64_t host_futex_since = 0;
+  platform::Fault last_fault{};
+  int fault_signal = 0;         // last_fault belongs to the next signal of this number
   uint64_t clear_child_tid = 0;
   uint64_t robust_list = 0;
   RefOrNull<VforkLink> vfork;        // this task is the child
@@ -83,6 +98,8 @@ struct Task::Impl {
 
   // Attributes, atomics: read by others.
   std::atomic<int> nice{0}, policy{0};
+  std::atomic<uint32_t> personality{0};
+  std::array<uint64_t, 16> affinity{};  // own; a cpu_set_t of 1024. Empty: all
   std::atomic<int> pdeath_signal{0};
   std::atomic<uint64_t> timer_slack_ns{50000};
   std::atomic<int> exit_code{0};     // of this thread, wait(2) encoding
@@ -93,13 +110,14 @@ struct Task::Impl {
 };
 
 struct PosixTimers;
+class FutexTable;
 struct StopReport {
   int stopped_by = 0;       // signal, for WSTOPPED; 0 = nothing to report
   bool continued = false;   // for WCONTINUED
 };
 
 struct ThreadGroup::Impl {
-  explicit Impl(Kernel& k) : kernel(k) {}
+  explicit Impl(Kernel& k);
   ~Impl();
   Kernel& kernel;
   RefOrNull<Container> container;
@@ -116,6 +134,7 @@ struct ThreadGroup::Impl {
   bool reaped GUARDED_BY(task_set_lock) = false;
   bool subreaper GUARDED_BY(task_set_lock) = false;
   bool did_exec GUARDED_BY(task_set_lock) = false;
+  bool reap_children GUARDED_BY(task_set_lock) = false;  // an init that is ending
   bool is_init = false;              // of its PID namespace: unkillable from within
   StopReport report GUARDED_BY(task_set_lock);
   sched::WaitQueue child_events;     // wait(2) sleeps here
@@ -133,7 +152,10 @@ struct ThreadGroup::Impl {
   Task* exec_task GUARDED_BY(mu) = nullptr;      // every other thread must go
   bool stop_pending GUARDED_BY(mu) = false, stopped GUARDED_BY(mu) = false, tell_continued GUARDED_BY(mu) = false;
   int stop_signal GUARDED_BY(mu) = 0;
-  CpuTimes dead_cpu GUARDED_BY(mu);
+  uint64_t cpu_base GUARDED_BY(mu) = 0;          // the stub's clock when this process entered it
+  uint64_t cpu_before GUARDED_BY(mu) = 0;        // CPU time in stubs it has left
+  bool cpu_paused GUARDED_BY(mu) = false;        // in no stub of its own
+  uint32_t last_uid GUARDED_BY(mu) = 0;  // of the thread that ended last
   std::array<rlimit64, RLIM_NLIMITS> limits GUARDED_BY(mu){};
   vfs::Path exe GUARDED_BY(mu);
   sched::WaitQueue stop_queue;       // stopped threads, and exec waiting for its siblings
@@ -161,7 +183,10 @@ struct PidNamespace::Impl {
 };
 
 struct Kernel::Impl {
+  Impl();
+  ~Impl();
   int64_t boot_realtime = 0, boot_monotonic = 0;
+  std::unique_ptr<FutexTable> futexes;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;
@@ -203,8 +228,9 @@ Result<long> set_session(Task& t);
 
 // ---- Signals (signal_send.cc, signal_delivery.cc, job_control.cc) ----
 // From a task or from the kernel; force: not ignored for a namespace's init when it is SIGKILL or SIGSTOP.
-void send_to_group(ThreadGroup& g, const SignalInfo& info, bool force);
-void send_to_task(Task& t, const SignalInfo& info, bool force);
+// False: ignored, or nobody is left to see it.
+bool send_to_group(ThreadGroup& g, const SignalInfo& info, bool force);
+bool send_to_task(Task& t, const SignalInfo& info, bool force);
 // A fault or a failed frame: cannot be blocked or ignored.
 void force_signal(Task& t, const SignalInfo& info, bool to_default = false);
 void wake_task_locked(ThreadGroup& g, Task& t) REQUIRES(g.impl().mu);
@@ -212,10 +238,18 @@ void recalculate_pending_locked(ThreadGroup& g, Task& t) REQUIRES(g.impl().mu);
 void begin_group_exit_locked(ThreadGroup& g, ExitStatus s) REQUIRES(g.impl().mu);
 bool must_exit_locked(ThreadGroup& g, const Task& t) REQUIRES(g.impl().mu);
 bool must_exit(Task& t);
-// Own fiber, before it returns to the application: takes what is pending. call: a call with this restart code (0 = none)
-// waits for its fate; set to 0 when a handler decided it.
+// What the call just handled has come to.
+struct CallOutcome {
+  bool number_valid = false;  // a call is in progress: its registers wait for a result
+  bool has_result = false;
+  int restart = 0;            // an internal restart code: the call's fate is open
+  int64_t result = 0;
+  uint64_t number = 0;
+  platform::Call call{};      // with restart
+};
+// Own fiber, before it returns to the application: takes what is pending. A handler decides the outcome (it is then empty).
 enum class Delivered : uint8_t { nothing, handler, exit };
-Delivered deliver_signals(Task& t, int* restart_code);
+Delivered deliver_signals(Task& t, CallOutcome& outcome);
 void stop_here(Task& t, int signo);
 void thread_left_stop_locked(ThreadGroup& g, bool* notify) REQUIRES(g.impl().mu);
 enum class ChildEvent : uint8_t { stopped, continued };
@@ -232,12 +266,18 @@ void abort_task(Task& t);
 void exit_current(Task& t);                  // exit.cc: the rest of a task's life
 void release_vfork(Task& t, bool* context_is_mine);
 void drop_mm(Task& t, uint64_t clear_tid, bool context_is_mine);
+void leave_family(Task& t);                  // family.cc
+void empty_namespace(ThreadGroup& init);
 void reap_locked(ThreadGroup& g) REQUIRES(task_set_lock);
 void link_task_locked(Task& t) REQUIRES(task_set_lock);
 void unlink_task_locked(Task& t) REQUIRES(task_set_lock);
 void unlink_group_locked(ThreadGroup& g) REQUIRES(task_set_lock);
 void charge_task_locked(Container& c, uint32_t uid, int n) REQUIRES(task_set_lock);
+Result<void> enter_mount_copy(FsContext& fs);  // CLONE_NEWNS: root and cwd move to the copies of their mounts
 CpuTimes cpu_times(ThreadGroup& g);          // of all its threads, dead ones too
-CpuTimes cpu_times(Task& t);
+CpuTimes cpu_times(Task& t);                 // own fiber: exact; else as of its last question. Parks
+// Accounting: the process leaves a stub (exec, exit, vfork lends it), or enters one whose clock stands at `base`.
+void cpu_leave(ThreadGroup& g, platform::Space& s);
+void cpu_enter(ThreadGroup& g, uint64_t base);
 
 }  // namespace sentry::kernel

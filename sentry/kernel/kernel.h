@@ -77,6 +77,7 @@ class Kernel {
 
   // The kernel's monotonic zero: boot time of the sandbox in CLOCK_REALTIME and CLOCK_MONOTONIC ns.
   int64_t boot_realtime_ns() const;
+  int64_t boot_monotonic_ns() const;
   uint64_t random64();  // getrandom
   struct Impl;
   Impl& impl() { return *impl_; }
@@ -85,6 +86,9 @@ class Kernel {
   CallHandler& calls_;
   std::unique_ptr<Impl> impl_;
 };
+
+// Bytes from the host's generator.
+void fill_random(void* out, size_t n);
 
 // Names the kernel reports (uname, /proc/version).
 inline constexpr const char* kSysname = "Linux";

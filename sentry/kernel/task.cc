@@ -43,6 +43,10 @@ void Task::set_credentials(Ref<auth::Credentials> c) {
     old_uid = impl_->cred ? impl_->cred->uid : new_uid;
     std::swap(impl_->cred, next);
   }
+  {
+    MutexLock l(group_->impl().mu);
+    group_->impl().last_uid = new_uid;
+  }
   if (old_uid != new_uid) {
     MutexLock l(task_set_lock);
     auto& per_user = TaskAccess::user_tasks(container());

@@ -5,6 +5,7 @@
 
 namespace sentry::kernel {
 
+ThreadGroup::Impl::Impl(Kernel& k) : kernel(k) {}
 ThreadGroup::Impl::~Impl() = default;
 ThreadGroup::ThreadGroup(Kernel& kernel) : impl_(std::make_unique<Impl>(kernel)) {
   impl_->timers = std::make_unique<PosixTimers>(*this);
@@ -84,24 +85,42 @@ vfs::Path ThreadGroup::exe() const {
   return impl_->exe;
 }
 
+void cpu_leave(ThreadGroup& g, platform::Space& s) {
+  uint64_t now = s.cpu_time();
+  MutexLock l(g.impl().mu);
+  ThreadGroup::Impl& i = g.impl();
+  if (!i.cpu_paused && now > i.cpu_base) i.cpu_before += now - i.cpu_base;
+  i.cpu_paused = true;
+}
+
+void cpu_enter(ThreadGroup& g, uint64_t base) {
+  MutexLock l(g.impl().mu);
+  g.impl().cpu_base = base;
+  g.impl().cpu_paused = false;
+}
+
 CpuTimes cpu_times(Task& t) {
-  // The Context is read under the group's lock: exec replaces it.
-  MutexLock l(t.group().impl().mu);
-  CpuTimes c;
-  if (RefOrNull<platform::Context>& ctx = TaskAccess::context(t); ctx && !t.impl().lending && !t.impl().exiting_now) {
-    uint64_t now = ctx->cpu_time();
-    c.user_ns = now > t.impl().cpu_base ? now - t.impl().cpu_base : 0;
+  if (t.group().tasks().size() <= 1) return cpu_times(t.group());
+  RefOrNull<platform::Context> c;
+  {
+    MutexLock l(t.group().impl().mu);
+    if (!t.impl().lending) c = TaskAccess::context(t);
   }
-  c.user_ns += t.impl().cpu_before;
-  return c;
+  CpuTimes r;
+  if (c) r.user_ns = c->cpu_time();
+  return r;
 }
 
 CpuTimes cpu_times(ThreadGroup& g) {
-  CpuTimes sum;
-  for (const Ref<Task>& t : g.tasks()) sum += cpu_times(*t);
+  uint64_t now = 0;
+  std::vector<Ref<Task>> tasks = g.tasks();
+  if (!tasks.empty())
+    if (RefOrNull<mm::AddressSpace> mm = tasks.front()->find_mm()) now = mm->space().cpu_time();
   MutexLock l(g.impl().mu);
-  sum += g.impl().dead_cpu;
-  return sum;
+  CpuTimes r;
+  r.user_ns = g.impl().cpu_before;
+  if (!g.impl().cpu_paused && now > g.impl().cpu_base) r.user_ns += now - g.impl().cpu_base;
+  return r;
 }
 
 }  // namespace sentry::kernel

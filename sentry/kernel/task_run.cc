@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// The body of a task's fiber: lets the application run, answers what it comes out with, and takes signals in between.
+#include "sentry/kernel/futex.h"
+#include "sentry/kernel/internal.h"
+
+namespace sentry::kernel {
+namespace {
+
+CallOutcome handle_call(Task& t, const platform::Call& call) {
+  Task::Impl& i = t.impl();
+  i.call_number.store(call.number, std::memory_order_relaxed);
+  Result<long> r = t.kernel().calls().handle(t, call);
+  CallOutcome o;
+  if (__builtin_expect(i.keep_registers, 0)) {
+    i.keep_registers = false;
+    return o;
+  }
+  o.number_valid = true;
+  o.number = call.number;
+  if (r.ok()) {
+    o.has_result = true;
+    o.result = r.value();
+  } else if (int e = r.error().value(); e < kERESTARTSYS.value()) {
+    o.has_result = true;
+    o.result = -e;
+  } else {
+    o.restart = e;
+    o.call = call;
+  }
+  return o;
+}
+
+// The call again, as the application would make it at once: nothing of it has changed.
+CallOutcome make_again(Task& t, const CallOutcome& o) {
+  platform::Call call = o.call;
+  if (o.restart == kERESTART_RESTARTBLOCK.value() && t.impl().restart.fn) call.number = 219;  // restart_syscall
+  CallOutcome next = handle_call(t, call);
+  if (next.restart) next.call = o.call;
+  next.number = o.number;
+  return next;
+}
+
+// Signals, stops, masks and restarts before the application goes on. False: the task ends.
+bool settle(Task& t, CallOutcome& o) {
+  Task::Impl& i = t.impl();
+  for (;;) {
+    if (i.host_futex) {  // not begun yet: as if the signal had come during it
+      o = futex_outcome_when_interrupted(t);
+    }
+    Delivered d = deliver_signals(t, o);
+    if (d == Delivered::exit) return false;
+    if (i.restore_mask) {
+      i.restore_mask = false;
+      t.set_blocked(i.saved_mask);
+    }
+    if (o.restart) o = make_again(t, o);
+    if (!o.restart && !t.signal_pending() && !i.restore_mask) return true;
+  }
+}
+
+SignalInfo fault_signal(const platform::Fault& f) {
+  SignalInfo info = SignalInfo::kernel(f.signo, f.code);
+  info.si.si_addr = reinterpret_cast<void*>(f.address);
+  return info;
+}
+
+void handle_fault(Task& t) {
+  platform::Context& c = t.context();
+  platform::Fault f = c.fault();
+  if ((f.signo == SIGSEGV || f.signo == SIGBUS) && t.mm()->handle_fault(c, f)) return;
+  t.impl().last_fault = f;
+  t.impl().fault_signal = f.signo;
+  force_signal(t, fault_signal(f));
+}
+
+CallOutcome plain_result(Task& t, int64_t value) {
+  CallOutcome o;
+  o.number_valid = o.has_result = true;
+  o.number = t.impl().call_number.load(std::memory_order_relaxed);
+  o.result = value;
+  return o;
+}
+
+// The stub is gone: the host's OOM killer, or we, took it. As a SIGKILL to everything in it.
+void lose_process(Task& t) {
+  MutexLock l(t.group().impl().mu);
+  begin_group_exit_locked(t.group(), ExitStatus::signaled(SIGKILL, false));
+}
+
+void prepare(Task& t) {
+  ThreadGroup& g = t.group();
+  t.context().set_fiber(sched::current());
+  {
+    MutexLock l(g.impl().mu);
+    recalculate_pending_locked(g, t);
+  }
+  if (t.impl().acquire_tty) {
+    Result<Ref<vfs::File>> f = t.file(0);
+    constexpr uint32_t kTiocsctty = 0x540e;
+    if (f.ok()) IGNORE_ERROR((*f)->ioctl(t.context(), kTiocsctty, 0), "without a terminal it runs as well");
+  }
+}
+
+}  // namespace
+
+void run_task(Task& t) {
+  prepare(t);
+  Task::Impl& i = t.impl();
+  sched::Fiber& fiber = t.fiber();
+  CallOutcome o;
+  for (;;) {
+    if (__builtin_expect(fiber.interrupt_pending.load(std::memory_order_acquire) || o.restart || i.restore_mask, 0)) {
+      if (!settle(t, o)) break;
+    }
+    platform::Context& c = t.context();
+    if (o.has_result) c.set_result(o.result);
+    o = CallOutcome{};
+    if (i.host_futex) begin_host_futex(t);
+    platform::EventKind event = c.resume();
+    if (__builtin_expect(c.memory_call_error() != 0 && event != platform::EventKind::gone, 0)) {
+      o = plain_result(t, t.mm()->on_memory_call_failed(c, c.memory_call_error()));
+      continue;
+    }
+    if (__builtin_expect(c.copy_failed() && event != platform::EventKind::gone, 0)) {
+      o = plain_result(t, -EFAULT);
+      continue;
+    }
+    switch (event) {
+      case platform::EventKind::syscall: {
+        const platform::Call call = c.call();
+        o = handle_call(t, call);
+        break;
+      }
+      case platform::EventKind::fault:
+        handle_fault(t);
+        break;
+      case platform::EventKind::interrupt:
+        if (c.futex_interrupted()) o = futex_outcome_when_interrupted(t);
+        break;
+      case platform::EventKind::gone:
+        lose_process(t);
+        break;
+    }
+  }
+  exit_current(t);
+}
+
+// ---- Birth ----
+
+enum { kNew = 0, kGo = 1, kNeverMind = 2 };
+
+Result<void> spawn_task_fiber(Task& t) {
+  Ref<Task> self(t);
+  Ref<sched::Fiber> f = TRY(sched::spawn([self]() mutable {
+    Task& task = *self;
+    sched::current()->owner = &task;
+    // A process that is killed before it was started ends as one that runs.
+    while (task.impl().state.load(std::memory_order_acquire) == kNew && !must_exit(task)) (void)sched::park();
+    if (task.impl().state.load(std::memory_order_acquire) != kNeverMind) run_task(task);
+    sched::current()->owner = nullptr;
+  }));
+  MutexLock l(t.group().impl().mu);
+  TaskAccess::fiber(t) = std::move(f);
+  return {};
+}
+
+void start_task(Task& t) {
+  t.impl().state.store(kGo, std::memory_order_release);
+  t.fiber().wake();
+}
+
+void abort_task(Task& t) {
+  t.impl().state.store(kNeverMind, std::memory_order_release);
+  t.fiber().wake();
+}
+
+}  // namespace sentry::kernel
