@@ -74,6 +74,7 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
   bool gone = s.gone.load(std::memory_order_acquire);
   phase.store(Phase::handling, std::memory_order_relaxed);
   if (gone) return 0;
+  if (s.control.fd() >= 0) s.control.close_fd();  // a fresh child has mapped it, or it could not have asked
   // Whatever it holds now is taken as the request.
   return __atomic_load_n(&slot->header.state, __ATOMIC_ACQUIRE) | stub::kRequest;
 }

@@ -128,7 +128,6 @@ Result<Ref<Context>> Context::fork() {
     space->kill();
     return r.error();
   }
-  space->impl().control.close_fd();
   return child;
 }
 

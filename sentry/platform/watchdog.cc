@@ -31,6 +31,7 @@ bool Platform::Impl::reap(Process& p) {
   // Not our child: its parent reaps it.
   IGNORE_ERROR(sys::raw(SYS_waitid, P_PIDFD, p.pidfd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0),
                "another process's child");
+  LOG(debug, "stub {} ended: code {}, status {}", p.pid, info.si_code, info.si_status);
   if (p.space) p.space->impl().process = nullptr;
   processes.erase(p.pid);  // with p
   return true;

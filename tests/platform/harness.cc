@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/platform/harness.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "base/sys.h"
+#include "sentry/platform/launch.h"
+
+namespace platform_test {
+
+void enter_pid_namespace() {
+  if (getenv("CAISSON_TEST_NO_PIDNS") || unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+    fprintf(stderr, "no PID namespace: stubs may outlive a crash of this test\n");
+    return;
+  }
+  pid_t child = fork();
+  if (child == 0) {
+    // /proc of the new namespace, so that the tests see their own pids.
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("proc", "/proc", "proc", 0, nullptr) != 0)
+      _exit(99);
+    return;
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {}
+  _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+void on_fiber(const std::function<void()>& fn) {
+  std::mutex mu;
+  std::condition_variable cv;
+  bool finished = false;
+  auto f = sched::spawn([&] {
+    fn();
+    std::lock_guard l(mu);
+    finished = true;
+    cv.notify_one();
+  });
+  ASSERT_TRUE(f.ok());
+  std::unique_lock l(mu);
+  cv.wait(l, [&] { return finished; });
+}
+
+// ---- Files ----
+
+base::Fd file_of(const std::string& content, bool writable) {
+  auto fd = sys::memfd_create("test", 0);
+  EXPECT_TRUE(fd.ok());
+  EXPECT_TRUE(sys::write_all(fd->get(), content.data(), content.size()).ok());
+  if (writable) return std::move(*fd);
+  auto ro = sys::open(("/proc/self/fd/" + std::to_string(fd->get())).c_str(), O_RDONLY);
+  EXPECT_TRUE(ro.ok());
+  return std::move(*ro);
+}
+
+namespace {
+std::string read_file(const char* path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream s;
+  s << in.rdbuf();
+  return s.str();
+}
+const std::string& code_image() {
+  static const std::string* image = new std::string(read_file(PLATFORM_TEST_APP));
+  return *image;
+}
+}  // namespace
+
+int code_file() {
+  static int fd = file_of(code_image()).release();
+  return fd;
+}
+
+uint64_t address_of(App f) {
+  uint32_t offset;
+  memcpy(&offset, code_image().data() + 4 * static_cast<unsigned>(f), 4);
+  return kCode + offset;
+}
+
+std::string maps_of(int pid, uint64_t from) {
+  std::istringstream in(read_file(("/proc/" + std::to_string(pid) + "/maps").c_str()));
+  std::string out, line;
+  while (std::getline(in, line)) {
+    if (std::stoull(line, nullptr, 16) < from) continue;
+    out += line.substr(0, line.find(' ') + 5) + '\n';
+  }
+  return out;
+}
+
+// ---- World ----
+
+World::World(const Options& o) {
+  auto s = sched::Scheduler::create({.workers = o.workers, .io_threads = 2, .may_spin = o.may_spin});
+  CHECK(s.ok());
+  scheduler_ = std::move(*s);
+  base::Fd exe(open(PLATFORM_TEST_ZYGOTE, O_RDONLY | O_CLOEXEC));
+  CHECK(exe.valid());
+  auto z = platform::launch_zygote(exe.get());
+  CHECK(z.ok());
+  zygote_pid_ = z->pid;
+  platform::PlatformOptions po{.mode = o.mode, .may_spin = o.may_spin, .cpus = o.cpus, .descriptors = o.descriptors};
+  auto p = platform::Platform::create(po);
+  CHECK(p.ok());
+  platform_ = std::move(*p);
+  if (o.threads_file >= 0) platform_->set_threads_file(base::Fd(o.threads_file));
+  thread_ = std::thread([this] { scheduler_->run(); });
+  on_fiber([&] {
+    auto zygote = platform_->adopt_zygote(std::move(z->socket));
+    CHECK(zygote.ok());
+    zygote_ = std::make_unique<Ref<platform::Zygote>>(std::move(*zygote));
+  });
+}
+
+World::~World() {
+  on_fiber([&] {
+    zygote().kill_all();
+    zygote_.reset();
+  });
+  scheduler_->stop();
+  thread_.join();
+  platform_.reset();
+}
+
+// ---- Guest ----
+
+namespace {
+Ref<Context> new_process(World& w) {
+  auto c = w.zygote().new_process();
+  CHECK(c.ok());
+  return std::move(*c);
+}
+}  // namespace
+
+Guest::Guest(World& w) : world_(w), context_(new_process(w)) {
+  context_->set_fiber(sched::current());
+  MemoryCall code{.op = MemoryOp::map_file, .address = kCode, .length = 0x4000, .prot = PROT_READ | PROT_EXEC,
+                  .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, .host_fd = code_file(), .file_key = 1};
+  auto r = context_->memory_call(code);
+  EXPECT_TRUE(r.ok()) << (r.ok() ? "" : r.error().name());
+  map(kStack, kStackSize);
+  map(kData, kDataSize);
+}
+
+uint64_t Guest::map(uint64_t at, uint64_t n, int prot) {
+  auto r = context_->memory_call({.op = MemoryOp::map_anonymous, .address = at, .length = n, .prot = prot,
+                                  .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE});
+  EXPECT_TRUE(r.ok()) << std::hex << at << ' ' << (r.ok() ? "" : r.error().name());
+  return r.ok() ? *r : 0;
+}
+
+void Guest::call(App f, std::initializer_list<uint64_t> args, uint64_t stack_top) {
+  arch::Registers r{};
+  uint64_t* where[] = {&r.rdi, &r.rsi, &r.rdx, &r.rcx, &r.r8, &r.r9};
+  unsigned i = 0;
+  for (uint64_t a : args) *where[i++] = a;
+  r.rip = address_of(f);
+  r.rsp = stack_top - 8;
+  context_->set_registers(r);
+}
+
+int64_t Guest::run(const Answer& answer) {
+  for (;;) {
+    last = context_->resume();
+    if (last != EventKind::syscall) {
+      if (last == EventKind::fault)
+        ADD_FAILURE() << "fault " << context_->fault().signo << " at " << std::hex << context_->fault().address << " ip "
+                      << context_->fault().ip;
+      else ADD_FAILURE() << "event " << static_cast<int>(last);
+      return INT64_MIN;
+    }
+    const platform::Call& c = context_->call();
+    if (c.number == kDone) return static_cast<int64_t>(c.args[0]);
+    if (answer) answer(*context_, c);
+    else context_->set_result(static_cast<int64_t>(c.args[0]));
+  }
+}
+
+}  // namespace platform_test

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the platform tests and its benchmark share: a scheduler, a platform with one zygote, and application threads
+// whose calls are answered by the test itself.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "sentry/platform/platform.h"
+#include "sentry/sched/sched.h"
+#include "tests/platform/app.h"
+
+namespace platform_test {
+
+using namespace sentry;
+using platform::Context;
+using platform::EventKind;
+using platform::MemoryCall;
+using platform::MemoryOp;
+
+inline constexpr uint64_t kCode = 0x10000000, kStack = 0x20000000, kStackSize = 0x100000, kData = 0x30000000,
+                          kDataSize = 0x100000;
+inline constexpr uint64_t kDone = 1000, kNull = 39;
+
+// Runs the test process as init of a new PID namespace, so that no stub outlives it. Call first in main(); returns
+// in the child, in the parent it exits.
+void enter_pid_namespace();
+
+// fn on a fiber of the running scheduler; returns when it has ended.
+void on_fiber(const std::function<void()>& fn);
+
+// One sentry without a kernel.
+class World {
+ public:
+  struct Options {
+    platform::Mode mode = platform::Mode::direct;
+    bool may_spin = true;
+    unsigned cpus = 2;
+    std::vector<platform::CallDescriptor> descriptors;
+    int threads_file = -1;
+    unsigned workers = 1;
+  };
+  explicit World(const Options& options);
+  ~World();
+  platform::Platform& platform() { return *platform_; }
+  platform::Zygote& zygote() { return **zygote_; }
+  int zygote_pid() const { return zygote_pid_; }
+
+ private:
+  std::unique_ptr<sched::Scheduler> scheduler_;
+  std::thread thread_;
+  std::unique_ptr<platform::Platform> platform_;
+  std::unique_ptr<Ref<platform::Zygote>> zygote_;
+  int zygote_pid_ = 0;
+};
+
+// An application thread with the code image, a stack and some data mapped. All members on a fiber.
+class Guest {
+ public:
+  // A fresh process.
+  explicit Guest(World& w);
+  // Another thread or process that came from clone or fork.
+  Guest(World& w, Ref<Context> c) : world_(w), context_(std::move(c)) {}
+  Context& context() { return *context_; }
+  Context* operator->() { return context_.get(); }
+
+  // Sets the registers for a function of app.cc.
+  void call(App f, std::initializer_list<uint64_t> args, uint64_t stack_top = kStack + kStackSize - 256);
+  // What the application did next. Answers calls by `answer` (default: the first argument) until kDone, whose argument
+  // is returned; any other event fails the test and returns INT64_MIN.
+  using Answer = std::function<void(Context&, const platform::Call&)>;
+  int64_t run(const Answer& answer = nullptr);
+  int64_t call_and_run(App f, std::initializer_list<uint64_t> args) {
+    call(f, args);
+    return run();
+  }
+  uint64_t map(uint64_t at, uint64_t n, int prot = PROT_READ | PROT_WRITE);
+  EventKind last = EventKind::syscall;
+
+ private:
+  World& world_;
+  Ref<Context> context_;
+};
+
+// An anonymous file with this content (a memfd of our own), open for reading only or also for writing.
+base::Fd file_of(const std::string& content, bool writable = false);
+int code_file();
+// The offset of a function in the code image.
+uint64_t address_of(App f);
+// "from-to perms" lines of /proc/PID/maps, addresses from `from` on.
+std::string maps_of(int pid, uint64_t from = 0);
+
+}  // namespace platform_test
