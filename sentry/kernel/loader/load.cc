@@ -279,7 +279,7 @@ Result<LoadedProgram> load_program(platform::Context& fresh, mm::AddressSpace& s
   TRY(clear_tails(fresh, main));
   if (interpreter) TRY(clear_tails(fresh, interpreter->image));
   TRY(fresh.copy_out_now(image.stack_pointer, image.bytes.data(), image.bytes.size()));
-  if (int e = fresh.memory_call_error(); e > 0) return Errno(e);
+  if (int e = fresh.take_memory_call_error(); e > 0) return Errno(e);
 
   space.note_stack_pointer(image.stack_pointer);
   uint64_t brk = pie && !interpreter ? page_down(where.pie) : page_up(main.plan.end + main.bias) + kPatchGap;
