@@ -28,7 +28,9 @@ uint32_t option_number(const std::string& data, const std::string& name, int num
 }
 
 Result<Ref<vfs::FileSystem>> make_tmpfs(const FsEnvironment& env, const std::string& data) {
-  return fs::tmpfs::create(data, fs::gofer::backing(env.gofer, fs::gofer::Store::shm));
+  fs::tmpfs::Options defaults;
+  defaults.backing = fs::gofer::backing(env.gofer, fs::gofer::Store::shm);
+  return fs::tmpfs::create(TRY(fs::tmpfs::parse_options(data, defaults, env.container->limits().memory_bytes)));
 }
 
 }  // namespace

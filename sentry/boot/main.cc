@@ -67,6 +67,7 @@ int serve(int control_fd) {
 
   grow_fd_table();
   signal(SIGPIPE, SIG_IGN);
+  seccomp_profiles::prepare_libc();
   auto filter = seccomp_profiles::install(seccomp_profiles::kSentry, 0);
   if (!filter.ok()) fatal("installing the sentry's seccomp filter", filter.error());
 
