@@ -47,7 +47,7 @@ base::ResultX<int> parse_signal(const std::string& text);
 int exit_code(int wait_status);
 
 // create, start and, unless detached, wait and (unless keep) delete.
-base::ResultX<int> run_container(const container::CreateOptions& o, bool detach, bool keep);
+base::ResultX<int> run_container(const container::CreateOptions& options, bool detach, bool keep);
 
 base::ResultX<int> create(const Globals&, const Args&);
 base::ResultX<int> run(const Globals&, const Args&);

@@ -78,12 +78,15 @@ ResultX<int> run(const Globals& g, const Args& args) {
   return run_container(o, c.detach, c.keep);
 }
 
-ResultX<int> run_container(const CreateOptions& o, bool detach, bool keep) {
+ResultX<int> run_container(const CreateOptions& options, bool detach, bool keep) {
+  CreateOptions o = options;
+  o.starts = true;
   base::Fd signals;
   if (!detach) signals = catch_signals();
   auto made = TRY(container::create_container(o));
   auto started = container::start_container(made.directory, made.state, &made.client);
   if (started.ok() && detach) return 0;
+  LOG(debug, "container '{}' is started", o.id);
   ResultX<int> result = started.ok()
                             ? wait_in_foreground({o.id, 0, &made.client, made.terminal.valid() ? made.terminal.get() : -1,
                                                   made.sentry_words.get()},

@@ -83,7 +83,7 @@ ResultX<int> leave_waiter(const std::string& id, int pid, container::Client& cli
   for (int i = 0; i < 3; i++) ::dup2(null.get(), i);
   // Nothing of the caller stays open but the two descriptors of the wait.
   std::vector<host::Placed> keep{{0, 0}, {1, 1}, {2, 2}, {client.fd(), 3}, {signals.get(), 4}};
-  auto placed = host::place_descriptors(keep, null.get());
+  auto placed = host::place_descriptors(keep, null.get(), host::Others::close_now);
   if (!placed.ok()) ::_exit(kExitExecFailure);
   container::Client own{Fd(3)};
   Fd own_signals(4);
@@ -93,7 +93,7 @@ ResultX<int> leave_waiter(const std::string& id, int pid, container::Client& cli
 
 ResultX<void> write_pid_file(const std::string& path, int pid) {
   if (path.empty()) return {};
-  TRY_MSG(host::replace_file_at(AT_FDCWD, path.c_str(), std::to_string(pid), 0644), "write --pid-file {}", path);
+  TRY_MSG(host::replace_file(path, std::to_string(pid), 0644), "write --pid-file {}", path);
   return {};
 }
 

@@ -26,7 +26,9 @@ class Loop {
   Loop(const Watched& w, int signals) : w_(w), signals_(signals) {}
 
   ResultX<int> run() {
-    wait_tag_ = TRY(w_.client->send(wire::ControlOp::kWait, wire::WaitRequest{w_.id, w_.pid}));
+    auto tag = w_.client->send(wire::ControlOp::kWait, wire::WaitRequest{w_.id, w_.pid});
+    if (!tag.ok()) return explain(tag.error());
+    wait_tag_ = *tag;
     std::optional<host::RawMode> raw;
     if (w_.terminal >= 0) {
       if (::isatty(0)) raw.emplace(0);

@@ -169,18 +169,19 @@ ResultX<void> check_mappings(const oci::Spec& spec, bool rootless, uint32_t uid,
 // One making. Fills `out` as it goes, so that the caller can undo what was done when it fails.
 class Maker {
  public:
-  Maker(const CreateOptions& o, const oci::Spec& spec, Plan plan, bool rootless, uint32_t owner)
-      : o_(o), spec_(spec), plan_(std::move(plan)), rootless_(rootless), owner_(owner) {}
+  Maker(const CreateOptions& o, const oci::Spec& spec, Plan plan, Programs programs, bool rootless, uint32_t owner)
+      : o_(o), spec_(spec), plan_(std::move(plan)), programs_(std::move(programs)), rootless_(rootless), owner_(owner) {}
 
   ResultX<void> make(const Root& root, Directory& d, const std::string& config) {
+    LOG(debug, "making container '{}' of {}", o_.id, o_.bundle);
     begin_state(d);
-    TRY(d.save(state_));
-    TRY_MSG(host::replace_file_at(d.fd(), "config.json", config), "write {}/config.json", d.path());
     TRY(make_resources(root, d));
+    TRY_MSG(host::replace_file_at(d.fd(), "config.json", config), "write {}/config.json", d.path());
+    LOG(debug, "cgroups and store are made");
     TRY(open_terminal());
     TRY(launch(d));
     if (!o_.pid_file.empty()) TRY(write_pid_file());
-    state_.phase = Phase::created;
+    state_.phase = o_.starts ? Phase::started : Phase::created;
     return d.save(state_);
   }
 
@@ -225,15 +226,16 @@ class Maker {
       ids_ = {0, 0, 1};  // of the user namespace that this process made: the user's own
     }
     auto hierarchies = host::find_hierarchies();
-    auto planned = host::plan_cgroups(hierarchies, spec_.cgroups_path, o_.id);
+    // Without a path of the spec's: a name that the same id in another state directory does not get.
+    std::string group = "caisson-" + o_.id + "." + std::to_string(::getpid());
+    auto planned = host::plan_cgroups(hierarchies, spec_.cgroups_path, group);
     TRY(host::check_cgroups_free(hierarchies, planned));
     state_.cgroup_leaves = planned;
     TRY(d.save(state_));
-    cgroups_ = TRY(host::Cgroups::create(hierarchies, spec_.cgroups_path, o_.id, host_limits(spec_.resources), !rootless_));
+    cgroups_ = TRY(host::Cgroups::create(hierarchies, spec_.cgroups_path, group, host_limits(spec_.resources), !rootless_));
     if (rootless_ && cgroups_.leaves().empty()) LOG(info, "no cgroup can be made here: limits of resources do not hold");
     state_.cgroup_leaves = cgroups_.leaves();
     state_.cgroup_made = cgroups_.made();
-    TRY(d.save(state_));
     TRY_MSG(sys::from_libc(::mkdir(state_.store.c_str(), 0700)), "make {}", state_.store);
     return {};
   }
@@ -265,7 +267,6 @@ class Maker {
   }
 
   ResultX<void> launch(Directory& d) {
-    programs_ = TRY(find_programs());
     Fd network = TRY(open_network(spec_, o_.network));
     Fd null = TRY_MSG(sys::open("/dev/null", O_RDWR), "open /dev/null");
     Fd log;
@@ -284,14 +285,17 @@ class Maker {
     host::GoferLaunch g{common(programs_.gofer), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store};
     auto gofer = TRY(host::start_gofer(g));
     state_.gofer = host::process_name(gofer.pid);
+    LOG(debug, "gofer is pid {}", gofer.pid);
     gofer_pair.a.reset();
 
     host::SentryLaunch sl{common(programs_.sentry), control_pair.a.get(), ids_, network.valid() ? network.get() : -1};
     auto sentry = TRY(host::start_sentry(sl));
     state_.sentry = host::process_name(sentry.pid);
+    LOG(debug, "sentry is pid {}", sentry.pid);
     pidfd_ = TRY_MSG(sys::pidfd_open(sentry.pid), "watch the sentry");
     control_pair.a.reset();
-    TRY(d.save(state_));
+    // Without a cgroup, this alone tells who they are if we are killed now.
+    if (cgroups_.leaves().empty()) TRY(d.save(state_));
 
     client_.emplace(std::move(control_pair.b));
     TRY(send_boot(listener, log));
@@ -299,7 +303,9 @@ class Maker {
     host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score()};
     TRY(host::start_zygote(z));
     zygote_pair.a.reset();
+    LOG(debug, "zygote runs");
     TRY(gofer.settle("gofer"));
+    LOG(debug, "gofer runs");
 
     auto hooked = run_create_hooks();
     if (!hooked.ok()) return hooked.error();
@@ -310,6 +316,7 @@ class Maker {
     for (int i = 0; i < o_.preserve_fds; i++) fds.push_back(3 + i);
     TRY(client_->call<wire::PidReply>(wire::ControlOp::kCreate, plan_.wire, kCreateMs, fds));
     terminal_.slave.reset();
+    LOG(debug, "the sentry has made the container");
     return {};
   }
 
@@ -359,25 +366,20 @@ class Maker {
   }
 
   ResultX<void> write_pid_file() {
-    std::string path = o_.pid_file;
-    size_t cut = path.rfind('/');
-    std::string dir = cut == std::string::npos ? "." : path.substr(0, cut + 1);
-    std::string name = cut == std::string::npos ? path : path.substr(cut + 1);
-    Fd at = TRY_MSG(sys::open(dir.c_str(), O_RDONLY | O_DIRECTORY), "write --pid-file {}", path);
-    TRY_MSG(host::replace_file_at(at.get(), name.c_str(), std::to_string(state_.sentry.pid), 0644), "write --pid-file {}", path);
+    TRY_MSG(host::replace_file(o_.pid_file, std::to_string(state_.sentry.pid), 0644), "write --pid-file {}", o_.pid_file);
     return {};
   }
 
   const CreateOptions& o_;
   const oci::Spec& spec_;
   Plan plan_;
+  Programs programs_;
   bool rootless_;
   uint32_t owner_;
   State state_;
   host::IdRange ids_;
   host::Cgroups cgroups_;
   host::Terminal terminal_;
-  Programs programs_;
   Fd words_, stderr_out_, pidfd_;
   std::optional<Client> client_;
 };
@@ -430,10 +432,11 @@ ResultX<Created> create_container(const CreateOptions& options) {
   for (auto& w : spec.warnings) LOG(warn, "{}", w);
   for (auto& w : plan.warnings) LOG(warn, "{}", w);
 
+  Programs programs = TRY(find_programs());
   Root root = TRY(Root::open(o.root));
   if (rootless) TRY(host::enter_own_user_namespace());
   Directory d = TRY(Directory::create(root, o.id));
-  Maker maker(o, spec, std::move(plan), rootless, uid);
+  Maker maker(o, spec, std::move(plan), std::move(programs), rootless, uid);
   auto made = maker.make(root, d, config);
   if (!made.ok()) {
     Error e = maker.explain(made.error());

@@ -27,6 +27,8 @@ struct CreateOptions {
   std::string debug_log;
   // The caller relays the terminal, so it may be made without a console socket.
   bool foreground = false;
+  // The caller starts it at once: the state says so from the beginning (the sentry knows better).
+  bool starts = false;
   // For `do`: a spec of our own making in place of the bundle's; the root is the host's.
   const oci::Spec* spec = nullptr;
 };

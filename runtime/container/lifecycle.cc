@@ -48,7 +48,7 @@ Status find_status(const Directory& d, const State& s) {
   if (s.phase == Phase::creating) return host::alive(s.creator) ? Status::creating : Status::stopped;
   if (!host::alive(s.sentry)) return Status::stopped;
   if (freezer_state(s) == "FROZEN") return Status::paused;
-  if (s.phase == Phase::created) return Status::created;
+  if (s.phase == Phase::created) return Status::created;  // while it starts, the answer may be a moment old
   // The sentry lives as long as anything of the sandbox does; only it knows whether init has ended.
   auto client = Client::connect(d.fd());
   if (client.ok()) {
@@ -82,14 +82,14 @@ std::string state_json(const State& s, Status status) {
 }
 
 ResultX<void> start_container(Directory& d, State& s, Client* client) {
-  Status status = find_status(d, s);
-  if (status != Status::created) {
-    return base::error(base::kEINVAL, "container '{}' cannot be started: it is {}, must be created", s.id,
-                       status_name(status));
-  }
   if (client) {
     TRY(client->call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
   } else {
+    Status status = find_status(d, s);
+    if (status != Status::created) {
+      return base::error(base::kEINVAL, "container '{}' cannot be started: it is {}, must be created", s.id,
+                         status_name(status));
+    }
     Client own = TRY(Client::connect(d.fd()));
     TRY(own.call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
   }
@@ -154,6 +154,7 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
       IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kDestroy, wire::IdRequest{s.id}, 1000), "it is killed next");
     }
   }
+  LOG(debug, "removing container '{}'", s.id);
   // The sentry is pid 1 of its namespace: with it all stubs die.
   bool dead = host::kill_and_wait(s.sentry, 2000);
   dead &= host::kill_and_wait(s.gofer, 1000);
@@ -162,11 +163,14 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
     return base::error(base::kEBUSY, "processes of container '{}' do not end (sentry pid {}, gofer pid {}): see what they "
                        "wait for, then delete again", s.id, s.sentry.pid, s.gofer.pid);
   }
+  LOG(debug, "its processes are gone");
   TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
+  LOG(debug, "its cgroups are gone");
   if (!s.store.empty()) TRY_MSG(remove_tree(AT_FDCWD, s.store.c_str()), "remove {}", s.store);
   TRY(d.remove());
   // Last, so that no other sandbox gets these ids while anything might still use them.
   if (s.id_slot) host::release_ids(root.fd(), *s.id_slot, s.id);
+  LOG(debug, "container '{}' is removed", s.id);
   return {};
 }
 

@@ -19,7 +19,7 @@ Status find_status(const Directory& d, const State& s);
 // The state of the OCI spec with runc's additions (rootfs, created, owner), as one JSON object.
 std::string state_json(const State& s, Status status);
 
-// The spec's start. EINVAL unless created. Runs the poststart hooks.
+// The spec's start. EINVAL unless created. Runs the poststart hooks. With `client`, its maker's connection.
 base::ResultX<void> start_container(Directory& d, State& s, Client* client = nullptr);
 
 // signo to init, or to every process. ESRCH when the container does not run. A sentry that does not answer is killed

@@ -63,7 +63,7 @@ ResultX<State> decode_state(const std::string& text) {
     if (j.contains("idSlot")) s.id_slot = j.at("idSlot").get<uint32_t>();
     return s;
   } catch (const json::exception& e) {
-    return base::error(base::kEINVAL, "the container's state.json cannot be read ({}): delete --force removes it", e.what());
+    return base::error(base::kEINVAL, "the container's state cannot be read ({}): delete --force removes it", e.what());
   }
 }
 
@@ -158,18 +158,32 @@ ResultX<void> Directory::lock(int timeout_ms) {
 
 ResultX<State> Directory::load() const {
   auto text = host::read_file_at(fd_.get(), "state.json", kMaxState);
+  bool planned = !text.ok() && text.error() == base::kENOENT;
+  if (planned) text = host::read_file_at(fd_.get(), "plan.json", kMaxState);
   if (!text.ok()) {
     if (text.error() == base::kENOENT) {
       return base::error(base::kENOENT, "container '{}' is only being made, or its making was cut short: "
                          "`caisson delete --force {}` removes it", id_, id_);
     }
-    return base::wrap(text.error(), base::format("read {}/state.json", path_));
+    return base::wrap(text.error(), base::format("read the state in {}", path_));
   }
-  return decode_state(*text);
+  State s = TRY(decode_state(*text));
+  if (!planned && ::faccessat(fd_.get(), "started", F_OK, 0) == 0) s.phase = Phase::started;
+  return s;
 }
 
 ResultX<void> Directory::save(const State& s) const {
-  TRY_MSG(host::replace_file_at(fd_.get(), "state.json", encode_state(s)), "write {}/state.json", path_);
+  if (s.phase == Phase::creating) {
+    TRY_MSG(host::replace_file_at(fd_.get(), "plan.json", encode_state(s)), "write {}/plan.json", path_);
+    return {};
+  }
+  // The mark first: with it but without state.json the container still counts as being made.
+  if (s.phase == Phase::started) {
+    TRY_MSG(sys::openat(fd_.get(), "started", O_CREAT | O_WRONLY, 0600), "make {}/started", path_);
+  }
+  if (::faccessat(fd_.get(), "state.json", F_OK, 0) != 0) {
+    TRY_MSG(host::replace_file_at(fd_.get(), "state.json", encode_state(s)), "write {}/state.json", path_);
+  }
   return {};
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is remembered of a container: a directory <root>/<id> with state.json (replaced atomically, so readable at any
-// moment), config.json (a copy), control.sock and perhaps store/. A lock on the directory lets one command at a time
-// change it. Everything that has to be taken away in the end is written down before it is made.
+// What is remembered of a container: a directory <root>/<id> with plan.json (everything that has to be taken away in
+// the end, written before it is made), state.json (what was made, complete), started (a mark), config.json (a copy),
+// control.sock and perhaps store/. Each file appears whole and is never written again, so the state can be read at any
+// moment, and no disk file is replaced, which on ext4 waits for the disk. A lock on the directory lets one command at
+// a time change it.
 #pragma once
 
 #include <cstdint>
@@ -57,6 +59,7 @@ class Directory {
   // Waits for the lock at most timeout_ms (ETIMEDOUT). ENOENT if the container was deleted meanwhile.
   base::ResultX<void> lock(int timeout_ms);
   base::ResultX<State> load() const;
+  // As the phase says: plan.json, state.json, or both of it and the mark.
   base::ResultX<void> save(const State& s) const;
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }

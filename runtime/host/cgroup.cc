@@ -57,8 +57,8 @@ std::string clean(const std::string& path) {
   return out;
 }
 
-std::string leaf_of(const Hierarchy& h, const std::string& path, const std::string& id) {
-  std::string rel = path.empty() ? id : path;
+std::string leaf_of(const Hierarchy& h, const std::string& path, const std::string& name) {
+  std::string rel = path.empty() ? name : path;
   if (rel[0] == '/') return h.mount_point + clean(rel);
   std::string own = h.own;
   if (h.v2 && !h.controllers.empty()) {
@@ -265,9 +265,9 @@ std::vector<Hierarchy> find_hierarchies() {
 }
 
 std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const std::string& path,
-                                      const std::string& id) {
+                                      const std::string& name) {
   std::vector<std::string> out;
-  for (auto& h : hosts) out.push_back(leaf_of(h, path, id));
+  for (auto& h : hosts) out.push_back(leaf_of(h, path, name));
   return out;
 }
 
@@ -288,7 +288,7 @@ ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std:
   return {};
 }
 
-ResultX<Cgroups> Cgroups::create(const std::vector<Hierarchy>& hosts, const std::string& path, const std::string& id,
+ResultX<Cgroups> Cgroups::create(const std::vector<Hierarchy>& hosts, const std::string& path, const std::string& name,
                                  const CgroupLimits& limits, bool required) {
   Cgroups c;
   std::vector<Hierarchy> usable;
@@ -297,7 +297,7 @@ ResultX<Cgroups> Cgroups::create(const std::vector<Hierarchy>& hosts, const std:
     return e;
   };
   for (auto& h : hosts) {
-    std::string leaf = leaf_of(h, path, id);
+    std::string leaf = leaf_of(h, path, name);
     std::string at = h.mount_point;
     bool failed = false;
     for (auto& part : split(leaf.substr(h.mount_point.size()), '/')) {

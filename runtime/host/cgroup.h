@@ -40,11 +40,11 @@ struct CgroupLimits {
 class Cgroups {
  public:
   // path: the spec's cgroupsPath; an absolute one is below the top of each hierarchy, a relative one (or ""; then it
-  // is the id) below the group of this process.
+  // is the name) below the group of this process.
   // required: fail if no hierarchy can be written (root); otherwise go on without (rootless).
   // Every directory is named in `planned` before it is made, so that a crash can be cleaned up.
   static base::ResultX<Cgroups> create(const std::vector<Hierarchy>& hosts, const std::string& path,
-                                       const std::string& id, const CgroupLimits& limits, bool required);
+                                       const std::string& name, const CgroupLimits& limits, bool required);
   // Sets limits of groups that exist.
   static base::ResultX<void> apply(const std::vector<std::string>& leaves, const std::vector<Hierarchy>& hosts,
                                    const CgroupLimits& limits);
@@ -68,7 +68,7 @@ class Cgroups {
 
 // Where the leaf of each hierarchy would be. The state records it before anything is made.
 std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const std::string& path,
-                                      const std::string& id);
+                                      const std::string& name);
 // Refuses leaves that are the top of a hierarchy or hold processes already: deleting the container would kill them.
 base::ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
 // Pids in these groups.

@@ -45,7 +45,7 @@ ResultX<void> run_program(const Launch& l, std::vector<Placed> extra, const std:
   TRY_MSG(refuse_core_dumps(), "set RLIMIT_CORE");
   TRY_MSG(limit_capabilities(capabilities), "drop capabilities");
   TRY_MSG(set_no_new_privileges(), "set no_new_privs");
-  int program = TRY_MSG(place_descriptors(fds, l.program.fd.get()), "place descriptors");
+  int program = TRY_MSG(place_descriptors(fds, l.program.fd.get(), Others::close_at_exec), "place descriptors");
   return base::wrap(exec_fd(program, args), base::format("execute {}", l.program.path));
 }
 

@@ -53,6 +53,13 @@ Result<void> replace_file_at(int dir, const char* name, std::string_view text, u
   return written;
 }
 
+Result<void> replace_file(const std::string& path, std::string_view text, unsigned mode) {
+  size_t cut = path.rfind('/');
+  std::string dir = cut == std::string::npos ? "." : path.substr(0, cut + 1);
+  Fd at = TRY(base::sys::open(dir.c_str(), O_RDONLY | O_DIRECTORY));
+  return replace_file_at(at.get(), path.c_str() + (cut == std::string::npos ? 0 : cut + 1), text, mode);
+}
+
 Result<void> make_directories(const std::string& path, unsigned mode) {
   for (size_t at = 1; at <= path.size(); at++) {
     if (at != path.size() && path[at] != '/') continue;

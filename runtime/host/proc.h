@@ -21,6 +21,7 @@ base::Result<std::string> read_file_at(int dir, const char* name, size_t limit =
 base::Result<void> write_file(const std::string& path, std::string_view text);
 // Atomic replacement of dir/name: a temporary file and rename.
 base::Result<void> replace_file_at(int dir, const char* name, std::string_view text, unsigned mode = 0600);
+base::Result<void> replace_file(const std::string& path, std::string_view text, unsigned mode);
 // mkdir -p.
 base::Result<void> make_directories(const std::string& path, unsigned mode);
 

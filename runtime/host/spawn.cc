@@ -45,7 +45,9 @@ Result<Report> Report::create() {
   TRY(sys::from_libc(::pipe2(p, O_CLOEXEC)));
   Report r;
   r.in_ = Fd(p[0]);
-  r.out_ = Fd(p[1]);
+  Fd out(p[1]);
+  // Where no descriptor is placed: an exec that fails is still told.
+  r.out_ = TRY(sys::dup_cloexec(out.get(), kFirstFree));
   return r;
 }
 
@@ -94,26 +96,26 @@ Result<int> clone_process(const CloneOptions& options) {
   return static_cast<int>(r);
 }
 
-Result<int> place_descriptors(const std::vector<Placed>& placed, int keep) {
-  int above = 0;
-  for (auto& p : placed) above = std::max(above, p.at);
-  above++;
+Result<int> place_descriptors(const std::vector<Placed>& placed, int keep, Others others) {
   // First out of the way, so that no target number is a source still needed; duplicates close by themselves at exec.
   std::vector<int> moved;
-  for (auto& p : placed) moved.push_back(TRY(sys::dup_cloexec(p.fd, above)).release());
-  int kept = TRY(sys::dup_cloexec(keep, above)).release();
-  for (size_t i = 0; i < placed.size(); i++) TRY(sys::from_libc(::dup2(moved[i], placed[i].at)));
-  // Close all but the targets and the kept one.
+  for (auto& p : placed) moved.push_back(TRY(sys::dup_cloexec(p.fd, kFirstFree)).release());
+  int kept = TRY(sys::dup_cloexec(keep, kFirstFree)).release();
   std::vector<int> stay{kept};
-  for (auto& p : placed) stay.push_back(p.at);
+  for (size_t i = 0; i < placed.size(); i++) {
+    CHECK(placed[i].at < kFirstFree);
+    TRY(sys::from_libc(::dup2(moved[i], placed[i].at)));
+    stay.push_back(placed[i].at);
+  }
   std::sort(stay.begin(), stay.end());
+  long flags = others == Others::close_at_exec ? CLOSE_RANGE_CLOEXEC : 0;
   unsigned from = 0;
   for (int fd : stay) {
     auto n = static_cast<unsigned>(fd);
-    if (n > from) TRY(sys::raw(SYS_close_range, from, n - 1, 0));
+    if (n > from) TRY(sys::raw(SYS_close_range, from, n - 1, flags));
     from = n + 1;
   }
-  TRY(sys::raw(SYS_close_range, from, ~0U, 0));
+  TRY(sys::raw(SYS_close_range, from, ~0U, flags));
   return kept;
 }
 

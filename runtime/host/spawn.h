@@ -47,9 +47,11 @@ struct Placed {
   int fd;
   int at;
 };
-// Puts descriptors at their numbers, closes all others except `keep` (which is moved out of the way and marked
-// close-on-exec; its new number comes back).
-base::Result<int> place_descriptors(const std::vector<Placed>& placed, int keep);
+// Puts descriptors at their numbers (below kFirstFree) and closes all others, at once or when the program is executed.
+// `keep` is moved out of the way and closes at exec in any case; its new number comes back.
+enum class Others { close_now, close_at_exec };
+inline constexpr int kFirstFree = 64;
+base::Result<int> place_descriptors(const std::vector<Placed>& placed, int keep, Others others);
 
 // Capability sets permitted, effective and bounding become exactly `keep` (a mask), the rest empty. Once called,
 // nothing brings a capability back.
