@@ -7,7 +7,13 @@
 
 namespace sentry::fs::gofer {
 
-class Client;  // Held by: its file systems, its backing sources.
+// One connection. What it does is in client.h, which only this room sees; complete here so that a Ref<Client> can be held.
+// Held by: its file systems, its backing sources.
+class Client : public RefCounted<Client> {
+ protected:
+  friend class RefCounted<Client>;
+  virtual ~Client() = default;
+};
 
 // Says hello over the socket. Parks. EPROTO: another version or a broken peer.
 Result<Ref<Client>> connect(Fd socket);
