@@ -141,6 +141,8 @@ Result<void> Context::queue_memory_call(const MemoryCall& call, uint64_t* stamp)
   return {};
 }
 
+int Context::take_memory_call_error() { return std::exchange(impl_->queued_memory_error, 0); }
+
 uint64_t Context::completed_stamp() const {
   const Impl& m = *impl_;
   uint64_t said = reinterpret_cast<const Untrusted<uint64_t>&>(m.slot->header.stamp).copy_in();

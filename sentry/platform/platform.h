@@ -143,6 +143,9 @@ class Context : public RefCounted<Context> {
   uint64_t completed_stamp() const;
   // A queued memory call failed (errno), e.g. EEXIST or ENOMEM: reported by resume() as the result of the call; 0 = none.
   int memory_call_error() const { return memory_call_error_; }
+  // The error of a queued call that something done at once (memory_call, copy_out_now, …) has already performed; resume() will not
+  // report it again. For the loader.
+  int take_memory_call_error();
 
   // futex(2) on private memory, done by the thread itself on the host: blocks there, ended by kick() with EINTR. Instead of
   // set_result(): the result of the host call becomes rax, or, when interrupted, resume() returns
@@ -151,6 +154,8 @@ class Context : public RefCounted<Context> {
   bool futex_interrupted() const { return futex_interrupted_; }
   // Wakes at most n private waiters at addr now, by this thread: how many.
   Result<int64_t> host_futex_wake(uint64_t addr, int n);
+  // membarrier(2) with a private command, made by this thread.
+  Result<int64_t> host_membarrier(int command);
 
   // ---- Signals ----
   // Builds a frame on the application's stack from the current registers (which become the handler's at resume). Parks.
