@@ -193,6 +193,7 @@ Result<ResolvedProgram> resolve_program(ExecRequest request, ProgramOpener& open
     ScriptLine line = TRY(parse_script(head));
     if (request.path_inaccessible) return kENOENT;
     if (depth >= kMaxScripts) return kELOOP;
+    if (line.interpreter.empty()) return kEACCES;
     // interpreter [argument] script arguments…; the script's own argv[0] is gone.
     std::vector<std::string> now{line.interpreter};
     if (line.has_argument) now.push_back(std::move(line.argument));

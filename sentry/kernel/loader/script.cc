@@ -30,7 +30,7 @@ Result<ScriptLine> parse_script(std::string_view head) {
   size_t last = line.find_last_not_of(kBlanks);
   line = last == std::string_view::npos ? std::string_view() : line.substr(0, last + 1);
   size_t name = line.find_first_not_of(kBlanks);
-  if (name == std::string_view::npos || line[name] == '\0') return kENOEXEC;
+  if (name == std::string_view::npos) return kENOEXEC;
   line.remove_prefix(name);
   ScriptLine s;
   size_t separator = line.find_first_of(std::string_view(" \t\0", 3));

@@ -12,7 +12,7 @@ namespace sentry::kernel {
 inline constexpr size_t kScriptHead = 256;  // BINPRM_BUF_SIZE: what of the file counts
 
 struct ScriptLine {
-  std::string interpreter;
+  std::string interpreter; // may be empty (a NUL came first): execve answers EACCES
   std::string argument;    // everything after the interpreter, inner blanks included
   bool has_argument = false;
 };
