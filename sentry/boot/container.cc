@@ -14,7 +14,9 @@
 #include "sentry/fs/dev/dev.h"
 #include "sentry/fs/host/host_file.h"
 #include "sentry/fs/overlay/overlay.h"
+#include "sentry/fs/pipe/pipe.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/vfs/special.h"
 #include "sentry/vfs/walk.h"
 
 namespace sentry::boot {
@@ -81,6 +83,18 @@ Result<void> fill_dev(const vfs::WalkContext& c) {
     if (!r.ok() && !(r.error() == kEEXIST)) return r.error();
   }
   return {};
+}
+
+// What opening a FIFO or a device node means; told once to the vfs, which does not know those rooms.
+Result<Ref<vfs::File>> open_character_device(uint64_t rdev, const vfs::Path& where, const Ref<vfs::Inode>& inode,
+                                             int flags, const Ref<auth::Credentials>& cred) {
+  auto f = fs::dev::open(rdev, where, inode, flags, cred);
+  if (!f.ok() && f.error() == kENXIO) return fs::tty::open_device(rdev, where, inode, flags, cred);
+  return f;
+}
+Result<Ref<vfs::File>> open_fifo(uint64_t, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
+                                 const Ref<auth::Credentials>& cred) {
+  return fs::pipe::open_fifo(where, inode, flags, cred);
 }
 
 struct Builder {
@@ -217,6 +231,8 @@ RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
 
 Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform::Platform& platform,
                                                const wire::ContainerSpec& spec, std::vector<Fd> fds) {
+  vfs::set_special_opener(S_IFCHR, open_character_device);
+  vfs::set_special_opener(S_IFIFO, open_fifo);
   if (fds.size() < 5) return fail(kEINVAL, "a container needs gofer, zygote and three stdio descriptors");
   auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
   auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
@@ -229,6 +245,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   auto mounts = vfs::MountNamespace::create(root, 0, "rootfs");
   auto container = make_ref<kernel::Container>(
       spec.id, zygote, mounts, make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname), limits_of(spec));
+  container->set_file_systems(file_systems_of(kernel, *container, gofer));
   Builder b{kernel, spec, gofer, container};
   auto mounted = b.mount_all();
   if (!mounted.ok()) return mounted.error();

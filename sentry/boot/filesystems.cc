@@ -53,4 +53,31 @@ Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std
   return kENODEV;
 }
 
+namespace {
+
+class ContainerFileSystems final : public kernel::FileSystems {
+ public:
+  ContainerFileSystems(kernel::Kernel& kernel, kernel::Container& container, Ref<fs::gofer::Client> gofer)
+      : kernel_(kernel), container_(container), gofer_(std::move(gofer)) {}
+  Result<Ref<vfs::FileSystem>> make(const std::string& type, const std::string& data) override {
+    return make_filesystem({kernel_, Ref<kernel::Container>(container_), gofer_}, type, data);
+  }
+  Result<Ref<vfs::File>> make_memfd(std::string_view name, bool allow_sealing, uint32_t mode,
+                                    const Ref<auth::Credentials>& cred) override {
+    return fs::tmpfs::create_memfd(name, allow_sealing, mode, fs::gofer::backing(gofer_, fs::gofer::Store::shm), cred);
+  }
+
+ private:
+  kernel::Kernel& kernel_;
+  kernel::Container& container_;  // owns this
+  Ref<fs::gofer::Client> gofer_;
+};
+
+}  // namespace
+
+std::unique_ptr<kernel::FileSystems> file_systems_of(kernel::Kernel& kernel, kernel::Container& container,
+                                                     const Ref<fs::gofer::Client>& gofer) {
+  return std::make_unique<ContainerFileSystems>(kernel, container, gofer);
+}
+
 }  // namespace sentry::boot

@@ -21,4 +21,8 @@ struct FsEnvironment {
 // "tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup" …; data as mount(2) takes it. ENODEV: no such type; EINVAL: bad options.
 Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std::string& type, const std::string& data);
 
+// The same for calls of the container's tasks; the container keeps it.
+std::unique_ptr<kernel::FileSystems> file_systems_of(kernel::Kernel& kernel, kernel::Container& container,
+                                                     const Ref<fs::gofer::Client>& gofer);
+
 }  // namespace sentry::boot

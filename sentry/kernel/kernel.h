@@ -28,6 +28,17 @@ struct ContainerLimits {
   int64_t pids = 0;            // 0 = none
 };
 
+// Files that calls make out of nothing, in the container's own storage: for sentry/syscalls, which cannot see where boot/ got it.
+class FileSystems {
+ public:
+  virtual ~FileSystems() = default;
+  // mount(2): type and data. ENODEV: no such type; EINVAL: bad options. Parks.
+  virtual Result<Ref<vfs::FileSystem>> make(const std::string& type, const std::string& data) = 0;
+  // memfd_create(2), its arguments checked. Parks.
+  virtual Result<Ref<vfs::File>> make_memfd(std::string_view name, bool allow_sealing, uint32_t mode,
+                                            const Ref<auth::Credentials>& cred) = 0;
+};
+
 // One OCI container: a PID namespace, a mount namespace, a zygote. Held by: its processes, the kernel's table.
 class Container : public RefCounted<Container> {
  public:
@@ -38,6 +49,8 @@ class Container : public RefCounted<Container> {
   Ref<UtsNamespace> uts() const { return uts_; }
   ContainerLimits limits() const { return limits_; }
   void set_limits(ContainerLimits l) { limits_ = l; }
+  FileSystems* file_systems() const { return file_systems_.get(); }  // null until boot/ has set it
+  void set_file_systems(std::unique_ptr<FileSystems> f) { file_systems_ = std::move(f); }
 
   Container(std::string id, Ref<platform::Zygote> zygote, Ref<vfs::MountNamespace> mounts, Ref<UtsNamespace> uts,
             ContainerLimits limits, RefOrNull<PidNamespace> shared_pids = nullptr);
@@ -52,6 +65,7 @@ class Container : public RefCounted<Container> {
   Ref<UtsNamespace> uts_;
   Ref<PidNamespace> pids_;
   ContainerLimits limits_;
+  std::unique_ptr<FileSystems> file_systems_;
   std::map<uint32_t, int> user_tasks_;  // RLIMIT_NPROC; guarded by the task-set lock
   int64_t task_count_ = 0;              // likewise
 };
@@ -62,6 +76,12 @@ class CallHandler {
   virtual ~CallHandler() = default;
   // Handles the call in task.context().call(). The result goes into rax by the caller (task_run.cc), restart codes included.
   virtual Result<long> handle(Task& task, const platform::Call& call) = 0;
+};
+
+// What programs are told of the machine they run on.
+struct Machine {
+  unsigned cpus = 1;
+  uint64_t memory_bytes = uint64_t{1} << 30;
 };
 
 class Kernel {
@@ -79,6 +99,9 @@ class Kernel {
   int64_t boot_realtime_ns() const;
   int64_t boot_monotonic_ns() const;
   uint64_t random64();  // getrandom
+  // Set by boot/ before the first container.
+  void set_machine(const Machine& m);
+  Machine machine() const;
   struct Impl;
   Impl& impl() { return *impl_; }
 

@@ -81,6 +81,7 @@ struct MapRequest {
   bool file_writable = false;  // the description is open for writing: MAP_SHARED may become PROT_WRITE
   bool file_noexec = false;    // on a MS_NOEXEC mount: mprotect may not add PROT_EXEC
   bool patch_room = false;     // see Vma
+  bool may_lock = false;       // CAP_IPC_LOCK: MAP_LOCKED without a limit
   int64_t offset = 0;
   std::string name;
 };
@@ -116,9 +117,9 @@ class AddressSpace : public RefCounted<AddressSpace> {
                          uint64_t new_addr);
   Result<void> advise(platform::Context& by, uint64_t addr, uint64_t len, int advice);
   Result<uint64_t> brk(platform::Context& by, uint64_t new_end);  // answers the resulting end, never an error
-  // mlock(2), munlock(2); mlockall(2): flags MCL_*, 0 = munlockall. The caller has checked CAP_IPC_LOCK (then: no limit).
-  Result<void> lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock);
-  Result<void> lock_all(int flags);
+  // mlock(2), munlock(2); mlockall(2): flags MCL_*, 0 = munlockall. may_lock: the caller has CAP_IPC_LOCK, no limit counts.
+  Result<void> lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock, bool may_lock = false);
+  Result<void> lock_all(int flags, bool may_lock = false);
   Result<void> sync(platform::Context& by, uint64_t addr, uint64_t len, int flags);  // msync
   Result<std::vector<unsigned char>> mincore(uint64_t addr, uint64_t len);
 

@@ -117,7 +117,7 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
     replaces = old.total != 0;
     TRY(m.check_growth_locked(saved(length, old.total), VmaList::is_data(v) ? saved(length, old.data) : 0));
     v.locked = m.lock_future || (r.flags & MAP_LOCKED);
-    if (v.locked && m.limits.memlock != RLIM_INFINITY) {
+    if (v.locked && !r.may_lock && m.limits.memlock != RLIM_INFINITY) {
       if (r.flags & MAP_LOCKED && m.limits.memlock == 0) return kEPERM;
       if (saved(length, old.locked) > saved(m.limits.memlock, m.vmas.locked_bytes())) return kEAGAIN;
     }

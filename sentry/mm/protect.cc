@@ -249,20 +249,21 @@ Result<void> AddressSpace::advise(platform::Context& by, uint64_t addr, uint64_t
   return {};
 }
 
-Result<void> AddressSpace::lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock) {
+Result<void> AddressSpace::lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock, bool may_lock) {
   Impl& m = *impl_;
   uint64_t rounded = page_up(len + (addr & kPageMask));
   addr = page_down(addr);
   uint64_t end = addr + rounded;
   Impl::Started s(m, by, {addr, std::max(addr, end)});
   TRY(s.result());
-  if (lock && m.limits.memlock == 0) return kEPERM;
+  const uint64_t limit = may_lock ? RLIM_INFINITY : m.limits.memlock;
+  if (lock && limit == 0) return kEPERM;
   if (end < addr) return kEINVAL;
   if (end == addr) return {};
   Range range{addr, end};
-  if (lock && m.limits.memlock != RLIM_INFINITY) {
+  if (lock && limit != RLIM_INFINITY) {
     uint64_t others = m.vmas.locked_bytes() - sizes_of(m.vmas, range).locked;
-    if (rounded > m.limits.memlock || others > m.limits.memlock - rounded) return kENOMEM;
+    if (rounded > limit || others > limit - rounded) return kENOMEM;
   }
   TRY(m.check_count_locked(m.vmas.cuts(range)));
   // Linux stops at the first hole, with what lies below it done.
@@ -277,14 +278,15 @@ Result<void> AddressSpace::lock_range(platform::Context& by, uint64_t addr, uint
   return {};
 }
 
-Result<void> AddressSpace::lock_all(int flags) {
+Result<void> AddressSpace::lock_all(int flags, bool may_lock) {
   Impl& m = *impl_;
   constexpr int kOnFault = 4;  // MCL_ONFAULT
   if (flags & ~(MCL_CURRENT | MCL_FUTURE | kOnFault) || flags == kOnFault) return kEINVAL;
   MutexLock l(m.mu);
   if (flags != 0) {
-    if (m.limits.memlock == 0) return kEPERM;
-    if ((flags & MCL_CURRENT) && m.limits.memlock != RLIM_INFINITY && m.vmas.total_bytes() > m.limits.memlock) return kENOMEM;
+    const uint64_t limit = may_lock ? RLIM_INFINITY : m.limits.memlock;
+    if (limit == 0) return kEPERM;
+    if ((flags & MCL_CURRENT) && limit != RLIM_INFINITY && m.vmas.total_bytes() > limit) return kENOMEM;
   }
   m.lock_future = flags & MCL_FUTURE;
   if (flags == 0 || (flags & MCL_CURRENT)) {

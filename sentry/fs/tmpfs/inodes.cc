@@ -7,6 +7,10 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x20
+#endif
+
 namespace sentry::fs::tmpfs {
 
 using common::AttributeHolder;
@@ -72,6 +76,10 @@ Result<void> Regular::set_attributes(const vfs::SetAttributes& s) {
     TRY(data_->truncate(s.size));
     if (s.size != old) data_modified();
   }
+  if (s.mask & vfs::SetAttributes::kMode) {
+    int bits = seals_.with([](Seals& v) { return v.bits; });
+    if ((bits & F_SEAL_EXEC) && ((s.mode ^ attributes_.get().mode) & 0111)) return kEPERM;
+  }
   attributes_.set(s);
   return {};
 }
@@ -85,7 +93,7 @@ Result<int> Regular::seals() {
 }
 
 Result<void> Regular::add_seals(int bits) {
-  constexpr int kKnown = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+  constexpr int kKnown = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
   if (bits & ~kKnown) return kEINVAL;
   return seals_.with([&](Seals& s) -> Result<void> {
     if (s.bits & F_SEAL_SEAL) return kEPERM;
