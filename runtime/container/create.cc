@@ -342,6 +342,7 @@ class Maker {
     boot.log_level = static_cast<uint8_t>(o_.debug   ? base::LogLevel::debug
                                           : log.valid() ? base::LogLevel::info
                                                         : base::LogLevel::warn);
+    boot.exit_with_init = true;
     fill_cpus(boot, plan_.wire);
     std::vector<int> fds{listener.get()};
     if (log.valid()) {
