@@ -33,7 +33,12 @@ Context::~Context() {
   if (!m.left) m.platform().forget(*this);
 }
 
-void Context::set_fiber(sched::Fiber* fiber) { impl_->fiber = fiber; }
+void Context::set_fiber(sched::Fiber* fiber) {
+  RefOrNull<sched::Fiber> next;
+  if (fiber) next = Ref<sched::Fiber>(*fiber);
+  MutexLock l(impl_->platform().poll_mu);
+  std::swap(impl_->fiber, next);
+}
 
 // ---- The exchange ----
 

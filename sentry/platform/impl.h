@@ -136,7 +136,7 @@ struct Context::Impl {
   Ref<Space> space;
   unsigned index;
   Slot* slot;
-  sched::Fiber* fiber = nullptr;
+  RefOrNull<sched::Fiber> fiber;  // guarded by poll_mu
   std::atomic<Phase> phase{Phase::handling};
   std::atomic<bool> kick_wanted{false};
   bool hot = false;              // guarded by poll_mu

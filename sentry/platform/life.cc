@@ -80,7 +80,7 @@ Result<Ref<Context>> Context::clone_thread() {
   auto child = Maker::context(m.space, index);
   m.space->impl().control.prepare_slot(index);
   copy_registers(*this, *child->impl_);
-  Birth birth{Birth::thread, child.get(), m.space, m.fiber};
+  Birth birth{Birth::thread, child.get(), m.space, sched::current()};
   m.space->impl().put_context(index, child.get());
   auto r = give_birth(m, birth, kThreadFlags, stub::slot_address(index) + STUB_STACK_TOP);
   if (r.ok()) return child;
@@ -119,7 +119,7 @@ Result<Ref<Context>> Context::fork() {
   // The same slot as the parent's thread has: then GS and the signal stack are right by themselves.
   space->impl().control.prepare_slot(m.index);
   copy_registers(*this, *child->impl_);
-  Birth birth{Birth::process, child.get(), m.space, m.fiber};
+  Birth birth{Birth::process, child.get(), m.space, sched::current()};
   space->impl().put_context(m.index, child.get());
   auto r = give_birth(m, birth, kForkFlags, 0);
   if (!r.ok()) {
@@ -192,7 +192,7 @@ uint64_t Context::cpu_time() {
   }
   if (threads <= 1) return m.space->cpu_time();
   // Only the thread itself can read its clock; when it is ours just now, it does.
-  if (m.phase.load() == Phase::handling && m.fiber == sched::current() && !m.left) {
+  if (m.phase.load() == Phase::handling && m.fiber.get() == sched::current() && !m.left) {
     if (m.add(OpCode::cpu_time, 0)) {
       auto r = m.perform_for(m.op_count - 1);
       if (r.ok() && *r > 0) m.last_cpu_time = static_cast<uint64_t>(*r);

@@ -317,6 +317,18 @@ Result<int64_t> Context::host_futex_wake(uint64_t addr, int n) {
   return r;
 }
 
+Result<int64_t> Context::host_membarrier(int command) {
+  Impl& m = *impl_;
+  Op* op = m.add(OpCode::host_call, 0);
+  if (!op) return kESRCH;
+  op->aux = 324;  // membarrier
+  op->a[0] = static_cast<uint64_t>(command);
+  op->a[1] = op->a[2] = op->a[3] = op->a[4] = op->a[5] = 0;
+  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  if (r < 0 && r > -4096) return Errno(static_cast<int>(-r));
+  return r;
+}
+
 Result<uint32_t> Context::cmpxchg32(uint64_t addr, uint32_t expected, uint32_t desired) {
   Impl& m = *impl_;
   if (!in_application(addr, 4)) return kEFAULT;

@@ -99,6 +99,7 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   while (!__atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) && sched::now() < deadline) sched::park(deadline);
   forget_birth();
   if (!birth.born) return kETIMEDOUT;
+  context->set_fiber(nullptr);
   z.context = context;
   z.refill();
   return zygote;
@@ -108,7 +109,9 @@ Result<Ref<Context>> Zygote::Impl::make() {
   sched::SleepLock l(fork_lock);
   if (dead) return kESRCH;
   context->set_fiber(sched::current());
-  return context->fork();
+  auto made = context->fork();
+  context->set_fiber(nullptr);
+  return made;
 }
 
 Result<Ref<Context>> Zygote::new_process() {
