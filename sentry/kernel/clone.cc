@@ -79,7 +79,7 @@ void copy_attributes(Task& t, Task& child, uint64_t flags) {
   to.blocked = from.restore_mask ? from.saved_mask : from.blocked;
   to.nice = from.nice.load();
   to.policy = from.policy.load();
-  to.affinity = from.affinity;
+  child.set_affinity(t.affinity());
   to.personality = from.personality.load();
   to.timer_slack_ns = from.timer_slack_ns.load();
   // Linux: sas_ss_reset() when the memory is shared and the parent does not wait.
@@ -98,7 +98,10 @@ Ref<ThreadGroup> make_child_group(Task& t, Task& child, const CloneArgs& a) {
   if (a.flags & 0x100000000ull /* CLONE_CLEAR_SIGHAND */) handlers->reset_for_exec();
   ThreadGroup::Impl& i = n->impl();
   i.container = g.impl().container;
-  i.oom_score_adj = g.impl().oom_score_adj;
+  i.oom_score_adj = g.impl().oom_score_adj.load();
+  i.login_uid = g.impl().login_uid.load();
+  i.session_id = g.impl().session_id.load();
+  i.coredump_filter = g.impl().coredump_filter.load();
   std::array<rlimit64, RLIM_NLIMITS> limits;
   vfs::Path exe;
   {
@@ -364,11 +367,25 @@ Result<void> unshare(Task& t, uint64_t flags) {
   if (flags & CLONE_FILES) t.set_files(t.files()->copy());
   if (flags & CLONE_NEWUTS) {
     Ref<UtsNamespace> old = t.uts();
-    RefOrNull<UtsNamespace> fresh = make_ref<UtsNamespace>(old->hostname(), old->domainname());
-    MutexLock l(t.impl().mu);
-    std::swap(t.impl().uts, fresh);
+    set_uts(t, make_ref<UtsNamespace>(old->hostname(), old->domainname()));
   }
   return {};
+}
+
+Result<void> set_child_namespace(Task& t, PidNamespace& ns) {
+  PidNamespace* own = &t.group().pid_namespace();
+  PidNamespace* p = &ns;
+  while (p && p != own) p = p->impl().parent.get();
+  if (!p) return kEINVAL;
+  MutexLock l(t.impl().mu);
+  t.impl().child_pids = Ref<PidNamespace>(ns);
+  return {};
+}
+
+void set_uts(Task& t, Ref<UtsNamespace> uts) {
+  RefOrNull<UtsNamespace> next(std::move(uts));
+  MutexLock l(t.impl().mu);
+  std::swap(t.impl().uts, next);
 }
 
 }  // namespace sentry::kernel

@@ -22,4 +22,8 @@ Result<long> clone_task(Task& t, const CloneArgs& args);
 // unshare(2): CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWPID and what is trivially true.
 Result<void> unshare(Task& t, uint64_t flags);
 
+// setns(2). EINVAL: not this task's namespace or one below it.
+Result<void> set_child_namespace(Task& t, PidNamespace& ns);
+void set_uts(Task& t, Ref<UtsNamespace> uts);
+
 }  // namespace sentry::kernel

@@ -68,6 +68,7 @@ struct Task::Impl {
   RefOrNull<UtsNamespace> uts GUARDED_BY(mu);
   RefOrNull<PidNamespace> child_pids GUARDED_BY(mu);  // unshare(CLONE_NEWPID), setns: for children; null = own
   std::string name GUARDED_BY(mu);
+  CpuSet affinity GUARDED_BY(mu){};
 
   // Signals; guarded by the group's mu, blocked also readable by its own fiber without.
   PendingSignals pending;
@@ -99,12 +100,11 @@ struct Task::Impl {
   // Attributes, atomics: read by others.
   std::atomic<int> nice{0}, policy{0};
   std::atomic<uint32_t> personality{0};
-  std::array<uint64_t, 16> affinity{};  // own; a cpu_set_t of 1024. Empty: all
   std::atomic<int> pdeath_signal{0};
   std::atomic<uint64_t> timer_slack_ns{50000};
   std::atomic<int> exit_code{0};     // of this thread, wait(2) encoding
   std::atomic<uint64_t> call_number{~0ull};  // the call in progress, for /proc/PID/syscall
-  std::atomic<bool> sleeping{false};
+  std::atomic<bool> in_call{false};  // a call is being handled, or waits in the host's futex
   std::atomic<int> state{0};         // 0 new, 1 go, 2 never mind
   int64_t start_time = 0;            // CLOCK_MONOTONIC ns
 };
@@ -161,7 +161,9 @@ struct ThreadGroup::Impl {
   sched::WaitQueue stop_queue;       // stopped threads, and exec waiting for its siblings
   sched::WaitQueue signal_queue;     // signalfd, sigtimedwait
   std::unique_ptr<PosixTimers> timers;
-  int oom_score_adj = 0;
+  std::atomic<int> oom_score_adj{0};
+  std::atomic<uint32_t> login_uid{~0u}, session_id{~0u};  // audit's; 0xffffffff = unset
+  std::atomic<uint32_t> coredump_filter{0x33};
 };
 
 struct PidNamespace::Impl {
@@ -186,10 +188,15 @@ struct Kernel::Impl {
   Impl();
   ~Impl();
   int64_t boot_realtime = 0, boot_monotonic = 0;
+  CpuSet cpus{};
+  uint64_t host_memory = 0;
   std::unique_ptr<FutexTable> futexes;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;
+  Machine machine;
+  uint64_t boot_id[2] = {};       // /proc/sys/kernel/random/boot_id
+  uint64_t namespace_secret = 0;  // numbers of namespaces are made with it (inspect.cc)
 };
 
 // The way to private members for the kernel's own files.

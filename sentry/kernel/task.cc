@@ -55,7 +55,15 @@ void Task::set_credentials(Ref<auth::Credentials> c) {
   }
 }
 Ref<FdTable> Task::files() const {
+  {
+    MutexLock l(impl_->mu);
+    if (impl_->files) return impl_->files.get_ref();
+  }
+  return FdTable::create();  // it exits: somebody else looks at it
+}
+Result<Ref<FdTable>> Task::find_files() const {
   MutexLock l(impl_->mu);
+  if (!impl_->files) return kESRCH;
   return impl_->files.get_ref();
 }
 void Task::set_files(Ref<FdTable> f) {
@@ -64,8 +72,12 @@ void Task::set_files(Ref<FdTable> f) {
   std::swap(impl_->files, next);
 }
 Ref<FsContext> Task::fs() const {
-  MutexLock l(impl_->mu);
-  return impl_->fs.get_ref();
+  {
+    MutexLock l(impl_->mu);
+    if (impl_->fs) return impl_->fs.get_ref();
+  }
+  Ref<vfs::MountNamespace> mounts = container().mounts();  // it exits: somebody else looks at it
+  return make_ref<FsContext>(mounts, mounts->root(), mounts->root(), 022);
 }
 void Task::set_fs(Ref<FsContext> f) {
   RefOrNull<FsContext> next(std::move(f));
@@ -93,6 +105,15 @@ void Task::set_name(std::string_view n) {
   std::string next(n.substr(0, 15));
   MutexLock l(impl_->mu);
   std::swap(impl_->name, next);
+}
+
+CpuSet Task::affinity() const {
+  MutexLock l(impl_->mu);
+  return impl_->affinity;
+}
+void Task::set_affinity(const CpuSet& set) {
+  MutexLock l(impl_->mu);
+  impl_->affinity = set;
 }
 
 uint64_t Task::rlimit(int resource) const { return group_->get_rlimit(resource).rlim_cur; }

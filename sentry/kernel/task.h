@@ -31,6 +31,8 @@ class Session;
 class ProcessGroup;
 struct PidLink;  // a namespace and a number in it
 
+using CpuSet = std::array<uint64_t, 16>;  // 1024 CPUs
+
 // cwd, root, umask (CLONE_FS shares it). Linux: struct fs_struct.
 class FsContext : public RefCounted<FsContext> {
  public:
@@ -135,12 +137,15 @@ class Task : public RefCounted<Task> {
   const auth::Credentials& own_credentials() const;
   void set_credentials(Ref<auth::Credentials> c);
   Ref<FdTable> files() const;
+  Result<Ref<FdTable>> find_files() const;      // of another task: ESRCH once it exits
   Ref<FsContext> fs() const;
   Ref<mm::AddressSpace> mm() const;
   RefOrNull<mm::AddressSpace> find_mm() const;  // null once it exits
   Ref<UtsNamespace> uts() const;
   std::string name() const;  // comm, at most 15 bytes
   void set_name(std::string_view n);
+  CpuSet affinity() const;                      // empty: all
+  void set_affinity(const CpuSet& set);
   void set_fs(Ref<FsContext> fs);        // unshare(CLONE_FS), setns
   void set_files(Ref<FdTable> files);    // unshare(CLONE_FILES)
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The body of a task's fiber: lets the application run, answers what it comes out with, and takes signals in between.
+#include <linux/futex.h>
+
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
 
@@ -9,7 +11,9 @@ namespace {
 CallOutcome handle_call(Task& t, const platform::Call& call) {
   Task::Impl& i = t.impl();
   i.call_number.store(call.number, std::memory_order_relaxed);
+  i.in_call.store(true, std::memory_order_relaxed);
   Result<long> r = t.kernel().calls().handle(t, call);
+  i.in_call.store(false, std::memory_order_relaxed);
   CallOutcome o;
   if (__builtin_expect(i.keep_registers, 0)) {
     i.keep_registers = false;
@@ -46,6 +50,11 @@ bool settle(Task& t, CallOutcome& o) {
   for (;;) {
     if (i.host_futex) {  // not begun yet: as if the signal had come during it
       o = futex_outcome_when_interrupted(t);
+    }
+    // A call that came to an end has its mask back before signals are taken. Linux: restore_saved_sigmask_unless().
+    if (i.restore_mask && o.restart == 0 && !(o.has_result && o.result == -EINTR)) {
+      i.restore_mask = false;
+      t.set_blocked(i.saved_mask);
     }
     Delivered d = deliver_signals(t, o);
     if (d == Delivered::exit) return false;
@@ -115,7 +124,11 @@ void run_task(Task& t) {
     platform::Context& c = t.context();
     if (o.has_result) c.set_result(o.result);
     o = CallOutcome{};
-    if (i.host_futex) begin_host_futex(t);
+    if (i.host_futex) {
+      const bool waits = (i.host_futex->args[1] & FUTEX_CMD_MASK) != FUTEX_WAKE;
+      begin_host_futex(t);
+      i.in_call.store(waits, std::memory_order_relaxed);
+    }
     platform::EventKind event = c.resume();
     if (__builtin_expect(c.memory_call_error() != 0 && event != platform::EventKind::gone, 0)) {
       o = plain_result(t, t.mm()->on_memory_call_failed(c, c.memory_call_error()));
@@ -135,6 +148,7 @@ void run_task(Task& t) {
         handle_fault(t);
         break;
       case platform::EventKind::interrupt:
+        i.in_call.store(false, std::memory_order_relaxed);
         if (c.futex_interrupted()) o = futex_outcome_when_interrupted(t);
         break;
       case platform::EventKind::gone:
