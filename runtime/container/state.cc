@@ -179,7 +179,7 @@ ResultX<void> Directory::save(const State& s) const {
   }
   // The mark first: with it but without state.json the container still counts as being made.
   if (s.phase == Phase::started) {
-    TRY_MSG(sys::openat(fd_.get(), "started", O_CREAT | O_WRONLY, 0600), "make {}/started", path_);
+    Fd mark = TRY_MSG(sys::openat(fd_.get(), "started", O_CREAT | O_WRONLY, 0600), "make {}/started", path_);
   }
   if (::faccessat(fd_.get(), "state.json", F_OK, 0) != 0) {
     TRY_MSG(host::replace_file_at(fd_.get(), "state.json", encode_state(s)), "write {}/state.json", path_);

@@ -124,7 +124,7 @@ ResultX<void> attach_tree(int root, size_t n, const Attach& a) {
   if (directory) {
     TRY_MSG(sys::from_libc(::mkdirat(root, name.c_str(), 0755)), "make /{}", name);
   } else {
-    TRY_MSG(sys::openat(root, name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600), "make /{}", name);
+    Fd made = TRY_MSG(sys::openat(root, name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600), "make /{}", name);
   }
   TRY_MSG(attach(tree.get(), root, name.c_str()), "attach {}", a.source);
   return {};
