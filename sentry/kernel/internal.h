@@ -188,8 +188,6 @@ struct Kernel::Impl {
   Impl();
   ~Impl();
   int64_t boot_realtime = 0, boot_monotonic = 0;
-  CpuSet cpus{};
-  uint64_t host_memory = 0;
   std::unique_ptr<FutexTable> futexes;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);

@@ -3,7 +3,6 @@
 #include "sentry/kernel/kernel.h"
 
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 
 #include <algorithm>
 
@@ -90,19 +89,12 @@ Kernel::Kernel(CallHandler& calls) : calls_(calls), impl_(std::make_unique<Impl>
   clock_gettime(CLOCK_REALTIME, &r);
   impl_->boot_monotonic = sched::now();
   impl_->boot_realtime = r.tv_sec * 1'000'000'000 + r.tv_nsec;
-  Result<long> n = sys::raw(SYS_sched_getaffinity, 0, sizeof impl_->cpus, reinterpret_cast<long>(impl_->cpus.data()));
-  if (!n.ok() || impl_->cpus == CpuSet{}) impl_->cpus[0] = 1;
-  struct sysinfo info{};
-  Result<long> s = sys::raw(SYS_sysinfo, reinterpret_cast<long>(&info));
-  impl_->host_memory = s.ok() ? info.totalram * info.mem_unit : 1ull << 30;
 }
 Kernel::~Kernel() = default;
 
 void Kernel::set_machine(const Machine& m) { impl_->machine = m; }
 Machine Kernel::machine() const { return impl_->machine; }
 int64_t Kernel::boot_realtime_ns() const { return impl_->boot_realtime; }
-const CpuSet& Kernel::cpus() const { return impl_->cpus; }
-uint64_t Kernel::host_memory_bytes() const { return impl_->host_memory; }
 int64_t Kernel::boot_monotonic_ns() const { return impl_->boot_monotonic; }
 
 void fill_random(void* out, size_t n) {

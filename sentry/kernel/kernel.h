@@ -98,9 +98,6 @@ class Kernel {
   // The kernel's monotonic zero: boot time of the sandbox in CLOCK_REALTIME and CLOCK_MONOTONIC ns.
   int64_t boot_realtime_ns() const;
   int64_t boot_monotonic_ns() const;
-  // The host's CPUs and memory, as they were when the sandbox began.
-  const CpuSet& cpus() const;
-  uint64_t host_memory_bytes() const;
   uint64_t random64();  // getrandom
   // Set by boot/ before the first container.
   void set_machine(const Machine& m);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // futex(2) and robust lists; the work is in kernel/futex.cc.
 #include "sentry/kernel/futex.h"
+#include "sentry/kernel/inspect.h"
 
-#include "sentry/syscalls/credentials_check.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::syscalls {
@@ -25,7 +25,7 @@ Result<long> sys_get_robust_list(Task& task, int pid, UserOut<uint64_t> head, Us
   RefOrNull<Task> t{Ref<Task>(task)};
   if (pid != 0) t = task.group().pid_namespace().find_task(pid);
   if (!t) return kESRCH;
-  if (!may_inspect(task, *t)) return kEPERM;
+  if (!kernel::may_inspect(&task, *t, false)) return kEPERM;
   TRY(len.copy_out(task.context(), kRobustHeadSize));
   TRY(head.copy_out(task.context(), t->impl().robust_list));
   return 0L;

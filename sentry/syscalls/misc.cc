@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -51,23 +52,14 @@ Result<long> sys_setdomainname(Task& task, UserIn<void> name, size_t len) {
   return 0L;
 }
 
-// The container's memory: its limit, and what its processes have resident.
+// The container's memory, as /proc/meminfo shows it.
 Result<long> sys_sysinfo(Task& task, UserOut<struct sysinfo> info) {
   struct sysinfo s{};
-  uint64_t total = task.kernel().host_memory_bytes();
-  if (uint64_t limit = task.container().limits().memory_bytes; limit != 0) total = std::min(total, limit);
-  uint64_t used = 0;
-  size_t threads = 0;
-  for (const Ref<kernel::ThreadGroup>& g : task.group().pid_namespace().groups()) {
-    std::vector<Ref<Task>> tasks = g->tasks();
-    threads += tasks.size();
-    if (tasks.empty()) continue;
-    if (RefOrNull<mm::AddressSpace> mm = tasks.front()->find_mm()) used += mm->space().resident_bytes();
-  }
+  kernel::MemoryFacts memory = kernel::memory_facts(task.kernel(), task.container());
   s.uptime = (sched::now() - task.kernel().boot_monotonic_ns()) / 1000000000;
-  s.totalram = total;
-  s.freeram = total - std::min(total, used);
-  s.procs = static_cast<unsigned short>(std::min<size_t>(threads, 65535));
+  s.totalram = memory.total;
+  s.freeram = memory.free;
+  s.procs = static_cast<unsigned short>(std::min<int64_t>(kernel::tasks_in(task.container()), 65535));
   s.mem_unit = 1;
   TRY(info.copy_out(task.context(), s));
   return 0L;

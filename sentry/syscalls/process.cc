@@ -3,9 +3,9 @@
 #include <sched.h>
 
 #include "sentry/kernel/clone.h"
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/pidfd.h"
-#include "sentry/syscalls/credentials_check.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::syscalls {
@@ -119,7 +119,7 @@ Result<long> sys_getsid(Task& task, int pid) {
 Result<long> sys_pidfd_open(Task& task, int pid, unsigned flags) {
   if (flags & ~static_cast<unsigned>(O_NONBLOCK)) return kEINVAL;  // PIDFD_THREAD is not offered
   if (pid <= 0) return kEINVAL;
-  PidNamespaceRef ns(task.group().pid_namespace());
+  Ref<kernel::PidNamespace> ns(task.group().pid_namespace());
   RefOrNull<kernel::ThreadGroup> g = ns->find_group(pid);
   if (!g) {
     if (ns->find_task(pid)) return kEINVAL;  // a thread, not a process
@@ -134,8 +134,8 @@ Result<long> sys_pidfd_getfd(Task& task, int pidfd, int target_fd, unsigned flag
   Ref<kernel::ThreadGroup> g = TRY(kernel::process_of_pidfd(*f));
   std::vector<Ref<Task>> tasks = g->tasks();
   if (tasks.empty()) return kESRCH;
-  if (!may_inspect(task, *tasks.front())) return kEPERM;
-  Result<Ref<FdTable>> files = tasks.front()->find_files();
+  if (!kernel::may_inspect(&task, *tasks.front(), false)) return kEPERM;
+  Result<Ref<kernel::FdTable>> files = tasks.front()->find_files();
   if (!files.ok()) return kESRCH;
   Ref<vfs::File> file = TRY((*files)->get_path(target_fd));
   return task.install(std::move(file), true);
@@ -155,7 +155,7 @@ Result<long> sys_setns(Task& task, int fd, int type) {
   if (!task.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
   std::vector<Ref<Task>> tasks = (*g)->tasks();
   if (tasks.empty()) return kESRCH;
-  if (!may_inspect(task, *tasks.front())) return kEPERM;
+  if (!kernel::may_inspect(&task, *tasks.front(), false)) return kEPERM;
   if (type & CLONE_NEWPID) TRY(kernel::set_child_namespace(task, (*g)->pid_namespace()));
   if (type & CLONE_NEWUTS) kernel::set_uts(task, tasks.front()->uts());
   if (type & CLONE_NEWNS) {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
-#include "sentry/syscalls/credentials_check.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::syscalls {
@@ -53,7 +53,7 @@ Result<long> transfer(Task& task, int pid, UserIn<struct iovec> local, size_t lo
   if (mine.empty() || theirs.empty()) return 0L;
   RefOrNull<Task> t = task.group().pid_namespace().find_task(pid);
   if (!t) return kESRCH;
-  if (!may_inspect(task, *t)) return kEPERM;
+  if (!kernel::may_inspect(&task, *t, false)) return kEPERM;
   RefOrNull<mm::AddressSpace> mm = t->find_mm();
   if (!mm) return kESRCH;
   std::vector<std::byte> buffer(kChunk);
@@ -99,7 +99,7 @@ Result<long> sys_kcmp(Task& task, int pid1, int pid2, int type, uint64_t a, uint
   kernel::PidNamespace& ns = task.group().pid_namespace();
   RefOrNull<Task> t1 = ns.find_task(pid1), t2 = ns.find_task(pid2);
   if (!t1 || !t2) return kESRCH;
-  if (!may_inspect(task, *t1) || !may_inspect(task, *t2)) return kEPERM;
+  if (!kernel::may_inspect(&task, *t1, false) || !kernel::may_inspect(&task, *t2, false)) return kEPERM;
   switch (type) {
     case KCMP_FILE: {
       Ref<vfs::File> f1 = TRY(t1->files()->get_path(static_cast<int>(a)));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -87,6 +88,13 @@ Result<std::vector<Ref<Task>>> priority_targets(Task& task, int which, int who) 
     default:
       return kEINVAL;
   }
+}
+
+kernel::CpuSet online_cpus(Task& task) {
+  kernel::CpuSet set{};
+  size_t n = std::min<size_t>(kernel::cpu_count(task.kernel(), task.container()), set.size() * 64);
+  for (size_t i = 0; i < n; i++) set[i / 64] |= 1ull << (i % 64);
+  return set;
 }
 
 struct SchedAttr {  // struct sched_attr, version 0
@@ -210,7 +218,7 @@ Result<long> sys_sched_setaffinity(Task& task, int pid, size_t len, UserIn<void>
   if (!same_owner(task, *t) && !task.own_credentials().has_cap(CAP_SYS_NICE)) return kEPERM;
   kernel::CpuSet wanted{};
   TRY(mask.copy_bytes_in(task.context(), wanted.data(), std::min(len, sizeof wanted)));
-  const kernel::CpuSet& online = task.kernel().cpus();
+  const kernel::CpuSet online = online_cpus(task);
   bool any = false;
   for (size_t i = 0; i < wanted.size(); i++) any |= (wanted[i] &= online[i]) != 0;
   if (!any) return kEINVAL;
@@ -219,7 +227,7 @@ Result<long> sys_sched_setaffinity(Task& task, int pid, size_t len, UserIn<void>
 }
 
 Result<long> sys_sched_getaffinity(Task& task, int pid, size_t len, UserOut<void> mask) {
-  const kernel::CpuSet& online = task.kernel().cpus();
+  const kernel::CpuSet online = online_cpus(task);
   size_t highest = 0;
   for (size_t i = 0; i < online.size(); i++)
     if (online[i]) highest = i * 64 + 64 - static_cast<size_t>(std::countl_zero(online[i]));
@@ -235,8 +243,8 @@ Result<long> sys_sched_getaffinity(Task& task, int pid, size_t len, UserOut<void
 
 // The number is of the CPU that answers: as good a hint as any, and always one that exists.
 Result<long> sys_getcpu(Task& task, UserOut<unsigned> cpu, UserOut<unsigned> node, uint64_t) {
-  int now = sched_getcpu();
-  if (!cpu.is_null()) TRY(cpu.copy_out(task.context(), now < 0 ? 0u : static_cast<unsigned>(now)));
+  unsigned now = static_cast<unsigned>(std::max(sched_getcpu(), 0)) % kernel::cpu_count(task.kernel(), task.container());
+  if (!cpu.is_null()) TRY(cpu.copy_out(task.context(), now));
   if (!node.is_null()) TRY(node.copy_out(task.context(), 0u));
   return 0L;
 }
