@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -14,7 +15,7 @@
 
 #include "base/sys.h"
 #include "base/wire/control.h"
-#include "gen/seccomp-profiles/sentry.h"
+#include "seccomp-profiles/sentry.h"
 #include "seccomp-profiles/install.h"
 #include "sentry/boot/control.h"
 #include "sentry/syscalls/syscalls.h"
@@ -65,10 +66,12 @@ int serve(int control_fd) {
   log_init("sentry", log.valid() ? log.release() : 2, static_cast<LogLevel>(level));
   set_check_context_hook(report_context);
 
+  struct sysinfo host;
+  const bool have_memory = sysinfo(&host) == 0;
   grow_fd_table();
   signal(SIGPIPE, SIG_IGN);
   seccomp_profiles::prepare_libc();
-  auto filter = seccomp_profiles::install(seccomp_profiles::kSentry, 0);
+  auto filter = seccomp_profiles::install(seccomp_profiles::sentry::kProgram, 0);
   if (!filter.ok()) fatal("installing the sentry's seccomp filter", filter.error());
 
   auto scheduler = sched::Scheduler::create({.workers = 1, .io_threads = 4, .may_spin = boot->may_spin});
@@ -84,6 +87,9 @@ int serve(int control_fd) {
 
   auto calls = syscalls::make_dispatcher({.strace = boot->strace});
   kernel::Kernel kernel(*calls);
+  kernel::Machine machine{.cpus = po.cpus};
+  if (have_memory) machine.memory_bytes = host.totalram * host.mem_unit;
+  kernel.set_machine(machine);
   ControlServer server(kernel, *platform.value(), std::move(listener));
   server.start(std::move(control));
   scheduler.value()->run();

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading, writing and polling a terminal; opening and hanging up.
+#include "sentry/fs/tty/core.h"
+
+#include <signal.h>
+
+#include <algorithm>
+
+namespace sentry::fs::tty {
+namespace {
+
+constexpr size_t kWriteChunk = 2048;
+constexpr sched::Nanos kDecisecond = 100000000;
+
+termios default_settings() {  // Linux: tty_std_termios
+  termios t{};
+  t.c_iflag = ICRNL | IXON;
+  t.c_oflag = OPOST | ONLCR;
+  t.c_cflag = B38400 | CS8 | CREAD | HUPCL;
+  t.c_lflag = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | ECHOKE | IEXTEN;
+  constexpr unsigned char kChars[NCCS] = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0};
+  std::copy(std::begin(kChars), std::end(kChars), t.c_cc);
+  return t;
+}
+
+}  // namespace
+
+Terminal::Terminal(Ref<Port> port, uint64_t device) : port_(std::move(port)), device_(device), t_(default_settings()) {}
+
+void Terminal::opened() {
+  MutexLock l(mu_);
+  open_count_++;
+  ever_opened_ = true;
+}
+
+void Terminal::closed() {
+  {
+    MutexLock l(mu_);
+    open_count_--;
+  }
+  port_->notify(0);
+}
+
+bool Terminal::other_side_seen() const {
+  auto& self = const_cast<Terminal&>(*this);
+  MutexLock l(self.mu_);
+  return open_count_ > 0 || !ever_opened_;
+}
+
+termios Terminal::settings() {
+  MutexLock l(mu_);
+  return t_;
+}
+
+Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
+  if (dst.empty()) return size_t{0};
+  sched::Nanos deadline = sched::kNever;
+  bool timed = false;
+  size_t done = 0;
+  for (;;) {
+    TRY(check_change(SIGTTIN));
+    size_t need = 1;
+    bool between = false;  // VTIME counts from the last byte
+    {
+      MutexLock l(mu_);
+      bool canonical = is(t_.c_lflag, ICANON);
+      size_t vmin = canonical ? 1 : t_.c_cc[VMIN];
+      unsigned vtime = canonical ? 0 : t_.c_cc[VTIME];
+      if (readable_bytes() > 0) {
+        size_t n = take(dst.subspan(done));
+        done += n;
+        // A canonical read is one line; a raw one is satisfied with VMIN bytes.
+        if (canonical || done >= std::min(vmin, dst.size()) || done == dst.size()) return done;
+        timed = false;
+      } else if (hung_up_) {
+        return done;
+      }
+      if (!canonical && vmin == 0 && vtime == 0) return done;
+      need = vmin > done ? vmin - done : 1;
+      between = vmin > 0;
+      if (vtime && (!between || done > 0) && !timed) {
+        deadline = sched::now() + sched::Nanos{vtime} * kDecisecond;
+        timed = true;
+      }
+    }
+    if (nonblock) {
+      if (done > 0) return done;
+      return kEAGAIN;
+    }
+    auto r = sched::wait_for(queue_, [&] {
+      MutexLock l(mu_);
+      return readable_bytes() > 0 || hung_up_;
+    }, timed ? deadline : sched::kNever, sched::Interruptible::yes);
+    if (!r.ok() && r.error() == kETIMEDOUT) return done;
+    if (!r.ok()) {
+      if (done > 0) return done;
+      return r.error();
+    }
+    (void)need;
+  }
+}
+
+Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock) {
+  {
+    MutexLock l(mu_);
+    if (hung_up_) return kEIO;
+  }
+  bool guarded = false;
+  {
+    MutexLock l(mu_);
+    guarded = is(t_.c_lflag, TOSTOP);
+  }
+  if (guarded) TRY(check_change(SIGTTOU));
+  sched::SleepLock one(writing_);
+  size_t done = 0;
+  while (done < src.size()) {
+    size_t n = std::min(src.size() - done, kWriteChunk);
+    std::string out;
+    bool stopped;
+    {
+      MutexLock l(mu_);
+      if (hung_up_) return done ? Result<size_t>(done) : Result<size_t>(kEIO);
+      stopped = stopped_;
+    }
+    if (!stopped && port_->has_room()) {
+      {
+        MutexLock l(mu_);
+        for (std::byte b : src.subspan(done, n)) process_output(static_cast<unsigned char>(b), out);
+      }
+      std::string_view rest = out;
+      while (!rest.empty()) {
+        rest.remove_prefix(port_->transmit(rest));
+        if (rest.empty()) break;
+        // The chunk is ours to finish: part of it is out already.
+        auto r = sched::wait_for(queue_, [&] {
+          MutexLock l(mu_);
+          return hung_up_ || port_->has_room();
+        }, sched::kNever, sched::Interruptible::yes);
+        if (!r.ok()) return done ? Result<size_t>(done) : Result<size_t>(r.error());
+        MutexLock l(mu_);
+        if (hung_up_) return kEIO;
+      }
+      done += n;
+      continue;
+    }
+    if (nonblock) {
+      if (done > 0) return done;
+      return kEAGAIN;
+    }
+    auto r = sched::wait_for(queue_, [&] {
+      MutexLock l(mu_);
+      return hung_up_ || (!stopped_ && port_->has_room());
+    });
+    if (!r.ok()) {
+      if (done > 0) return done;
+      return r.error();
+    }
+  }
+  return done;
+}
+
+void Terminal::flush_echo() {
+  std::string out;
+  {
+    MutexLock l(mu_);
+    if (stopped_) return;
+    out.swap(echo_);
+  }
+  if (out.empty()) return;
+  size_t n = port_->transmit(out);
+  if (n == out.size()) return;
+  MutexLock l(mu_);
+  if (echo_.size() < 4096) echo_.insert(0, out.substr(n));
+}
+
+void Terminal::room_again() {
+  flush_echo();
+  queue_.wake_all(EPOLLOUT | EPOLLWRNORM);
+}
+
+uint32_t Terminal::poll_events() {
+  bool room = port_->has_room();
+  MutexLock l(mu_);
+  uint32_t e = 0;
+  if (readable_bytes() > 0) e |= EPOLLIN | EPOLLRDNORM;
+  if (hung_up_) e |= EPOLLHUP | EPOLLIN | EPOLLRDNORM;
+  if (!stopped_ && room && !hung_up_) e |= EPOLLOUT | EPOLLWRNORM;
+  return e;
+}
+
+void Terminal::port_closed() {
+  RefOrNull<kernel::Session> session;
+  {
+    MutexLock l(mu_);
+    if (hung_up_) return;
+    hung_up_ = true;
+    session = std::move(session_ref_);
+    session_ = nullptr;
+  }
+  queue_.wake_all();
+  if (!session) return;
+  if (auto fg = session->foreground()) {
+    fg->send_signal(kernel::SignalInfo::kernel(SIGHUP));
+    fg->send_signal(kernel::SignalInfo::kernel(SIGCONT));
+  }
+  session->set_tty(nullptr);
+  session->set_foreground(nullptr);
+}
+
+void Terminal::session_leader_exited(kernel::Session& session) {
+  {
+    MutexLock l(mu_);
+    if (session_ != &session) return;
+    session_ = nullptr;
+  }
+  RefOrNull<kernel::Session> keep;
+  {
+    MutexLock l(mu_);
+    keep = std::move(session_ref_);
+  }
+  if (auto fg = session.foreground()) {
+    fg->send_signal(kernel::SignalInfo::kernel(SIGHUP));
+    fg->send_signal(kernel::SignalInfo::kernel(SIGCONT));
+  }
+  session.set_tty(nullptr);
+  session.set_foreground(nullptr);
+}
+
+void Terminal::send_foreground(int signo) {
+  RefOrNull<kernel::Session> session;
+  {
+    MutexLock l(mu_);
+    session = session_ref_;
+  }
+  if (!session) return;
+  if (auto fg = session->foreground()) fg->send_signal(kernel::SignalInfo::kernel(signo));
+}
+
+WindowSize Terminal::size() {
+  WindowSize s;
+  if (port_->host_size(&s)) return s;
+  MutexLock l(mu_);
+  return size_;
+}
+
+void Terminal::set_size(const WindowSize& s) {
+  {
+    MutexLock l(mu_);
+    if (size_.rows == s.rows && size_.cols == s.cols && size_.xpixel == s.xpixel && size_.ypixel == s.ypixel) return;
+    size_ = s;
+  }
+  port_->set_host_size(s);
+  send_foreground(SIGWINCH);
+}
+
+// ---- TerminalFile ----
+
+TerminalFile::TerminalFile(Ref<Terminal> tty, const vfs::Path& path, Ref<vfs::Inode> inode, int flags,
+                           Ref<auth::Credentials> cred)
+    : File(kKind, path, std::move(inode), flags, std::move(cred)), tty_(std::move(tty)) {
+  tty_->opened();
+}
+TerminalFile::~TerminalFile() { tty_->closed(); }
+
+}  // namespace sentry::fs::tty

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pseudo-terminals and devpts: /dev/ptmx makes a pair, the slave appears as /dev/pts/N. man 7 pty, man 4 pts.
+#include <asm/ioctls.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "sentry/fs/common/attributes.h"
+#include "sentry/fs/common/synthetic.h"
+#include "sentry/fs/tty/core.h"
+#include "sentry/fs/tty/tty.h"
+#include "sentry/mm/user.h"
+
+namespace sentry::fs::tty {
+namespace {
+
+constexpr uint64_t device(unsigned major_number, unsigned minor_number) { return major_number << 8 | minor_number; }
+constexpr uint64_t kTty = device(5, 0), kPtmx = device(5, 2);
+constexpr unsigned kSlaveMajor = 136;
+constexpr size_t kBuffer = 8192;
+constexpr int kMaxPtys = 4096;
+constexpr uint64_t kDevptsMagic = 0x1cd1;
+
+class Devpts;
+
+// The pair's shared part: the terminal's output waits here for the master.
+class Pair final : public Port {
+ public:
+  Pair(Ref<Devpts> f, int n) : fs(std::move(f)), number(n) {}
+
+  size_t transmit(std::string_view bytes) override {
+    size_t n;
+    {
+      MutexLock l(mu_);
+      if (master_closed_) return bytes.size();
+      n = std::min(bytes.size(), kBuffer - std::min(kBuffer, output_.size()));
+      output_ += bytes.substr(0, n);
+    }
+    master_queue.wake_all(EPOLLIN | EPOLLRDNORM);
+    return n;
+  }
+  bool has_room() override {
+    MutexLock l(mu_);
+    return output_.size() < kBuffer || master_closed_;
+  }
+  void notify(unsigned packet_bits) override {
+    {
+      MutexLock l(mu_);
+      if (packet_mode_) packet_status_ |= packet_bits;
+    }
+    master_queue.wake_all();
+  }
+
+  Result<size_t> master_read(Terminal& terminal, std::span<std::byte> dst, bool nonblock);
+  uint32_t master_events(Terminal& terminal);
+  void close_master(Terminal& terminal);
+  bool locked() {
+    MutexLock l(mu_);
+    return locked_;
+  }
+  void set_locked(bool on) {
+    MutexLock l(mu_);
+    locked_ = on;
+  }
+  void set_packet_mode(bool on) {
+    MutexLock l(mu_);
+    packet_mode_ = on;
+    packet_status_ = 0;
+  }
+  bool packet_mode() {
+    MutexLock l(mu_);
+    return packet_mode_;
+  }
+
+  sched::WaitQueue master_queue;
+  const Ref<Devpts> fs;
+  const int number;
+
+ private:
+  ~Pair() override = default;
+  Mutex mu_{LockRank::kTty};
+  std::string output_ GUARDED_BY(mu_);
+  bool master_closed_ GUARDED_BY(mu_) = false;
+  bool locked_ GUARDED_BY(mu_) = true;
+  bool packet_mode_ GUARDED_BY(mu_) = false;
+  unsigned packet_status_ GUARDED_BY(mu_) = 0;
+};
+
+class SlaveInode final : public common::SyntheticInode {
+ public:
+  SlaveInode(vfs::FileSystem& fs, int number, Ref<Terminal> terminal, uint32_t mode, uint32_t uid, uint32_t gid)
+      : SyntheticInode(fs, static_cast<uint64_t>(number) + 3, S_IFCHR | mode, uid, gid,
+                       device(kSlaveMajor, static_cast<unsigned>(number))),
+        terminal_(std::move(terminal)) {}
+  Result<void> set_attributes(const vfs::SetAttributes& s) override {
+    attributes_.set(s);
+    return {};
+  }
+  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
+
+ private:
+  Ref<Terminal> terminal_;
+};
+
+class PtmxInode final : public common::SyntheticInode {
+ public:
+  PtmxInode(vfs::FileSystem& fs, uint32_t mode) : SyntheticInode(fs, 2, S_IFCHR | mode, 0, 0, kPtmx) {}
+  Result<void> set_attributes(const vfs::SetAttributes& s) override {
+    attributes_.set(s);
+    return {};
+  }
+  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
+};
+
+class Devpts final : public vfs::FileSystem {
+ public:
+  explicit Devpts(const DevptsOptions& o)
+      : options_(o), root_(make_ref<common::StaticDirectory>(*this, 1, 0755)) {
+    root_->add("ptmx", make_ref<PtmxInode>(*this, o.ptmx_mode));
+  }
+  Ref<vfs::Inode> root() override { return root_; }
+  vfs::FsStat statfs() override { return {.type = kDevptsMagic}; }
+  const char* type_name() const override { return "devpts"; }
+  std::string options() const override {
+    return base::format("gid={},mode={:o},ptmxmode={:03o}", options_.gid, options_.mode, options_.ptmx_mode);
+  }
+
+  Result<Ref<Terminal>> make_pair(const auth::Credentials& owner) {
+    int n = numbers_.with([](std::map<int, bool>& used) {
+      int i = 0;
+      while (used.contains(i)) i++;
+      if (i < kMaxPtys) used[i] = true;
+      return i;
+    });
+    if (n >= kMaxPtys) return kENOSPC;
+    auto terminal = make_ref<Terminal>(make_ref<Pair>(Ref<Devpts>(*this), n), device(kSlaveMajor, static_cast<unsigned>(n)));
+    uint32_t gid = options_.gid ? options_.gid : owner.fsgid;
+    root_->add(std::to_string(n), make_ref<SlaveInode>(*this, n, terminal, options_.mode, owner.fsuid, gid));
+    return terminal;
+  }
+  void remove(int n) {
+    root_->remove(std::to_string(n));
+    numbers_.with([&](std::map<int, bool>& used) { used.erase(n); });
+  }
+
+ private:
+  const DevptsOptions options_;
+  Ref<common::StaticDirectory> root_;
+  Guarded<std::map<int, bool>> numbers_{LockRank::kFilePrivate};
+};
+
+Result<size_t> Pair::master_read(Terminal& terminal, std::span<std::byte> dst, bool nonblock) {
+  if (dst.empty()) return size_t{0};
+  for (;;) {
+    size_t n = 0;
+    {
+      MutexLock l(mu_);
+      if (packet_mode_ && packet_status_) {
+        dst[0] = static_cast<std::byte>(std::exchange(packet_status_, 0));
+        return size_t{1};
+      }
+      size_t head = packet_mode_ ? 1 : 0;
+      n = std::min(dst.size() - head, output_.size());
+      if (n > 0) {
+        if (head) dst[0] = std::byte{TIOCPKT_DATA};
+        memcpy(dst.data() + head, output_.data(), n);
+        output_.erase(0, n);
+        n += head;
+      }
+    }
+    if (n > 0) {
+      terminal.room_again();
+      return n;
+    }
+    if (!terminal.other_side_seen()) return kEIO;  // Linux: TTY_OTHER_CLOSED
+    if (nonblock) return kEAGAIN;
+    TRY(sched::wait_for(master_queue, [&] {
+      if (!terminal.other_side_seen()) return true;
+      MutexLock l(mu_);
+      return !output_.empty() || (packet_mode_ && packet_status_);
+    }));
+  }
+}
+
+uint32_t Pair::master_events(Terminal& terminal) {
+  bool other = terminal.other_side_seen();
+  MutexLock l(mu_);
+  uint32_t e = EPOLLOUT | EPOLLWRNORM;
+  if (!output_.empty()) e |= EPOLLIN | EPOLLRDNORM;
+  if (packet_mode_ && packet_status_) e |= EPOLLPRI | EPOLLIN | EPOLLRDNORM;
+  if (!other) e |= EPOLLHUP;
+  return e;
+}
+
+void Pair::close_master(Terminal& terminal) {
+  {
+    MutexLock l(mu_);
+    master_closed_ = true;
+    output_.clear();
+  }
+  fs->remove(number);
+  terminal.port_closed();
+}
+
+Pair& pair_of(Terminal& t) { return static_cast<Pair&>(t.port()); }
+
+class MasterFile final : public vfs::File {
+ public:
+  MasterFile(Ref<Terminal> terminal, const vfs::Path& path, Ref<vfs::Inode> inode, int flags, Ref<auth::Credentials> cred)
+      : File(vfs::FileKind::plain, path, std::move(inode), flags, std::move(cred)), terminal_(std::move(terminal)),
+        pair_(pair_of(*terminal_)) {}
+  ~MasterFile() override { pair_.close_master(*terminal_); }
+
+  Result<size_t> read(std::span<std::byte> dst, int64_t*, vfs::IoFlags f) override {
+    return pair_.master_read(*terminal_, dst, f.nonblock);
+  }
+  Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags) override {
+    terminal_->receive(std::string_view(reinterpret_cast<const char*>(src.data()), src.size()));
+    return src.size();
+  }
+  uint32_t poll_events() override { return pair_.master_events(*terminal_); }
+  sched::WaitQueue* poll_queue() override { return &pair_.master_queue; }
+
+  Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg) override {
+    switch (command) {
+      case TIOCGPTN: TRY(mm::UserOut<int>(arg).copy_out(c, int{pair_.number})); return 0L;
+      case TIOCSPTLCK: pair_.set_locked(TRY(mm::UserIn<int>(arg).copy_in(c)) != 0); return 0L;
+      case TIOCGPTLCK: TRY(mm::UserOut<int>(arg).copy_out(c, pair_.locked() ? 1 : 0)); return 0L;
+      case TIOCPKT: pair_.set_packet_mode(TRY(mm::UserIn<int>(arg).copy_in(c)) != 0); return 0L;
+      case TIOCGPKT: TRY(mm::UserOut<int>(arg).copy_out(c, pair_.packet_mode() ? 1 : 0)); return 0L;
+      case TIOCGPTPEER: return open_peer(static_cast<int>(arg));
+      case TIOCSIG: return kEINVAL;
+      case TIOCGPGRP:
+      case TIOCGSID:
+      case TIOCSCTTY:
+      case TIOCNOTTY:
+      case TIOCSPGRP: return kENOTTY;
+      default: return terminal_->ioctl(c, command, arg);
+    }
+  }
+
+ private:
+  Result<long> open_peer(int flags) {
+    auto& task = kernel::Task::current();
+    auto inode = TRY(pair_.fs->root()->lookup(std::to_string(pair_.number)));
+    if (!inode) return kEIO;
+    vfs::Path where{path().mount, vfs::Dentry::make_anonymous(base::format("/dev/pts/{}", int{pair_.number}), inode.get_ref())};
+    auto f = TRY(inode->open(where, flags & ~O_CLOEXEC, task.credentials()));
+    return task.install(f, flags & O_CLOEXEC);
+  }
+  Ref<Terminal> terminal_;
+  Pair& pair_;  // the terminal's port
+};
+
+Result<Ref<vfs::File>> open_master(Devpts& fs, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
+                                   const Ref<auth::Credentials>& cred) {
+  auto terminal = TRY(fs.make_pair(*cred));
+  Ref<vfs::File> f = make_ref<MasterFile>(terminal, where, inode, flags, cred);
+  return f;
+}
+
+Result<Ref<vfs::File>> SlaveInode::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
+  if (pair_of(*terminal_).locked()) return kEIO;
+  Ref<vfs::File> f = make_ref<TerminalFile>(terminal_, where, Ref<vfs::Inode>(*this), flags, cred);
+  terminal_->maybe_adopt(flags);
+  return f;
+}
+Result<Ref<vfs::File>> PtmxInode::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
+  return open_master(static_cast<Devpts&>(fs()), where, Ref<vfs::Inode>(*this), flags, cred);
+}
+
+}  // namespace
+
+Result<Ref<vfs::FileSystem>> create_devpts(const DevptsOptions& options) {
+  Ref<vfs::FileSystem> fs = make_ref<Devpts>(options);
+  return fs;
+}
+
+Result<Ref<vfs::File>> open_device(uint64_t rdev, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
+                                   const Ref<auth::Credentials>& cred) {
+  auto* task = kernel::Task::find_current();
+  if (!task) return kENXIO;
+  if (rdev == kTty) {  // /dev/tty: the caller's controlling terminal
+    auto link = task->group().session()->tty();
+    if (!link) return kENXIO;
+    Ref<Terminal> tty(static_cast<Terminal&>(*link));  // Terminal is the only TtyLink
+    Ref<vfs::File> f = make_ref<TerminalFile>(tty, where, inode, flags, cred);
+    return f;
+  }
+  if (rdev == kPtmx) {  // a device node: the devpts beside it (Linux: devpts_mntget)
+    auto walk = task->walk_context();
+    auto pts = vfs::walk(walk, "/dev/pts", vfs::kFollow | vfs::kDirectory);
+    if (!pts.ok() || strcmp(pts->mount->fs()->type_name(), "devpts") != 0) return kENXIO;
+    return open_master(static_cast<Devpts&>(*pts->mount->fs()), where, inode, flags, cred);
+  }
+  return kENXIO;
+}
+
+}  // namespace sentry::fs::tty
