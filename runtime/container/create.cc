@@ -82,29 +82,15 @@ std::string choose_store(const Directory& d, const std::string& id, bool rootles
 }
 
 // CPUs that this sandbox can really use, and whether one may be kept busy waiting.
-void fill_cpus(wire::Boot& boot, const wire::ContainerSpec& spec) {
+void fill_cpus(wire::Boot& boot, const wire::ContainerSpec& spec, const host::CpuShare& share) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  double cpus = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  if (!spec.cpuset.empty()) {
-    // "0-3,8": its members that this process may run on.
-    int n = 0;
-    const char* p = spec.cpuset.c_str();
-    while (*p) {
-      char* end;
-      long a = strtol(p, &end, 10), b = a;
-      if (end == p) break;
-      if (*end == '-') b = strtol(end + 1, &end, 10);
-      for (long c = a; c <= b && c < CPU_SETSIZE; c++) n += c >= 0 && CPU_ISSET(static_cast<size_t>(c), &set);
-      p = *end ? end + 1 : end;
-    }
-    if (n > 0) cpus = n;
+  double usable = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  if (share.cpus) usable = std::min<double>(usable, share.cpus);
+  if (share.quota > 0) usable = std::min(usable, share.quota);
+  if (spec.cpu_quota_us && spec.cpu_period_us) {  // without a cgroup of ours nobody else holds it to that
+    usable = std::min(usable, static_cast<double>(spec.cpu_quota_us) / static_cast<double>(spec.cpu_period_us));
   }
-  double quota = cpus;
-  if (spec.cpu_quota_us && spec.cpu_period_us) {
-    quota = static_cast<double>(spec.cpu_quota_us) / static_cast<double>(spec.cpu_period_us);
-  }
-  double usable = std::min(cpus, quota);
   boot.cpus = static_cast<uint32_t>(std::max(1.0, std::ceil(usable)));
   boot.may_spin = usable >= 1.5;
 }
@@ -225,14 +211,14 @@ class Maker {
     } else {
       ids_ = {0, 0, 1};  // of the user namespace that this process made: the user's own
     }
-    auto hierarchies = host::find_hierarchies();
+    hierarchies_ = host::find_hierarchies();
     // Without a path of the spec's: a name that the same id in another state directory does not get.
     std::string group = "caisson-" + o_.id + "." + std::to_string(::getpid());
-    auto planned = host::plan_cgroups(hierarchies, spec_.cgroups_path, group);
-    TRY(host::check_cgroups_free(hierarchies, planned));
+    auto planned = host::plan_cgroups(hierarchies_, spec_.cgroups_path, group);
+    TRY(host::check_cgroups_free(hierarchies_, planned));
     state_.cgroup_leaves = planned;
     TRY(d.save(state_));
-    cgroups_ = TRY(host::Cgroups::create(hierarchies, spec_.cgroups_path, group, host_limits(spec_.resources), !rootless_));
+    cgroups_ = TRY(host::Cgroups::create(hierarchies_, spec_.cgroups_path, group, host_limits(spec_.resources), !rootless_));
     if (rootless_ && cgroups_.leaves().empty()) LOG(info, "no cgroup can be made here: limits of resources do not hold");
     state_.cgroup_leaves = cgroups_.leaves();
     state_.cgroup_made = cgroups_.made();
@@ -343,7 +329,7 @@ class Maker {
                                           : log.valid() ? base::LogLevel::info
                                                         : base::LogLevel::warn);
     boot.exit_with_init = true;
-    fill_cpus(boot, plan_.wire);
+    fill_cpus(boot, plan_.wire, host::find_cpu_share(hierarchies_, cgroups_.leaves()));
     std::vector<int> fds{listener.get()};
     if (log.valid()) {
       boot.has_log = true;
@@ -379,6 +365,7 @@ class Maker {
   uint32_t owner_;
   State state_;
   host::IdRange ids_;
+  std::vector<host::Hierarchy> hierarchies_;
   host::Cgroups cgroups_;
   host::Terminal terminal_;
   Fd words_, stderr_out_, pidfd_;
@@ -430,6 +417,10 @@ ResultX<Created> create_container(const CreateOptions& options) {
                             "has its own loopback alone");
   }
   Plan plan = TRY(make_plan(spec, {o.id, o.bundle, o.overlay, o.spec != nullptr}));
+  if (o.listen_fds > 0) {
+    plan.wire.process.env.push_back("LISTEN_FDS=" + std::to_string(o.listen_fds));
+    plan.wire.process.env.push_back("LISTEN_PID=1");
+  }
   for (auto& w : spec.warnings) LOG(warn, "{}", w);
   for (auto& w : plan.warnings) LOG(warn, "{}", w);
 

@@ -18,7 +18,8 @@ enum class Network { sandbox, none };
 struct CreateOptions {
   std::string root, id, bundle;
   std::string console_socket, pid_file;
-  int preserve_fds = 0;
+  int preserve_fds = 0;   // listen_fds among them
+  int listen_fds = 0;     // sockets of systemd's protocol: the program is told of them
   base::wire::OverlayMode overlay = base::wire::OverlayMode::self;
   base::wire::MemoryMode memory_mode = base::wire::MemoryMode::direct;
   Network network = Network::sandbox;

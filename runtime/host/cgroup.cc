@@ -376,6 +376,46 @@ Result<Fd> Cgroups::open_threads() const {
   return base::sys::open(threads_path_.c_str(), O_RDONLY);
 }
 
+int count_cpus(const std::string& list) {
+  int n = 0;
+  for (auto& part : split(list, ',')) {
+    char* end = nullptr;
+    long a = strtol(part.c_str(), &end, 10), b = a;
+    if (end == part.c_str()) return 0;
+    if (*end == '-') b = strtol(end + 1, &end, 10);
+    if (a < 0 || b < a || b > 65535 || (*end && *end != '\n')) return 0;
+    n += static_cast<int>(b - a + 1);
+  }
+  return n;
+}
+
+CpuShare find_cpu_share(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves) {
+  CpuShare share;
+  for (auto& leaf : leaves) {
+    const Hierarchy* h = hierarchy_of(hosts, leaf);
+    if (!h) continue;
+    if (h->has("cpuset")) {
+      auto cpus = read_file(leaf + (h->v2 ? "/cpuset.cpus.effective" : "/cpuset.effective_cpus"));
+      if (cpus.ok() && count_cpus(*cpus)) share.cpus = count_cpus(*cpus);
+    }
+    if (!h->has("cpu")) continue;
+    for (std::string at = leaf; at.size() > h->mount_point.size(); at.resize(at.rfind('/'))) {
+      double quota = 0, period = 0;
+      if (h->v2) {
+        auto max = read_file(at + "/cpu.max");
+        if (!max.ok() || sscanf(max->c_str(), "%lf %lf", &quota, &period) != 2) continue;  // "max 100000"
+      } else {
+        auto q = read_file(at + "/cpu.cfs_quota_us"), p = read_file(at + "/cpu.cfs_period_us");
+        if (!q.ok() || !p.ok()) continue;
+        quota = strtod(q->c_str(), nullptr);
+        period = strtod(p->c_str(), nullptr);
+      }
+      if (quota > 0 && period > 0 && (share.quota == 0 || quota / period < share.quota)) share.quota = quota / period;
+    }
+  }
+  return share;
+}
+
 std::vector<int> cgroup_pids(const std::vector<std::string>& leaves) {
   std::vector<int> out;
   for (auto& leaf : leaves) {

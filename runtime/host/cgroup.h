@@ -71,6 +71,14 @@ std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const
                                       const std::string& name);
 // Refuses leaves that are the top of a hierarchy or hold processes already: deleting the container would kill them.
 base::ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
+// What these groups and all groups above them let their processes use.
+struct CpuShare {
+  int cpus = 0;        // members of the cpuset; 0 = not told
+  double quota = 0;    // CPUs' worth of time per period, the least of all; 0 = none
+};
+CpuShare find_cpu_share(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
+// Counts "0-3,8" (4 + 1); 0 for what is no such list.
+int count_cpus(const std::string& list);
 // Pids in these groups.
 std::vector<int> cgroup_pids(const std::vector<std::string>& leaves);
 // Kills every process of the groups, again until none is left or the time is up. Answers whether none is left.

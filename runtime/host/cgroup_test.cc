@@ -62,6 +62,12 @@ TEST(Plan, DotsDoNotClimbOutOfTheHierarchy) {
   EXPECT_EQ(plan_cgroups({h}, "../x", "id")[0], "/cg/own/x");
 }
 
+TEST(CountCpus, ReadsLists) {
+  EXPECT_EQ(count_cpus("0-3,8\n"), 5);
+  EXPECT_EQ(count_cpus("7"), 1);
+  for (const char* bad : {"", "x", "3-1", "0-", "-1", "0-99999999"}) EXPECT_EQ(count_cpus(bad), 0) << bad;
+}
+
 TEST(CheckFree, TheTopOfAHierarchyIsRefused) {
   Hierarchy h;
   h.mount_point = "/cg";

@@ -348,6 +348,20 @@ TEST_F(Lifecycle, LimitsLandInTheCgroups) {
   EXPECT_EQ(caisson({"delete", "-f", "a"}).code, 0);
 }
 
+TEST_F(Lifecycle, ASmallQuotaForbidsSpinning) {
+  bundle.args({"report"});
+  int host_cpus = atoi(caisson(with_bundle({"run", "a"})).value("boot.cpus").c_str());
+  EXPECT_GE(host_cpus, 1);
+  bundle.edit([](json& c) { c["linux"]["resources"]["cpu"] = {{"quota", 100000}, {"period", 100000}}; });
+  auto o = caisson(with_bundle({"run", "a"}));
+  EXPECT_EQ(o.value("boot.cpus"), "1");
+  EXPECT_EQ(o.value("boot.may_spin"), "0");
+  bundle.edit([](json& c) { c["linux"]["resources"]["cpu"] = {{"cpus", "0"}}; });
+  o = caisson(with_bundle({"run", "a"}));
+  EXPECT_EQ(o.value("boot.cpus"), "1");
+  EXPECT_EQ(o.value("boot.may_spin"), "0");
+}
+
 TEST_F(Lifecycle, CgroupsPathOfTheSpecIsUsedAndItsParentsGoToo) {
   bundle.edit([](json& c) {
     c["process"]["args"] = {"sleep"};
@@ -372,6 +386,11 @@ TEST_F(Lifecycle, PreservedDescriptorsReachTheProgram) {
   ::dup2(fds[0], 3);  // inherited by caisson
   ::dup2(fds[1], 4);
   EXPECT_EQ(caisson(with_bundle({"run", "--preserve-fds", "2", "a"})).value("process.fds"), "5");
+  caisson.env = {{"LISTEN_FDS", "1"}};
+  auto listening = caisson(with_bundle({"run", "a"}));
+  EXPECT_EQ(listening.value("process.fds"), "4");
+  EXPECT_EQ(listening.value("env.LISTEN_FDS") + "/" + listening.value("env.LISTEN_PID"), "1/1");
+  caisson.env.clear();
   auto missing = caisson(with_bundle({"run", "--preserve-fds", "25", "a"}));
   EXPECT_EQ(missing.code, 1);
   EXPECT_NE(missing.err.find("is not open"), std::string::npos) << missing.err;

@@ -444,6 +444,14 @@ TEST_F(AddressSpaceTest, FutexKeysOfSharedMemoryAreTheFiles) {
   EXPECT_ERRNO(EFAULT, mm->futex_key(0x12340000, false));
 }
 
+TEST_F(AddressSpaceTest, AnUnmappedSharedFileIsLetGoAtOnce) {
+  uint64_t a = must_map(*t1, of_file(kPage, PROT_READ, MAP_SHARED, true));
+  run(*t1);
+  EXPECT_GT(file->ref_count(), 1u);
+  ASSERT_TRUE(mm->unmap(*t1, a, kPage).ok());
+  EXPECT_EQ(file->ref_count(), 1u);
+}
+
 // Two threads, random calls, each call's host part done at once or later, some refused by the host.
 TEST_F(AddressSpaceTest, TheListEqualsTheHostUnderRandomCalls) {
   std::mt19937 rng(11);

@@ -174,12 +174,14 @@ Result<void> AddressSpace::unmap(platform::Context& by, uint64_t addr, uint64_t 
   if (len > platform::kAppLimit - addr) return kEINVAL;
   Range range{addr, addr + len};
   uint64_t flight = 0;
+  bool shares = false;
   {
     Impl::Started s(m, by, range);
     TRY(s.result());
     if (!m.vmas.overlaps(range)) return {};
     if (m.vmas.cuts(range) == 2 && m.vmas.find(addr) == m.vmas.find(range.end)) TRY(m.check_count_locked(1));
     std::vector<Vma> gone = m.vmas.remove(range);
+    for (const Vma& g : gone) shares = shares || g.shared;
     Flight& f = m.begin_flight_locked(by, range);
     f.restore = std::move(gone);
     flight = f.id;
@@ -188,7 +190,8 @@ Result<void> AddressSpace::unmap(platform::Context& by, uint64_t addr, uint64_t 
   call.op = platform::MemoryOp::unmap;
   call.address = addr;
   call.length = len;
-  return m.queue(by, flight, call);
+  // A queued call's mappings are held until its thread is back. Of shared memory that would show: seals, pages that stay.
+  return shares ? m.call_now(by, flight, call) : m.queue(by, flight, call);
 }
 
 Result<uint64_t> AddressSpace::brk(platform::Context& by, uint64_t new_end) {

@@ -2,8 +2,19 @@
 // procfs of one PID namespace. Linux: man 5 proc.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "sentry/kernel/kernel.h"
 
 namespace sentry::fs::proc {
+
 Ref<vfs::FileSystem> create(kernel::Kernel& kernel, const Ref<kernel::Container>& container);
-}
+
+// The text of /proc/net/NAME (man 5 proc_pid_net) as seen by the task whose directory it is in; header lines included. The rooms that
+// know are beside this one, so boot/ tells it once. Names: "unix", "tcp", "tcp6", "udp", "udp6", "raw", "dev", "route",
+// "netlink", "packet", "arp", "sockstat", "if_inet6", …; an unknown one is ignored.
+using NetTable = std::string (*)(kernel::Task&);
+void set_net_table(std::string_view name, NetTable table);
+
+}  // namespace sentry::fs::proc

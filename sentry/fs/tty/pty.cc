@@ -15,8 +15,8 @@
 namespace sentry::fs::tty {
 namespace {
 
-constexpr uint64_t device(unsigned major_number, unsigned minor_number) { return major_number << 8 | minor_number; }
-constexpr uint64_t kTty = device(5, 0), kPtmx = device(5, 2);
+constexpr uint64_t device_number(unsigned major_number, unsigned minor_number) { return major_number << 8 | minor_number; }
+constexpr uint64_t kTty = device_number(5, 0), kPtmx = device_number(5, 2);
 constexpr unsigned kSlaveMajor = 136;
 constexpr size_t kBuffer = 8192;
 constexpr int kMaxPtys = 4096;
@@ -91,7 +91,7 @@ class SlaveInode final : public common::SyntheticInode {
  public:
   SlaveInode(vfs::FileSystem& fs, int number, Ref<Terminal> terminal, uint32_t mode, uint32_t uid, uint32_t gid)
       : SyntheticInode(fs, static_cast<uint64_t>(number) + 3, S_IFCHR | mode, uid, gid,
-                       device(kSlaveMajor, static_cast<unsigned>(number))),
+                       device_number(kSlaveMajor, static_cast<unsigned>(number))),
         terminal_(std::move(terminal)) {}
   Result<void> set_attributes(const vfs::SetAttributes& s) override {
     attributes_.set(s);
@@ -134,7 +134,7 @@ class Devpts final : public vfs::FileSystem {
       return i;
     });
     if (n >= kMaxPtys) return kENOSPC;
-    auto terminal = make_ref<Terminal>(make_ref<Pair>(Ref<Devpts>(*this), n), device(kSlaveMajor, static_cast<unsigned>(n)));
+    auto terminal = make_ref<Terminal>(make_ref<Pair>(Ref<Devpts>(*this), n), device_number(kSlaveMajor, static_cast<unsigned>(n)));
     uint32_t gid = options_.gid ? options_.gid : owner.fsgid;
     root_->add(std::to_string(n), make_ref<SlaveInode>(*this, n, terminal, options_.mode, owner.fsuid, gid));
     return terminal;
