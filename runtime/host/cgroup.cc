@@ -382,7 +382,11 @@ int count_cpus(const std::string& list) {
     char* end = nullptr;
     long a = strtol(part.c_str(), &end, 10), b = a;
     if (end == part.c_str()) return 0;
-    if (*end == '-') b = strtol(end + 1, &end, 10);
+    if (*end == '-') {
+      const char* from = end + 1;
+      b = strtol(from, &end, 10);
+      if (end == from) return 0;
+    }
     if (a < 0 || b < a || b > 65535 || (*end && *end != '\n')) return 0;
     n += static_cast<int>(b - a + 1);
   }

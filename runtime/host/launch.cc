@@ -172,6 +172,7 @@ ResultX<void> zygote_child(const ZygoteLaunch& l, Report& report) {
   auto second = clone_process({});
   if (!second.ok()) return base::wrap(second.error(), "start the zygote in the sandbox");
   if (*second != 0) _exit(0);
+  while (::getppid() != 1) ::sched_yield();
   ResultX<void> r = run_program(l.common, {{l.socket, 3}}, {"zygote"}, 0);
   report.fail(r.error());
 }
