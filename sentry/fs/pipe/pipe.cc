@@ -29,10 +29,13 @@ class Ring {
     memcpy(bytes_.get(), p + first, n - first);
     size_ += n;
   }
-  void pop(std::byte* p, size_t n) {
+  void copy(std::byte* p, size_t n) const {
     size_t first = std::min(n, room_ - head_);
     memcpy(p, bytes_.get() + head_, first);
     memcpy(p + first, bytes_.get(), n - first);
+  }
+  void pop(std::byte* p, size_t n) {
+    copy(p, n);
     drop(n);
   }
   void drop(size_t n) {
@@ -176,6 +179,37 @@ class End final : public vfs::File {
 
   Pipe& pipe() { return *pipe_; }
 
+  Result<size_t> peek(std::span<std::byte> dst, bool nonblock) {
+    if (!readable()) return kEBADF;
+    for (;;) {
+      {
+        MutexLock l(pipe_->mu);
+        size_t n = std::min(dst.size(), pipe_->packets.empty() ? pipe_->ring.size() : pipe_->packets.front());
+        if (n > 0) {
+          pipe_->ring.copy(dst.data(), n);
+          return n;
+        }
+        if (pipe_->writers == 0) return size_t{0};
+      }
+      if (nonblock) return kEAGAIN;
+      TRY(sched::wait_for(pipe_->queue, [&] { return has_input(); }, sched::kNever, sched::Interruptible::yes,
+                          EPOLLIN | EPOLLHUP));
+    }
+  }
+  void consume(size_t n) {
+    {
+      MutexLock l(pipe_->mu);
+      n = std::min(n, pipe_->ring.size());
+      if (n == 0) return;
+      if (!pipe_->packets.empty()) {
+        n = pipe_->packets.front();
+        pipe_->packets.pop_front();
+      }
+      pipe_->ring.drop(n);
+    }
+    pipe_->queue.wake_all(EPOLLOUT | EPOLLWRNORM);
+  }
+
  private:
   size_t take(std::span<std::byte> dst, bool* eof) {
     MutexLock l(pipe_->mu);
@@ -279,6 +313,15 @@ Result<Ref<vfs::File>> open_fifo(const vfs::Path& where, const Ref<vfs::Inode>& 
     if (access == O_WRONLY) TRY(wait_for_partner(*pipe, false, seen_readers));
   }
   return end.get_ref();
+}
+
+Result<size_t> peek(vfs::File& file, std::span<std::byte> dst, bool nonblock) {
+  End* e = file.as<End>();
+  if (!e) return kEBADF;
+  return e->peek(dst, nonblock);
+}
+void consume(vfs::File& file, size_t n) {
+  if (End* e = file.as<End>()) e->consume(n);
 }
 
 Result<long> capacity(vfs::File& file) {

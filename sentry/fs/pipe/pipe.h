@@ -24,4 +24,9 @@ Result<Ref<vfs::File>> open_fifo(const vfs::Path& where, const Ref<vfs::Inode>& 
 Result<long> capacity(vfs::File& file);
 Result<long> set_capacity(vfs::File& file, size_t bytes);
 
+// For splice(2) and tee(2). peek: what the next read would get, which stays; waits as a read does; 0: no writer is left. consume: drops
+// that many of the bytes (a packet is dropped whole). EBADF when it is no readable end.
+Result<size_t> peek(vfs::File& file, std::span<std::byte> dst, bool nonblock);
+void consume(vfs::File& file, size_t n);
+
 }  // namespace sentry::fs::pipe
