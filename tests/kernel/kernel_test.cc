@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each case of the guest program in a container of its own: the whole kernel over real stubs, files in a tmpfs.
+#include <gtest/gtest.h>
+#include <stdio.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "base/sys.h"
+#include "sentry/fs/host/host_file.h"
+#include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/syscalls/syscalls.h"
+#include "tests/platform/harness.h"
+
+namespace platform_test {
+namespace {
+
+std::string guest_image() {
+  std::ifstream in(KERNEL_GUEST, std::ios::binary);
+  std::stringstream s;
+  s << in.rdbuf();
+  return s.str();
+}
+
+std::vector<std::string> case_names() {
+  std::vector<std::string> names;
+  FILE* f = popen(KERNEL_GUEST " --list", "r");
+  char line[200];
+  while (f && fgets(line, sizeof line, f)) names.emplace_back(line, strcspn(line, "\n"));
+  if (f) pclose(f);
+  return names;
+}
+
+Ref<auth::Credentials> root() {
+  auto c = make_ref<auth::Credentials>();
+  c->cap_effective = c->cap_permitted = c->cap_bounding = auth::kAllCaps;
+  return c;
+}
+
+// A kernel with a root file system that holds the guest program; lives as long as the test program.
+class Sandbox {
+ public:
+  static Sandbox& get() {
+    static Sandbox* s = new Sandbox();
+    return *s;
+  }
+
+  // The exit status of the container's init, or nothing after ten seconds.
+  std::optional<int> run(std::vector<std::string> args) {
+    on_fiber([&] { start(args); });
+    if (!group_) return std::nullopt;
+    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    std::optional<kernel::ExitStatus> status;
+    while (!(status = group_->exit_status()) && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!status) {
+      group_->send_signal(kernel::SignalInfo::user(SIGKILL, SI_USER, 0, 0));
+      auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+      while (!group_->exit_status() && std::chrono::steady_clock::now() < patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_TRUE(group_->exit_status().has_value()) << "SIGKILL does not end it";
+    }
+    group_ = nullptr;
+    if (!status) return std::nullopt;
+    return status->wait_status;
+  }
+  std::string error;
+
+ private:
+  Sandbox() : calls_(syscalls::make_dispatcher({.strace = getenv("CAISSON_TEST_STRACE") != nullptr})) {
+    auto d = syscalls::descriptors();
+    World::Options o;
+    o.descriptors.assign(d.begin(), d.end());
+    if (const char* w = getenv("CAISSON_TEST_WORKERS")) o.workers = static_cast<unsigned>(atoi(w));
+    world_ = std::make_unique<World>(o);
+    kernel_ = std::make_unique<kernel::Kernel>(*calls_);
+    kernel_->set_machine({.cpus = 2, .memory_bytes = 1ull << 30});
+    on_fiber([&] { make_root(); });
+  }
+
+  void make_root() {
+    fs::tmpfs::Options o;
+    o.mode = 0755;
+    mounts_ = vfs::MountNamespace::create(fs::tmpfs::create(o), 0, "root");
+    std::string image = guest_image();
+    vfs::WalkContext c{*mounts_, mounts_->root(), mounts_->root(), root()};
+    auto f = vfs::open(c, "/kernel_guest", O_CREAT | O_WRONLY, 0755, vfs::kFollow);
+    CHECK(f.ok());
+    int64_t pos = 0;
+    auto n = (*f)->write({reinterpret_cast<const std::byte*>(image.data()), image.size()}, &pos, {});
+    CHECK(n.ok() && *n == image.size());
+  }
+
+  void start(const std::vector<std::string>& args) {
+    auto uts = make_ref<kernel::UtsNamespace>("sandbox", "(none)");
+    auto container = make_ref<kernel::Container>("test", Ref<platform::Zygote>(world_->zygote()), mounts_.get_ref(), uts,
+                                                 kernel::ContainerLimits{.memory_bytes = 0, .cpus = 0, .pids = 200});
+    kernel::ProcessSpec spec;
+    spec.args = args;
+    spec.env = {"PATH=/", "HOME=/"};
+    spec.cwd = "/";
+    spec.credentials = root();
+    for (int fd : {0, 1, 2}) {
+      auto host = sys::dup_cloexec(fd == 0 ? open("/dev/null", O_RDONLY) : 2);
+      CHECK(host.ok());
+      auto file = fs::host::from_host_fd(std::move(*host), spec.credentials);
+      CHECK(file.ok());
+      spec.files.push_back(*file);
+    }
+    auto g = kernel_->create_process(container, spec);
+    if (!g.ok()) {
+      error = std::string(g.error().name());
+      return;
+    }
+    group_ = *g;
+    kernel_->start_process(**g);
+  }
+
+  std::unique_ptr<kernel::CallHandler> calls_;
+  std::unique_ptr<World> world_;
+  std::unique_ptr<kernel::Kernel> kernel_;
+  RefOrNull<vfs::MountNamespace> mounts_;
+  RefOrNull<kernel::ThreadGroup> group_;
+};
+
+class Guest : public testing::TestWithParam<std::string> {};
+
+TEST_P(Guest, CasePasses) {
+  auto status = Sandbox::get().run({"/kernel_guest", "--one", GetParam()});
+  ASSERT_TRUE(status.has_value()) << "does not end " << Sandbox::get().error;
+  EXPECT_EQ(*status, 0);
+}
+INSTANTIATE_TEST_SUITE_P(Kernel, Guest, testing::ValuesIn(case_names()), [](const auto& i) { return i.param; });
+
+TEST(Start, FailuresAreErrnos) {
+  EXPECT_FALSE(Sandbox::get().run({"/no/such/program"}).has_value());
+  EXPECT_EQ(Sandbox::get().error, "ENOENT");
+  EXPECT_FALSE(Sandbox::get().run({"/"}).has_value());
+  EXPECT_EQ(Sandbox::get().error, "EACCES");
+}
+
+TEST(Start, ACommandIsLookedForInPath) {
+  auto status = Sandbox::get().run({"kernel_guest", "--exit", "6"});
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(*status, 6 << 8);
+}
+
+}  // namespace
+}  // namespace platform_test
