@@ -40,7 +40,7 @@ Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std
   if (type == "tmpfs" || type == "ramfs" || type == "shm") return make_tmpfs(env, data);
   if (type == "proc") return fs::proc::create(env.kernel, env.container);
   if (type == "sysfs") return fs::sys::create(env.kernel, env.container);
-  if (type == "cgroup" || type == "cgroup2") return fs::sys::create_cgroup(env.container);
+  if (type == "cgroup" || type == "cgroup2") return fs::sys::create_cgroup(env.kernel, env.container);
   if (type == "devpts") {
     fs::tty::DevptsOptions o;
     o.mode = option_number(data, "mode", 8, o.mode);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sysfs as far as programs read it (cpu topology, no devices), and an empty cgroup hierarchy.
+// sysfs as far as programs read it (cpu topology, no devices), and the cgroup2 of a container.
 #pragma once
 
 #include "sentry/kernel/kernel.h"
@@ -7,5 +7,5 @@
 namespace sentry::fs::sys {
 Ref<vfs::FileSystem> create(kernel::Kernel& kernel, const Ref<kernel::Container>& container);
 // cgroup2 with the container's own limits, read-only.
-Ref<vfs::FileSystem> create_cgroup(const Ref<kernel::Container>& container);
+Ref<vfs::FileSystem> create_cgroup(kernel::Kernel& kernel, const Ref<kernel::Container>& container);
 }
