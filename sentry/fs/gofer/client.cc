@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests and replies.
+#include "sentry/fs/gofer/client.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/sys.h"
+
+namespace sentry::fs::gofer {
+
+namespace {
+constexpr size_t kForgetRecord = 4096;        // ids in one request
+constexpr sched::Nanos kSendRetry = 2'000'000;  // a full socket: replies tell sooner
+}  // namespace
+
+Channel::Channel(Fd socket) : socket_(std::move(socket)), watch_(&Channel::on_ready, this), in_(wire::kMaxRecord) {}
+
+Channel::~Channel() {
+  watch_.stop();
+  CHECK(calls_.empty());
+}
+
+Result<Ref<Channel>> Channel::create(Fd socket) {
+  TRY(sys::set_nonblocking(socket.get(), true));
+  auto client = adopt_ref(new Channel(std::move(socket)));
+  TRY(client->watch_.start(client->socket_.get(), EPOLLIN));
+  auto hello = client->call(wire::HelloRequest{});
+  if (!hello.ok() || hello->version != wire::kVersion) return kEPROTO;
+  return client;
+}
+
+Result<void> Channel::exchange(Call& c, const std::vector<std::byte>& record) {
+  if (record.size() > wire::kMaxRecord) return kE2BIG;
+  auto registered = [&] {
+    MutexLock l(mu_);
+    if (broken_) {
+      c.error = EIO;
+      return true;
+    }
+    if (calls_.size() >= kMaxInFlight) return false;
+    calls_.push_back(&c);
+    return true;
+  };
+  TRY(sched::wait_for(room_, registered, sched::kNever, sched::Interruptible::no));
+  if (c.error) return kEIO;
+  while (!c.done.load(std::memory_order_acquire)) {
+    auto sent = sys::send_fds(socket_.get(), record, {}, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent.ok()) break;
+    if (sent.error() == kEAGAIN || sent.error() == kENOBUFS || sent.error() == kENOMEM) {
+      sched::park(sched::now() + kSendRetry);
+    } else {
+      end_conversation("the gofer is gone");  // finishes this call too
+    }
+  }
+  while (!c.done.load(std::memory_order_acquire)) sched::park();
+  room_.wake(~0u, 1);
+  if (c.error) return Errno(c.error);
+  return {};
+}
+
+bool Channel::finish(uint64_t tag, int error, std::span<const std::byte> bytes, ReplyFds fds) {
+  RefOrNull<sched::Fiber> waiter;  // the call is gone as soon as it is done
+  {
+    MutexLock l(mu_);
+    auto it = std::find_if(calls_.begin(), calls_.end(), [&](Call* c) { return c->tag == tag; });
+    if (it == calls_.end()) return false;
+    Call& c = **it;
+    calls_.erase(it);
+    c.error = error;
+    c.bytes.assign(bytes.begin(), bytes.end());
+    c.fds = std::move(fds);
+    waiter = Ref<sched::Fiber>(*c.fiber);
+    c.done.store(true, std::memory_order_release);
+  }
+  waiter->wake();
+  return true;
+}
+
+void Channel::end_conversation(const char* why) {
+  std::vector<Ref<sched::Fiber>> waiters;
+  {
+    MutexLock l(mu_);
+    if (broken_) return;
+    broken_ = true;
+    forgotten_.clear();
+    for (Call* c : calls_) {
+      waiters.push_back(Ref<sched::Fiber>(*c->fiber));
+      c->error = EIO;
+      c->done.store(true, std::memory_order_release);
+    }
+    calls_.clear();
+  }
+  LOG(warn, "gofer: {}; its files answer EIO from now on", why);
+  for (auto& w : waiters) w->wake();
+  room_.wake_all();
+}
+
+Errno Channel::bad_reply() {
+  end_conversation("a reply that breaks the protocol");
+  return kEIO;
+}
+
+bool Channel::broken() const {
+  MutexLock l(mu_);
+  return broken_;
+}
+
+void Channel::on_ready(void* self, uint32_t) {
+  auto& c = *static_cast<Channel*>(self);
+  while (c.receive_one()) {
+  }
+}
+
+bool Channel::receive_one() {
+  if (broken()) return false;
+  ReplyFds fds;
+  // Of a record that cannot be taken in whole (no room for its descriptors) the start still says whose it was.
+  memset(in_.data(), 0, sizeof(uint64_t));
+  auto got = sys::recv_fds(socket_.get(), in_, fds.fd, MSG_DONTWAIT);
+  if (!got.ok()) {
+    if (got.error() == kEAGAIN) return false;
+    uint64_t tag = 0;
+    memcpy(&tag, in_.data(), sizeof tag);
+    if (got.error() == kEMSGSIZE && finish(tag, ENFILE, {}, {})) return true;
+    end_conversation("its socket fails");
+    return false;
+  }
+  if (got->size == 0) {
+    end_conversation("the gofer is gone");
+    return false;
+  }
+  fds.count = got->fd_count;
+  auto record = std::span<const std::byte>(in_).first(got->size);
+  auto tag = wire::reply_tag(record);
+  if (tag.ok() && finish(*tag, 0, record, std::move(fds))) return true;
+  end_conversation("a reply to nothing that was asked");
+  return false;
+}
+
+void Channel::forget(wire::NodeId id) {
+  std::vector<wire::NodeId> batch;
+  {
+    MutexLock l(mu_);
+    if (broken_) return;
+    forgotten_.push_back(id);
+    if (forgotten_.size() < kForgetBatch) return;
+    batch.swap(forgotten_);
+  }
+  send_forgets(std::move(batch));
+}
+
+void Channel::send_forgets(std::vector<wire::NodeId> nodes) {
+  while (!nodes.empty()) {
+    size_t n = std::min(nodes.size(), kForgetRecord);
+    wire::ForgetRequest q;
+    q.nodes.assign(nodes.end() - static_cast<ptrdiff_t>(n), nodes.end());
+    auto record = wire::encode_request(0, q);
+    if (!sys::send_fds(socket_.get(), record, {}, MSG_DONTWAIT | MSG_NOSIGNAL).ok()) break;  // another time
+    nodes.resize(nodes.size() - n);
+  }
+  if (nodes.empty()) return;
+  MutexLock l(mu_);
+  if (!broken_) forgotten_.insert(forgotten_.end(), nodes.begin(), nodes.end());
+}
+
+HostFd::~HostFd() {
+  if (!slow_close_) return;
+  // The last close of a network file system's file may write it back.
+  IGNORE_ERROR(sched::spawn([fd = std::move(fd_)]() mutable { sched::run_blocking([&] { fd.reset(); }); }),
+               "without a fiber the closure has just closed it");
+}
+
+Result<void> check_donated(int fd, Access access, uint64_t dev, uint64_t ino) {
+  struct stat st;
+  TRY(sys::fstat(fd, &st));
+  if (!S_ISREG(st.st_mode) || st.st_dev != dev || st.st_ino != ino) return kEIO;
+  long flags = TRY(sys::raw(SYS_fcntl, fd, F_GETFL));
+  if ((flags & O_PATH) || (flags & O_ACCMODE) != (access == Access::write ? O_RDWR : O_RDONLY)) return kEIO;
+  return {};
+}
+
+Result<Ref<Client>> connect(Fd socket) { return Ref<Client>(TRY(Channel::create(std::move(socket)))); }
+
+}  // namespace sentry::fs::gofer

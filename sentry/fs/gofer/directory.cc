@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// Directories: looking names up and listing them.
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sentry/fs/common/name_table.h"
+#include "sentry/fs/gofer/host_inode.h"
+
+namespace sentry::fs::gofer {
+
+// ---- Listings ----
+
+void Listing::sort() {
+  by_name.resize(entries.size());
+  for (uint32_t i = 0; i < by_name.size(); i++) by_name[i] = i;
+  std::sort(by_name.begin(), by_name.end(), [&](uint32_t a, uint32_t b) { return entries[a].name < entries[b].name; });
+  used.assign(entries.size(), false);
+}
+
+const Listing::Entry* Listing::find(std::string_view name) const {
+  auto it = std::lower_bound(by_name.begin(), by_name.end(), name,
+                             [&](uint32_t i, std::string_view n) { return entries[i].name < n; });
+  return it != by_name.end() && entries[*it].name == name ? &entries[*it] : nullptr;
+}
+
+Directory::~Directory() { client().listings.release(kept_listing_); }
+
+bool Directory::dentries_are_stable() const { return gofer().exclusive(); }
+
+void Directory::give_up_listing() {
+  RefOrNull<Listing> gone;
+  MutexLock l(mu_);
+  gone = std::move(listing_);
+  changed_.clear();
+}
+
+void Directory::name_changed(std::string_view name) {
+  RefOrNull<Listing> gone;
+  bool release = false;
+  {
+    MutexLock l(mu_);
+    changes_++;
+    auto it = absent_.find(name);
+    if (it != absent_.end()) absent_.erase(it);
+    if (listing_) {
+      changed_.emplace(name);
+      if (changed_.size() > kMaxChanged) {
+        gone = std::move(listing_);
+        changed_.clear();
+        release = true;
+      }
+    }
+    too_large_ = false;
+  }
+  if (release) client().listings.release(kept_listing_);
+  changed_on_host();
+}
+
+// ---- Its node ----
+
+Result<Ref<Node>> Directory::node() {
+  Place at = TRY(where());
+  if (at.own) return at.own.get_ref();
+  wire::WalkRequest q;
+  q.dir = at.dir->id();
+  q.names = {at.name};
+  auto r = TRY(client().call(q));
+  if (r.found.size() > 1) return client().bad_reply();
+  if (r.found.empty()) return kESTALE;
+  at.own = TRY(gofer().node_of(r.found[0].node));
+  {
+    MutexLock l(mu_);
+    if (key_of(r.found[0].attr) != key_of(attr_)) return kESTALE;
+  }
+  found_at(at);
+  return at.own.get_ref();
+}
+
+// ---- Lookup ----
+
+Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_view name) {
+  using Answer = std::optional<RefOrNull<vfs::Inode>>;
+  Place at;
+  wire::Attr attr;
+  {
+    MutexLock l(mu_);
+    if (removed_) return Answer(RefOrNull<vfs::Inode>());
+    if (!gofer().exclusive()) return Answer();
+    if (absent_.contains(name)) return Answer(RefOrNull<vfs::Inode>());
+    if (!listing_ || changed_.contains(name)) return Answer();
+    const Listing::Entry* e = listing_->find(name);
+    if (!e) return Answer(RefOrNull<vfs::Inode>());
+    if (!e->has_attr || !places_.front().own) return Answer();
+    if (!gofer().read_only()) {
+      // Once an inode has been made of it, it may have changed since; so it may by another of its names.
+      auto i = static_cast<size_t>(e - listing_->entries.data());
+      if (listing_->used[i] || (!S_ISDIR(e->attr.mode) && e->attr.nlink > 1)) return Answer();
+      listing_->used[i] = true;
+    }
+    attr = e->attr;
+    at = Place{places_.front().own, std::string(name), nullptr};
+  }
+  auto inode = TRY(gofer().inode_for(attr, std::move(at)));
+  return Answer(RefOrNull<vfs::Inode>(inode));
+}
+
+Result<RefOrNull<vfs::Inode>> Directory::walk(std::string_view name) {
+  wire::WalkRequest q;
+  Place at = TRY(where());
+  uint64_t changes;
+  {
+    MutexLock l(mu_);
+    changes = changes_;
+  }
+  if (at.own) {
+    q.dir = at.own->id();
+  } else {  // its own node in the same round trip
+    q.dir = at.dir->id();
+    q.names.push_back(at.name);
+  }
+  q.names.emplace_back(name);
+  auto r = TRY(client().call(q));
+  if (r.found.size() > q.names.size() || r.error < 0 || r.error >= 512) return client().bad_reply();
+  std::vector<Ref<Node>> nodes;  // all are ours to forget
+  for (auto& f : r.found) nodes.push_back(TRY(gofer().node_of(f.node)));
+  size_t next = 0;
+  if (!at.own) {
+    bool same = false;
+    if (!nodes.empty()) {
+      MutexLock l(mu_);
+      same = key_of(r.found[0].attr) == key_of(attr_) && S_ISDIR(r.found[0].attr.mode);
+    }
+    if (!same) return kESTALE;
+    at.own = nodes[0];
+    found_at(at);
+    next = 1;
+  }
+  if (r.found.size() == next) {
+    if (r.error == 0) return client().bad_reply();
+    if (r.error != ENOENT) return Errno(r.error);
+    MutexLock l(mu_);
+    if (gofer().exclusive() && changes == changes_) {
+      if (absent_.size() >= kMaxAbsent) absent_.clear();
+      absent_.emplace(name);
+    }
+    return RefOrNull<vfs::Inode>();
+  }
+  auto& f = r.found[next];
+  auto known = gofer().find(key_of(f.attr), f.attr.mode);
+  uint64_t e = known ? known->epoch() : 0;
+  auto inode = TRY(gofer().inode_for(f.attr, Place{at.own, std::string(name), nodes[next]}));
+  if (known && known.get() == inode.get() && !gofer().exclusive()) TRY(inode->learn(f.attr, e));
+  if (inode->is_symlink() && !f.link.empty() && f.link.size() <= wire::kMaxTarget && f.link.find('\0') == std::string::npos)
+    inode->found_link(std::move(f.link));
+  return RefOrNull<vfs::Inode>(inode);
+}
+
+Result<RefOrNull<vfs::Inode>> Directory::lookup(std::string_view name) {
+  if (auto known = TRY(remembered(name))) return std::move(*known);
+  for (int tries = 0;; tries++) {
+    auto r = walk(name);
+    if (r.ok() || !(r.error() == kESTALE || r.error() == kENOENT)) return r;
+    Place at = TRY(where());
+    if (tries >= kMaxPlaces || !lost(at)) return kENOENT;  // the directory itself is no longer there
+  }
+}
+
+// ---- Reading ----
+
+Result<wire::ReadDirReply> Directory::read_some(uint64_t cookie, bool want_attr) {
+  auto r = TRY(with_node([&](const Ref<Node>& n) -> Result<wire::ReadDirReply> {
+    wire::ReadDirRequest q;
+    q.dir = n->id();
+    q.cookie = cookie;
+    q.want_attr = want_attr;
+    return client().call(q);
+  }));
+  for (const auto& e : r.entries)
+    if (!wire::valid_name(e.name) || e.type > 15) return client().bad_reply();
+  if (r.entries.empty() && !r.end) return client().bad_reply();  // would go on for ever
+  return r;
+}
+
+Listing::Entry Directory::entry_of(wire::Dirent e) const {
+  Listing::Entry out;
+  out.ino = e.has_attr ? gofer().ino_of(e.attr.dev, e.attr.ino) : e.ino;
+  out.type = e.has_attr ? common::directory_type(e.attr.mode) : e.type;
+  out.name = std::move(e.name);
+  out.has_attr = e.has_attr;
+  out.attr = e.attr;
+  return out;
+}
+
+Result<RefOrNull<Listing>> Directory::listing() {
+  if (!gofer().exclusive()) return RefOrNull<Listing>();
+  uint64_t changes;
+  {
+    MutexLock l(mu_);
+    if (listing_ && changed_.empty()) return listing_;
+    if (too_large_) return RefOrNull<Listing>();
+    changes = changes_;
+  }
+  uint64_t modifications = gofer().modifications();
+  auto fresh = make_ref<Listing>();
+  wire::ReadDirReply r;
+  do {
+    r = TRY(read_some(r.cookie, true));
+    for (auto& e : r.entries) fresh->entries.push_back(entry_of(std::move(e)));
+    if (fresh->entries.size() > Listing::kMax) {
+      MutexLock l(mu_);
+      too_large_ = true;
+      return RefOrNull<Listing>();
+    }
+    sched::yield();
+  } while (!r.end);
+  fresh->entries.shrink_to_fit();
+  fresh->sort();
+  if (!gofer().read_only()) {
+    // Of an object that we have in hand, or have just changed, the gofer may have told older attributes.
+    bool changed = modifications != gofer().modifications();
+    for (size_t i = 0; i < fresh->entries.size(); i++) {
+      const auto& e = fresh->entries[i];
+      fresh->used[i] = changed || (e.has_attr && gofer().find(key_of(e.attr), e.attr.mode));
+    }
+  }
+  Budget::Victims victims;
+  RefOrNull<Listing> old;
+  {
+    MutexLock l(mu_);
+    if (changes == changes_) {
+      old = std::move(listing_);
+      listing_ = fresh;
+      changed_.clear();
+      absent_.clear();
+      victims = client().listings.keep(kept_listing_, *this, fresh->entries.size() + 1);
+    }
+  }
+  drop_listings(std::move(victims));
+  return RefOrNull<Listing>(fresh);
+}
+
+namespace {
+
+class DirectoryFile final : public vfs::File {
+ public:
+  DirectoryFile(const vfs::Path& where, Ref<Directory> dir, int flags, const Ref<auth::Credentials>& cred)
+      : File(vfs::FileKind::directory, where, dir, flags, cred), dir_(*dir) {}
+
+  bool seekable() const override { return true; }
+  Result<size_t> read(std::span<std::byte>, int64_t*, vfs::IoFlags) override { return kEISDIR; }
+  Result<int64_t> seek(int64_t offset, int whence) override {
+    if (whence == SEEK_CUR) offset += position;
+    else if (whence != SEEK_SET) return kEINVAL;
+    if (offset < 0) return kEINVAL;
+    return position = offset;
+  }
+  Result<void> sync(bool data_only) override {
+    wire::FsyncRequest q;
+    q.data_only = data_only;
+    TRY(dir_.ask(q));
+    return {};
+  }
+
+  // Positions 0 and 1 are "." and "..", the entry of index i is at i + 2.
+  Result<void> read_directory(vfs::DirectorySink& sink, int64_t* pos) override {
+    if (*pos == 0 || !taken_) {
+      all_ = TRY(dir_.listing());
+      start_over();
+      taken_ = true;
+    }
+    if (*pos < 2) {
+      if (!path().dentry) *pos = 2;  // opened without a place: nobody wants them
+      else if (!common::add_dots(*this, sink, pos)) return {};
+    }
+    return all_ ? read_all(sink, pos) : read_part(sink, pos);
+  }
+
+ private:
+  Result<void> read_all(vfs::DirectorySink& sink, int64_t* pos) {
+    for (; *pos - 2 < static_cast<int64_t>(all_->entries.size()); ++*pos) {
+      const auto& e = all_->entries[static_cast<size_t>(*pos - 2)];
+      if (!sink.add(e.name, e.ino, e.type, *pos + 1)) break;
+    }
+    return {};
+  }
+
+  // As the host gives them, a part at a time. Going back means starting again.
+  Result<void> read_part(vfs::DirectorySink& sink, int64_t* pos) {
+    if (*pos - 2 < first_) start_over();
+    for (;;) {
+      while (*pos - 2 - first_ < static_cast<int64_t>(part_.size())) {
+        const auto& e = part_[static_cast<size_t>(*pos - 2 - first_)];
+        if (!sink.add(e.name, e.ino, e.type, *pos + 1)) return {};
+        ++*pos;
+      }
+      if (end_) return {};
+      auto r = TRY(dir_.read_some(cookie_, false));
+      first_ += static_cast<int64_t>(part_.size());
+      part_.clear();
+      for (auto& e : r.entries) part_.push_back(dir_.entry_of(std::move(e)));
+      cookie_ = r.cookie;
+      end_ = r.end;
+    }
+  }
+  void start_over() {
+    part_.clear();
+    first_ = 0;
+    cookie_ = 0;
+    end_ = false;
+  }
+
+  Directory& dir_;  // File::inode() keeps it
+  // Under the position lock:
+  bool taken_ = false;
+  RefOrNull<Listing> all_;
+  std::vector<Listing::Entry> part_;
+  int64_t first_ = 0;  // index of part_[0]
+  uint64_t cookie_ = 0;
+  bool end_ = false;
+};
+
+}  // namespace
+
+Result<Ref<vfs::File>> Directory::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
+  Ref<vfs::File> f = make_ref<DirectoryFile>(where, Ref<Directory>(*this), flags, cred);
+  return f;
+}
+
+}  // namespace sentry::fs::gofer
