@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <stdint.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -115,7 +116,8 @@ CASE(fault_information) {
   sigaction(SIGFPE, &sa, nullptr);
   sigaction(SIGILL, &sa, nullptr);
   if (sigsetjmp(g_jump, 1) == 0) {
-    *reinterpret_cast<volatile int*>(0x123) = 1;
+    volatile uintptr_t nowhere = 0x123;
+    *reinterpret_cast<volatile int*>(nowhere) = 1;
     EXPECT(false);
   }
   EXPECT_EQ(si.si_signo, SIGSEGV);

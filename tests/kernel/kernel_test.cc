@@ -84,6 +84,7 @@ class Sandbox {
   void make_root() {
     fs::tmpfs::Options o;
     o.mode = 0755;
+    o.backing = fs::common::memfd_backing();
     mounts_ = vfs::MountNamespace::create(fs::tmpfs::create(o), 0, "root");
     std::string image = guest_image();
     vfs::WalkContext c{*mounts_, mounts_->root(), mounts_->root(), root()};
@@ -98,11 +99,7 @@ class Sandbox {
     auto uts = make_ref<kernel::UtsNamespace>("sandbox", "(none)");
     auto container = make_ref<kernel::Container>("test", Ref<platform::Zygote>(world_->zygote()), mounts_.get_ref(), uts,
                                                  kernel::ContainerLimits{.memory_bytes = 0, .cpus = 0, .pids = 200});
-    kernel::ProcessSpec spec;
-    spec.args = args;
-    spec.env = {"PATH=/", "HOME=/"};
-    spec.cwd = "/";
-    spec.credentials = root();
+    kernel::ProcessSpec spec{.args = args, .env = {"PATH=/", "HOME=/"}, .cwd = "/", .credentials = root(), .rlimits = {}, .files = {}};
     for (int fd : {0, 1, 2}) {
       auto host = sys::dup_cloexec(fd == 0 ? open("/dev/null", O_RDONLY) : 2);
       CHECK(host.ok());
