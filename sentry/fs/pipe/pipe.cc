@@ -22,7 +22,7 @@ class Ring {
  public:
   size_t size() const { return size_; }
   void push(const std::byte* p, size_t n) {
-    if (size_ + n > room_) grow(size_ + n);
+    if (size_ + n > room_ || !bytes_) grow(size_ + n);
     size_t tail = (head_ + size_) % room_;
     size_t first = std::min(n, room_ - tail);
     memcpy(bytes_.get() + tail, p, first);
@@ -262,6 +262,20 @@ class End final : public vfs::File {
   const bool fifo_;
 };
 
+// Hangs on the inode of a nameless pipe: /proc/PID/fd/N opens another end of it, at once (Linux: fifo_open(), is_pipe).
+class Reopen final : public vfs::Attachment {
+ public:
+  explicit Reopen(Ref<Pipe> p) : pipe_(std::move(p)) {}
+  Result<Ref<vfs::File>> reopen(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
+    Ref<vfs::File> end = make_ref<End>(pipe_, where, where.inode().get_ref(), flags & (O_ACCMODE | O_NONBLOCK | O_DIRECT), cred, false);
+    pipe_->queue.wake_all();
+    return end;
+  }
+
+ private:
+  const Ref<Pipe> pipe_;
+};
+
 // Waits until the other side of a FIFO has been opened once more than `seen`.
 Result<void> wait_for_partner(Pipe& p, bool for_writer, uint64_t seen) {
   return sched::wait_for(p.queue, [&] {
@@ -277,6 +291,7 @@ Result<Ends> create(int flags, const Ref<auth::Credentials>& cred) {
   auto pipe = make_ref<Pipe>();
   vfs::Path path = vfs::make_anonymous_path("pipe", S_IFIFO | 0600, *cred);
   auto inode = path.inode().get_ref();
+  (void)inode->attach(make_ref<Reopen>(pipe));
   int keep = flags & (O_NONBLOCK | O_DIRECT);
   Ref<vfs::File> r = make_ref<End>(pipe, path, inode, O_RDONLY | keep, cred, false);
   Ref<vfs::File> w = make_ref<End>(pipe, path, inode, O_WRONLY | keep, cred, false);
