@@ -319,7 +319,7 @@ CASE(orphaned_stopped_group_is_hung_up) {
   EXPECT_EQ(pipe(fds), 0);
   pid_t middle = fork();
   if (middle == 0) {
-    setpgid(0, 0);
+    setsid();  // whoever adopts the child is of another session
     pid_t c = fork();
     if (c == 0) {
       setpgid(0, 0);

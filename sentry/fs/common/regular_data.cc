@@ -16,7 +16,6 @@
 namespace sentry::fs::common {
 namespace {
 
-std::atomic<uint64_t> g_next_key{2};
 constexpr uint64_t kMaxSize = INT64_MAX & ~0xfffull;
 
 constexpr uint64_t pages_up(uint64_t bytes) { return (bytes + RegularData::kPage - 1) / RegularData::kPage; }
@@ -79,7 +78,7 @@ Ref<RegularData> RegularData::create(std::shared_ptr<BackingSource> source, RefO
 }
 
 RegularData::RegularData(std::shared_ptr<BackingSource> source, RefOrNull<PageBudget> budget)
-    : source_(std::move(source)), budget_(std::move(budget)), key_(g_next_key.fetch_add(2)) {}
+    : source_(std::move(source)), budget_(std::move(budget)) {}
 
 RegularData::~RegularData() { uncharge(extents_.count()); }
 
@@ -344,7 +343,7 @@ Result<mm::MapFd> RegularData::map_fd(bool writable) {
     extents_.add(0, all);
     mapped_ = true;
   }
-  return mm::MapFd{writable ? host_.rw.get() : host_.ro.get(), key_ + (writable ? 1 : 0), 0};
+  return mm::MapFd{writable ? host_.rw.get() : host_.ro.get(), writable ? rw_key_ : ro_key_, 0};
 }
 
 }  // namespace sentry::fs::common

@@ -67,7 +67,7 @@ class RegularData : public RefCounted<RegularData> {
 
   const std::shared_ptr<BackingSource> source_;
   const RefOrNull<PageBudget> budget_;
-  const uint64_t key_;  // of the read-only description; +1 of the other
+  const uint64_t ro_key_ = mm::new_map_key(), rw_key_ = mm::new_map_key();  // of its two descriptions
   sched::SleepMutex change_;  // writers, truncation, the move to the host; parks are inside
   std::atomic<bool> backed_{false};
   BackingFds host_;     // written once, before backed_
