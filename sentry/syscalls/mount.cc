@@ -50,7 +50,7 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
     if (source_text.empty()) return source.is_null() ? kEINVAL : kENOENT;
     vfs::Path from = TRY(vfs::walk(task.walk_context(), source_text, vfs::kFollow));
     if (flags & MS_MOVE) return done(ns->move(from, at));
-    TRY(ns->bind(from, at, flags & MS_REC));
+    (void)TRY(ns->bind(from, at, flags & MS_REC));
     return 0L;
   }
   if (flags & kPropagation) {
@@ -61,7 +61,7 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
   kernel::FileSystems* maker = task.container().file_systems();
   if (!maker) return kENODEV;
   Ref<vfs::FileSystem> fs = TRY(maker->make(type_text, data_text));
-  TRY(ns->mount(fs, at, flags & kKept, source_text.empty() ? "none" : source_text));
+  (void)TRY(ns->mount(fs, at, flags & kKept, source_text.empty() ? "none" : source_text));
   return 0L;
 }
 
