@@ -27,12 +27,12 @@ class HostFs final : public vfs::FileSystem {
 // Attributes of the host's file, owned by the container's user: host ids mean nothing inside.
 class HostInode final : public vfs::Inode {
  public:
-  HostInode(Ref<HostFs> fs, const struct stat& st, int fd, uint32_t uid, uint32_t gid)
-      : Inode(*fs, st.st_mode), keep_(fs), fd_(fd), uid_(uid), gid_(gid) {}
+  HostInode(Ref<HostFs> fs, const struct stat& st, Fd fd, int access, uint32_t uid, uint32_t gid)
+      : Inode(*fs, st.st_mode), keep_(fs), fd_(std::move(fd)), access_(access), uid_(uid), gid_(gid) {}
 
   Result<vfs::Attributes> attributes() override {
     struct stat st;
-    TRY(sys::fstat(fd_, &st));
+    TRY(sys::fstat(fd_.get(), &st));
     vfs::Attributes a;
     a.ino = st.st_ino;
     a.dev = keep_->device();
@@ -51,14 +51,16 @@ class HostInode final : public vfs::Inode {
   Result<void> set_attributes(const vfs::SetAttributes& s) override {
     if (s.mask & vfs::SetAttributes::kUid) uid_ = s.uid;
     if (s.mask & vfs::SetAttributes::kGid) gid_ = s.gid;
-    if (s.mask & vfs::SetAttributes::kSize) return sys::ftruncate(fd_, static_cast<int64_t>(s.size));
+    if (s.mask & vfs::SetAttributes::kSize) return sys::ftruncate(fd_.get(), static_cast<int64_t>(s.size));
     return {};
   }
-  Result<Ref<vfs::File>> open(const vfs::Path&, int, const Ref<auth::Credentials>&) override { return kENXIO; }
+  // By way of /proc/PID/fd/N (and so /dev/stdout). Differs from Linux: the host's position is shared, and no access is gained.
+  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
 
  private:
   Ref<HostFs> keep_;
-  int fd_;  // the file's, which outlives this inode's use: the File holds both
+  Fd fd_;  // its own: an O_PATH description keeps the inode when the file is closed
+  const int access_;
   uint32_t uid_, gid_;
 };
 
@@ -152,6 +154,15 @@ class HostFile final : public vfs::File {
   sched::FdWatch watch_;  // last: stops before the queue goes
 };
 
+Result<Ref<vfs::File>> HostInode::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
+  if (S_ISSOCK(type())) return kENXIO;
+  const int wanted = flags & O_ACCMODE;
+  if (access_ != O_RDWR && wanted != access_) return kEACCES;
+  Fd fd = TRY(sys::dup_cloexec(fd_.get()));
+  return Ref<vfs::File>(make_ref<HostFile>(where, Ref<vfs::Inode>(*this), flags & (O_ACCMODE | O_APPEND | O_NONBLOCK), cred,
+                                           std::move(fd), is_regular()));
+}
+
 }  // namespace
 
 Result<Ref<vfs::File>> from_host_fd(Fd fd, const Ref<auth::Credentials>& cred) {
@@ -160,7 +171,8 @@ Result<Ref<vfs::File>> from_host_fd(Fd fd, const Ref<auth::Credentials>& cred) {
   if (S_ISDIR(st.st_mode)) return kEISDIR;
   long flags = TRY(sys::raw(SYS_fcntl, fd.get(), F_GETFL));
   auto fs = make_ref<HostFs>();
-  Ref<vfs::Inode> inode = make_ref<HostInode>(fs, st, fd.get(), cred->euid, cred->egid);
+  const int access = static_cast<int>(flags) & O_ACCMODE;
+  Ref<vfs::Inode> inode = make_ref<HostInode>(fs, st, TRY(sys::dup_cloexec(fd.get())), access, cred->euid, cred->egid);
   const char* name = S_ISFIFO(st.st_mode) ? "pipe" : S_ISSOCK(st.st_mode) ? "socket" : "host";
   auto dentry = vfs::Dentry::make_anonymous(base::format("{}:[{}]", name, st.st_ino), inode);
   vfs::Path path{nullptr, dentry};

@@ -20,12 +20,8 @@ class ProcessDirectory;
 class ProcFs final : public vfs::FileSystem {
  public:
   ProcFs(kernel::Kernel& k, Ref<kernel::PidNamespace> p) : kernel(k), pids(std::move(p)) {}
-  Ref<vfs::Inode> root() override { return root_.get_ref(); }
-  vfs::FsStat statfs() override {
-    vfs::FsStat s;
-    s.type = 0x9fa0;  // PROC_SUPER_MAGIC
-    return s;
-  }
+  Ref<vfs::Inode> root() override;
+  vfs::FsStat statfs() override;
   const char* type_name() const override { return "proc"; }
   void set_root(Ref<vfs::Inode> r) { root_ = std::move(r); }
 

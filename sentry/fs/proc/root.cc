@@ -121,6 +121,13 @@ class RootDirectory final : public common::SyntheticDirectory {
 
 }  // namespace
 
+Ref<vfs::Inode> ProcFs::root() { return root_.get_ref(); }
+vfs::FsStat ProcFs::statfs() {
+  vfs::FsStat s;
+  s.type = 0x9fa0;  // PROC_SUPER_MAGIC
+  return s;
+}
+
 RefOrNull<kernel::Container> container_of_reader(ProcFs& fs) {
   if (Task* me = reader()) return Ref<kernel::Container>(me->container());
   if (RefOrNull<kernel::ThreadGroup> init = fs.pids->init()) return Ref<kernel::Container>(init->container());

@@ -101,6 +101,13 @@ Tree::Tree(kernel::Kernel& k, Ref<kernel::PidNamespace> p, const char* type, uin
   root_ = Ref<vfs::Inode>(make_ref<NodeDirectory>(*this, uint64_t{1}, std::string(), size_t{0}, nodes_.size()));
 }
 
+Ref<vfs::Inode> Tree::root() { return root_.get_ref(); }
+vfs::FsStat Tree::statfs() {
+  vfs::FsStat s;
+  s.type = magic_;
+  return s;
+}
+
 RefOrNull<kernel::Container> Tree::container() {
   if (kernel::Task* me = kernel::Task::find_current()) return Ref<kernel::Container>(me->container());
   if (RefOrNull<kernel::ThreadGroup> init = pids->init()) return Ref<kernel::Container>(init->container());

@@ -27,12 +27,8 @@ class Tree final : public vfs::FileSystem {
  public:
   // nodes: sorted here; directories in between need no node of their own.
   Tree(kernel::Kernel& k, Ref<kernel::PidNamespace> pids, const char* type, uint64_t magic, std::vector<Node> nodes);
-  Ref<vfs::Inode> root() override { return root_.get_ref(); }
-  vfs::FsStat statfs() override {
-    vfs::FsStat s;
-    s.type = magic_;
-    return s;
-  }
+  Ref<vfs::Inode> root() override;
+  vfs::FsStat statfs() override;
   const char* type_name() const override { return type_; }
 
   // Whose limits are shown: the reader's container.
