@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sentry/syscalls/ancillary.h"
+
+#include <algorithm>
+
+namespace sentry::syscalls {
+namespace {
+
+constexpr size_t kMaxDescriptors = 253;  // SCM_MAX_FD
+constexpr size_t align(size_t n) { return (n + 7) & ~size_t{7}; }
+
+// Linux: scm_check_creds.
+Result<net::Identity> check_credentials(Task& task, const struct ucred& c) {
+  const auto& me = task.own_credentials();
+  auto& ns = task.group().pid_namespace();
+  net::Identity i;
+  i.group = task.group_ref();
+  if (c.pid != task.group().pid_in(ns)) {
+    if (!me.has_cap(CAP_SYS_ADMIN)) return kEPERM;
+    i.group = ns.find_group(c.pid);
+    if (!i.group) return kESRCH;
+  }
+  if (c.uid != me.uid && c.uid != me.euid && c.uid != me.suid && !me.has_cap(CAP_SETUID)) return kEPERM;
+  if (c.gid != me.gid && c.gid != me.egid && c.gid != me.sgid && !me.has_cap(CAP_SETGID)) return kEPERM;
+  i.uid = c.uid;
+  i.gid = c.gid;
+  return i;
+}
+
+}  // namespace
+
+Result<net::Control> parse_control(Task& task, int family, std::span<const std::byte> bytes) {
+  net::Control control;
+  std::vector<Ref<vfs::File>> files;
+  size_t at = 0;
+  while (bytes.size() - at >= sizeof(cmsghdr)) {
+    cmsghdr h;
+    memcpy(&h, bytes.data() + at, sizeof h);
+    if (h.cmsg_len < sizeof h || h.cmsg_len > bytes.size() - at) return kEINVAL;
+    auto data = bytes.subspan(at + sizeof h, h.cmsg_len - sizeof h);
+    at += std::min(align(h.cmsg_len), bytes.size() - at);
+    if (h.cmsg_level != SOL_SOCKET) continue;
+    switch (h.cmsg_type) {
+      case SCM_RIGHTS: {
+        if (family != AF_UNIX) return kEINVAL;
+        size_t n = data.size() / sizeof(int);
+        if (files.size() + n > kMaxDescriptors) return kEINVAL;
+        auto table = task.files();
+        for (size_t i = 0; i < n; i++) {
+          int fd;
+          memcpy(&fd, data.data() + i * sizeof fd, sizeof fd);
+          files.push_back(TRY(table->get_path(fd)));
+        }
+        break;
+      }
+      case SCM_CREDENTIALS: {
+        struct ucred c;
+        if (data.size() != sizeof c) return kEINVAL;
+        memcpy(&c, data.data(), sizeof c);
+        control.sender = TRY(check_credentials(task, c));
+        break;
+      }
+      default:
+        // What only sets options of network packets is passed over; SOL_SOCKET knows no other for AF_UNIX.
+        if (family == AF_UNIX || family == AF_NETLINK) return kEINVAL;
+    }
+  }
+  if (!files.empty())
+    control.files = TRY(net::InFlight::create(std::move(files), task.own_credentials(), task.rlimit(RLIMIT_NOFILE)));
+  return control;
+}
+
+Result<ControlAnswer> give_control(Task& task, net::Received& got, uint64_t buffer, size_t room, bool cloexec) {
+  ControlAnswer a;
+  auto& c = task.context();
+  if (buffer == 0) room = 0;
+  if (got.sender) {
+    struct ucred cred = got.sender->for_caller();
+    cmsghdr h{};
+    size_t n = sizeof h + sizeof cred;
+    h.cmsg_level = SOL_SOCKET;
+    h.cmsg_type = SCM_CREDENTIALS;
+    if (room < sizeof(cmsghdr)) {
+      a.flags |= MSG_CTRUNC;
+    } else {
+      // A header that does not fit whole is cut. Linux: put_cmsg.
+      if (room < n) {
+        a.flags |= MSG_CTRUNC;
+        n = room;
+      }
+      h.cmsg_len = n;
+      std::byte m[sizeof h + sizeof cred];
+      memcpy(m, &h, sizeof h);
+      memcpy(m + sizeof h, &cred, sizeof cred);
+      TRY(c.copy_out_now(buffer, m, n));
+      size_t used = std::min(align(n), room);
+      a.written += used;
+      buffer += used;
+      room -= used;
+    }
+  }
+  auto files = std::exchange(got.files, {});
+  if (files.empty()) return a;
+  size_t fit = room > sizeof(cmsghdr) ? std::min(files.size(), (room - sizeof(cmsghdr)) / sizeof(int)) : 0;
+  auto table = task.files();
+  uint64_t limit = task.rlimit(RLIMIT_NOFILE);
+  std::vector<kernel::FdReservation> reserved;
+  std::vector<int> numbers;
+  for (size_t i = 0; i < fit; i++) {
+    auto r = kernel::FdReservation::reserve(table, limit);
+    if (!r.ok()) break;  // Linux: scm_detach_fds stops at the first that fails
+    numbers.push_back(r->number());
+    reserved.push_back(std::move(r).value());
+  }
+  if (numbers.size() < files.size()) a.flags |= MSG_CTRUNC;
+  Result<void> copied;
+  if (!numbers.empty()) {
+    cmsghdr h{};
+    size_t n = sizeof h + numbers.size() * sizeof(int);
+    h.cmsg_len = n;
+    h.cmsg_level = SOL_SOCKET;
+    h.cmsg_type = SCM_RIGHTS;
+    std::vector<std::byte> m(n);
+    memcpy(m.data(), &h, sizeof h);
+    memcpy(m.data() + sizeof h, numbers.data(), numbers.size() * sizeof(int));
+    copied = c.copy_out_now(buffer, m.data(), n);
+    if (copied.ok()) {
+      a.written += std::min(align(n), room);
+      for (size_t i = 0; i < reserved.size(); i++) reserved[i].commit(files[i], cloexec);
+    }
+  }
+  net::release_files(std::move(files));  // what is not wanted is closed
+  TRY(std::move(copied));
+  return a;
+}
+
+}  // namespace sentry::syscalls
