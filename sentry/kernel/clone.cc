@@ -196,7 +196,7 @@ Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platf
   return {};
 }
 
-void set_child_registers(Task& t, Task& child, const CloneArgs& a, int tid, int tid_for_parent) {
+void set_child_registers(Task& t, Task& child, const CloneArgs& a, int tid) {
   arch::Registers regs = t.context().registers();
   platform::Context& c = child.context();
   regs.rax = 0;
@@ -204,9 +204,6 @@ void set_child_registers(Task& t, Task& child, const CloneArgs& a, int tid, int 
   if (a.flags & CLONE_SETTLS) regs.fs_base = a.tls;
   c.set_registers(regs);
   if (a.flags & CLONE_CHILD_SETTID) IGNORE_ERROR(a.child_tid.copy_out(c, tid), "Linux ignores a bad address here");
-  // Where memory is shared the word must be there before the child looks at it.
-  if ((a.flags & (CLONE_PARENT_SETTID | CLONE_VM)) == (CLONE_PARENT_SETTID | CLONE_VM))
-    IGNORE_ERROR(a.parent_tid.copy_out(c, tid_for_parent), "Linux ignores a bad address here");
 }
 
 // The child becomes known: ids, family, process group.
@@ -320,6 +317,10 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   const bool vfork = a.flags & CLONE_VFORK;
   const bool lend = vfork && (a.flags & CLONE_VM) && !(a.flags & CLONE_THREAD);
   platform::SavedThread saved;
+  // In shared memory the word is written before the child exists: it may be the one that the child clears when it ends.
+  const bool tell = a.flags & CLONE_PARENT_SETTID;
+  if (tell && (a.flags & CLONE_VM))
+    IGNORE_ERROR(a.parent_tid.copy_out(t.context(), tid_for_parent), "a bad address fails the call when it is done");
   TRY(make_context(t, *child, a.flags, lend, &saved));
   RefOrNull<VforkLink> link;
   if (vfork) {
@@ -329,13 +330,13 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
     child->impl().vfork = made;
   }
   if (a.flags & CLONE_CHILD_CLEARTID) child->impl().clear_child_tid = a.child_tid.unchecked_address();
-  set_child_registers(t, *child, a, tid, tid_for_parent);
+  set_child_registers(t, *child, a, tid);
   if (lend) {
     cpu_leave(t.group(), t.context().space());
     cpu_enter(child->group(), t.context().space().cpu_time());
     MutexLock l(t.group().impl().mu);
     t.impl().lending = true;
-  } else if (a.flags & CLONE_PARENT_SETTID) {
+  } else if (tell && !(a.flags & CLONE_VM)) {
     IGNORE_ERROR(a.parent_tid.copy_out(t.context(), tid_for_parent), "Linux ignores a bad address here");
   }
   publish(t, *child, a);
