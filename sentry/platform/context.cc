@@ -54,8 +54,10 @@ void Context::Impl::send_reply(uint32_t flags) {
 
 uint32_t Context::Impl::exchange(uint32_t flags) {
   Space::Impl& s = space->impl();
+  DCHECK(fiber.get() == sched::current());  // set_fiber() first
   if (s.gone.load(std::memory_order_acquire)) return 0;
   bool resumes = flags & stub::kResume;
+  resuming.store(resumes, std::memory_order_relaxed);
   uint64_t cpu = 0;
   sched::Nanos since = 0;
   send_reply(flags);
@@ -115,12 +117,13 @@ EventKind Context::resume() {
   if (m.kick_wanted.load(std::memory_order_relaxed)) {
     m.kick_wanted.store(false);
     m.in_call = false;
-    if (m.futex_queued) {
-      m.futex_queued = false;
-      m.op_count--;  // always the last one
-      futex_interrupted_ = true;
-    }
+    futex_interrupted_ = std::exchange(m.futex_queued, false);
     return EventKind::interrupt;
+  }
+  if (m.futex_queued) {
+    Op* op = m.add(OpCode::futex, 0);
+    if (!op) return EventKind::gone;
+    for (int i = 0; i < 6; i++) op->a[i] = m.futex_args[i];
   }
   uint32_t flags = stub::kResume | m.reply_flags;
   if (m.has_rax) {
@@ -131,6 +134,7 @@ EventKind Context::resume() {
   if (word == 0) return EventKind::gone;
   RequestKind kind = kind_of(word);
   if (kind == RequestKind::ask) {
+    m.futex_queued = false;
     m.finish_list(detail_of(word), true);
     copy_failed_ = std::exchange(m.queued_copy_failed, false);
     memory_call_error_ = std::exchange(m.queued_memory_error, 0);
@@ -211,7 +215,8 @@ uint64_t Context::fs_base() { return fetch(impl_->slot->header.regs.fs_base); }
 void Context::kick() {
   Impl& m = *impl_;
   m.kick_wanted.store(true, std::memory_order_seq_cst);
-  if (m.phase.load(std::memory_order_seq_cst) == Phase::running) m.send_kick();
+  // A thread that was only asked for something comes back by itself; resume() looks at kick_wanted.
+  if (m.phase.load(std::memory_order_seq_cst) == Phase::running && m.resuming.load(std::memory_order_relaxed)) m.send_kick();
 }
 
 void Context::Impl::send_kick() {

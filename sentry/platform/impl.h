@@ -139,11 +139,10 @@ struct Context::Impl {
   RefOrNull<sched::Fiber> fiber;  // guarded by poll_mu
   std::atomic<Phase> phase{Phase::handling};
   std::atomic<bool> kick_wanted{false};
+  std::atomic<bool> resuming{false};  // it was let go, not asked to come back
   bool hot = false;              // guarded by poll_mu
   bool left = false;             // exit_thread was called
   bool parked_for_ever = false;
-  uint64_t knock_id = 0;         // an unanswered knock; guarded by poll_mu
-  int knock_listener = -1;
 
   // The event being handled.
   bool in_call = false;          // a system call: registers() has orig_rax
@@ -167,6 +166,7 @@ struct Context::Impl {
   bool has_rax = false;
   int64_t rax = 0;
   bool futex_queued = false;
+  uint64_t futex_args[6] = {};
   uint64_t stamp = 0;            // last one given out
   uint64_t stamp_done = 0;       // made for sure, as far as requests tell
   bool queued_copy_failed = false;
@@ -211,7 +211,7 @@ struct Context::Impl {
 struct PendingKnock {
   int listener;
   uint64_t id;
-  Context* context;
+  const Context* context;  // whose answer would make it superfluous; never looked into
 };
 
 struct Platform::Impl final : sched::Poller {

@@ -18,14 +18,15 @@ constexpr uint64_t kThreadFlags =
     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 constexpr sched::Nanos kBirthDeadline = 5 * kSecond;
 constexpr int kAuditsAfterBirth = 4;
+constexpr int kBirthTries = 20;
 
 // What the child goes on with: the parent's registers.
 void copy_registers(Context& from, Context::Impl& to) {
   to.self.set_registers(from.registers());
 }
 
-// Lets `m` clone, and waits until the child has been born.
-Result<void> give_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t stack) {
+// Lets `m` clone, and waits until the child has been born. EINTR: a signal came between, try again.
+Result<void> try_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t stack) {
   Platform::Impl& p = m.platform();
   uint64_t token = random_token();
   Op* op = m.add(OpCode::clone, 0);
@@ -65,7 +66,18 @@ Result<void> give_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t
     p.audit();
     return kESRCH;
   }
+  // The host restarts a clone that meets a pending signal, and the grant is used up by then.
+  if (*r == -EINTR || *r == -ENOSYS) return kEINTR;
   if (*r == -ENOMEM) return kENOMEM;
+  return kEAGAIN;
+}
+
+Result<void> give_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t stack) {
+  for (int tries = 0; tries < kBirthTries; tries++) {
+    auto r = try_birth(m, birth, flags, stack);
+    if (r.ok() || !(r.error() == kEINTR)) return r;
+    birth.refused = false;
+  }
   return kEAGAIN;
 }
 
@@ -84,10 +96,8 @@ Result<Ref<Context>> Context::clone_thread() {
   m.space->impl().put_context(index, child.get());
   auto r = give_birth(m, birth, kThreadFlags, stub::slot_address(index) + STUB_STACK_TOP);
   if (r.ok()) return child;
-  if (!m.space->gone()) {
-    m.platform().forget(*child);
-    m.space->impl().free_slot(index);
-  }
+  m.platform().forget(*child);
+  m.space->impl().free_slot(index);
   child->impl_->left = true;
   return r.error();
 }

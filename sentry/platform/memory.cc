@@ -151,11 +151,9 @@ uint64_t Context::completed_stamp() const {
 
 void Context::run_host_futex(const Call& call) {
   Impl& m = *impl_;
-  Op* op = m.add(OpCode::futex, 0);
-  if (!op) return;  // gone; resume() says so
-  for (int i = 0; i < 6; i++) op->a[i] = call.args[i];
-  op->a[1] |= FUTEX_PRIVATE_FLAG;
-  m.futex_queued = true;
+  for (int i = 0; i < 6; i++) m.futex_args[i] = call.args[i];
+  m.futex_args[1] |= FUTEX_PRIVATE_FLAG;
+  m.futex_queued = true;  // resume() appends it: it must be the last operation
   m.has_rax = false;
 }
 

@@ -58,7 +58,6 @@ void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
   if (p.look(*c)) p.make_hot(*c);
   p.scan(c->space());
   p.knocks.push_back({listener, id, c.get()});
-  c->impl().knock_id = id;
   p.knock_count.store(static_cast<uint32_t>(p.knocks.size()), std::memory_order_relaxed);
 }
 

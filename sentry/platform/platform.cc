@@ -100,6 +100,10 @@ Result<std::unique_ptr<Platform>> Platform::create(const PlatformOptions& option
 Platform::~Platform() {
   sched::Scheduler::get().set_poller(nullptr);
   impl_->watchdog.cancel();
+  // These hold Spaces, which want the rest of us when they go.
+  std::vector<Leaving> last;
+  MutexLock l(impl_->mu);
+  last.swap(impl_->leaving);
 }
 
 void Platform::set_threads_file(Fd file) { impl_->threads_file = std::move(file); }

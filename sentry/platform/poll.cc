@@ -74,7 +74,9 @@ bool Platform::Impl::scan(Space& s) {
 }
 
 void Platform::Impl::make_hot(Context& c) {
-  if (c.impl().hot || !c.impl().space->impl().attended) return;
+  Space::Impl& s = c.impl().space->impl();
+  if (c.impl().hot || !s.attended) return;
+  if (c.impl().index >= s.slots.size() || s.slots[c.impl().index] != &c) return;  // it is leaving
   if (hot_count == kMaxHot) {
     Context& old = *hot[hot_next++ % kMaxHot];
     cool(old);
@@ -161,32 +163,20 @@ bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
 // ---- Knocks ----
 
 void Platform::Impl::answer_knocks() {
-  for (PendingKnock& k : knocks) {
-    if (k.context) k.context->impl().knock_id = 0;
-    send_answer(k.listener, k.id, 0, 0);
-  }
+  for (PendingKnock& k : knocks) send_answer(k.listener, k.id, 0, 0);
   knocks.clear();
   knock_count.store(0, std::memory_order_relaxed);
 }
 
 void Platform::Impl::answer_knock_of(Context& c) {
-  uint64_t id = 0;
-  int listener = -1;
-  {
-    MutexLock l(poll_mu);
-    if (c.impl().knock_id == 0) return;
-    for (size_t i = 0; i < knocks.size(); i++)
-      if (knocks[i].context == &c) {
-        id = knocks[i].id;
-        listener = knocks[i].listener;
-        knocks[i] = knocks.back();
-        knocks.pop_back();
-        break;
-      }
-    c.impl().knock_id = 0;
-    knock_count.store(static_cast<uint32_t>(knocks.size()), std::memory_order_relaxed);
+  MutexLock l(poll_mu);
+  for (size_t i = knocks.size(); i-- > 0;) {
+    if (knocks[i].context != &c) continue;
+    send_answer(knocks[i].listener, knocks[i].id, 0, 0);
+    knocks[i] = knocks.back();
+    knocks.pop_back();
   }
-  if (listener >= 0) send_answer(listener, id, 0, 0);
+  knock_count.store(static_cast<uint32_t>(knocks.size()), std::memory_order_relaxed);
 }
 
 void Platform::Impl::forget(Context& c) {

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ void enter_pid_namespace() {
   }
   pid_t child = fork();
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     // /proc of the new namespace, so that the tests see their own pids.
     if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         mount("proc", "/proc", "proc", 0, nullptr) != 0)
@@ -184,6 +186,21 @@ int64_t Guest::run(const Answer& answer) {
     if (answer) answer(*context_, c);
     else context_->set_result(static_cast<int64_t>(c.args[0]));
   }
+}
+
+void sleep_ns(sched::Nanos n) {
+  sched::Nanos until = sched::now() + n;
+  while (sched::now() < until) sched::park(until);
+}
+
+bool reaches(Guest& g, uint64_t addr, uint64_t n) {
+  for (int i = 0; i < 2000; i++) {
+    uint64_t v = 0;
+    if (!g->space().read_remote(addr, &v, 8).ok()) return false;
+    if (v > n) return true;
+    sleep_ns(1'000'000);
+  }
+  return false;
 }
 
 }  // namespace platform_test

@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -87,6 +88,36 @@ class Guest {
   World& world_;
   Ref<Context> context_;
 };
+
+// Runs fn on a fiber of its own; join() waits for it, on the fiber that made the Task.
+class Task {
+ public:
+  template <typename F>
+  explicit Task(F fn) : state_(std::make_shared<State>(Ref<sched::Fiber>(*sched::current()))) {
+    auto r = sched::spawn([s = state_, fn = std::move(fn)]() mutable {
+      fn();
+      s->done.store(true);
+      s->maker->wake();
+    });
+    CHECK(r.ok());
+  }
+  void join() {
+    while (!state_->done.load()) sched::park();
+  }
+  bool done() const { return state_->done.load(); }
+
+ private:
+  struct State {
+    explicit State(Ref<sched::Fiber> f) : maker(std::move(f)) {}
+    std::atomic<bool> done{false};
+    Ref<sched::Fiber> maker;
+  };
+  std::shared_ptr<State> state_;
+};
+
+void sleep_ns(sched::Nanos n);
+// Waits until the 64-bit word at addr of the application is more than n; false after two seconds.
+bool reaches(Guest& g, uint64_t addr, uint64_t n);
 
 // An anonymous file with this content (a memfd of our own), open for reading only or also for writing.
 base::Fd file_of(const std::string& content, bool writable = false);

@@ -24,7 +24,9 @@ void post(Slot* s, uint32_t request) {
   uint32_t i = h.index % kMaxSlots;
   __atomic_fetch_or(&d.bits[i / 64], 1ull << (i % 64), __ATOMIC_SEQ_CST);
   __atomic_exchange_n(&d.rung, 1, __ATOMIC_SEQ_CST);
-  if (control_page().attended == 0) stub_call(STUB_KNOCK);
+  // A kick takes a knock away before the sentry has seen it.
+  while (control_page().attended == 0 && stub_call(STUB_KNOCK) == kEintr) {
+  }
 }
 
 uint32_t wait_reply(Slot* s, bool may_spin) {
@@ -67,6 +69,15 @@ bool app_futex(Slot* s, const Op& op) {
   if (op.a[1] != 0)
     for (;;) stub_call(kFutex, reinterpret_cast<long>(&s->header.spare), 0, s->header.spare, 0);
   stub_exit();
+}
+
+// A notified call that a kick interrupts has not been made.
+long call_again(uint32_t nr, const uint64_t (&a)[6]) {
+  for (;;) {
+    long r = stub_call(nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+                       static_cast<long>(a[3]), static_cast<long>(a[4]), static_cast<long>(a[5]));
+    if (r != kEintr) return r;
+  }
 }
 
 bool failed(const Op& op) {
@@ -151,8 +162,7 @@ int64_t perform(Slot* s, Op& op) {
                                                          static_cast<uint32_t>(op.a[2]))
                                         : kEfault;
     case OpCode::host_call:
-      return stub_call(op.aux, static_cast<long>(op.a[0]), static_cast<long>(op.a[1]), static_cast<long>(op.a[2]),
-                       static_cast<long>(op.a[3]), static_cast<long>(op.a[4]), static_cast<long>(op.a[5]));
+      return call_again(op.aux, op.a);
     case OpCode::xsave:
       stub_xsave(s->xsave, zygote_page().xfeatures);
       return 0;
@@ -161,7 +171,7 @@ int64_t perform(Slot* s, Op& op) {
     case OpCode::clone:
       return stub_clone(op.a[0], op.a[1], op.a[2]);
     case OpCode::knock:
-      return stub_call(STUB_KNOCK, static_cast<long>(op.a[0]));
+      return call_again(STUB_KNOCK, op.a);
     case OpCode::cpu_time: {
       long r = stub_call(228, 3, reinterpret_cast<long>(s->time));
       return r < 0 ? r : s->time[0] * 1000000000 + s->time[1];
