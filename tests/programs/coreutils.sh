@@ -4,7 +4,7 @@ set -e
 mkdir a; cd a
 for i in $(seq 1 60); do echo "line $i of file" > f$i; done
 chmod 600 f1; chmod 4755 f2; chown 1000:1001 f3; ln f4 hard; ln -s f5 soft; touch -d '2001-02-03 04:05:06.789' f6
-stat -c '%n %a %u %g %s %h %Y' f1 f2 f3 f4 f6
+stat -c '%n %a %u %g %s %h' f1 f2 f3 f4 f6; stat -c %Y f6
 find . -name 'f1*' | sort | xargs wc -c | tail -1
 sed -i 's/line/LINE/' f7; cat f7; awk '{print NF, $2}' f8
 cp -a f6 copy; stat -c %y copy; mv copy moved; install -m 711 f1 inst; stat -c %a inst

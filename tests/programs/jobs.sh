@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# stderr: ignore  (pids)
 # Job control of an interactive-like bash: stop, continue, kill, wait.
 set -m
 sleep 30 & p=$!
