@@ -43,14 +43,16 @@ struct ControlServer::Connection : RefCounted<Connection> {
   Fd socket;
   sched::FdWatch watch;
   bool open = true;  // callbacks of one watch do not overlap
+  bool makers = false;  // of the process that made this sandbox
 };
 
-ControlServer::ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener)
-    : kernel_(kernel), platform_(platform), listener_(std::move(listener)), containers_(LockRank::kEpollInterest) {}
+ControlServer::ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init)
+    : kernel_(kernel), platform_(platform), listener_(std::move(listener)), containers_(LockRank::kEpollInterest),
+      exit_with_init_(exit_with_init) {}
 ControlServer::~ControlServer() = default;
 
 void ControlServer::start(Fd first) {
-  serve(std::move(first));
+  serve(std::move(first), true);
   accept_watch_ = std::make_unique<sched::FdWatch>(
       [](void* p, uint32_t) { static_cast<ControlServer*>(p)->accept_all(); }, this);
   IGNORE_ERROR(sys::set_nonblocking(listener_.get(), true), "fails only for a descriptor that is not there");
@@ -63,13 +65,14 @@ void ControlServer::accept_all() {
   for (;;) {
     auto s = sys::from_libc(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!s.ok()) return;
-    serve(Fd(static_cast<int>(*s)));
+    serve(Fd(static_cast<int>(*s)), false);
   }
 }
 
-void ControlServer::serve(Fd socket) {
+void ControlServer::serve(Fd socket, bool makers) {
   IGNORE_ERROR(sys::set_nonblocking(socket.get(), true), "fails only for a descriptor that is not there");
   auto c = make_ref<Connection>(*this, std::move(socket));
+  c->makers = makers;
   auto r = c->watch.start(c->socket.get(), EPOLLIN | EPOLLRDHUP);
   if (!r.ok()) {
     LOG(error, "watching a control connection: {}", r.error().name());
@@ -87,6 +90,7 @@ void ControlServer::read_all(Connection& c) {
     auto got = sys::recv_fds(c.socket.get(), buf, fds, MSG_DONTWAIT);
     if (!got.ok() && got.error() == kEAGAIN) return;
     if (!got.ok() || got->size == 0) {
+      if (c.makers && !had_container_.load()) _exit(0);  // whoever wanted this sandbox is gone
       c.open = false;
       c.watch.stop();
       c.unref();  // the reference of serve()
@@ -160,7 +164,26 @@ Answer state_of(Running& run) {
 
 }  // namespace
 
+// Ends the program with init's exit code once init is gone and whoever waits has been told.
+void ControlServer::end_with(const Ref<kernel::ThreadGroup>& init) {
+  auto fiber = sched::spawn([this, init] {
+    IGNORE_ERROR(sched::wait_for(init->exit_queue(), [&] { return init->exit_status().has_value(); }, sched::kNever,
+                                 sched::Interruptible::no), "no deadline");
+    constexpr sched::Nanos kPatience = 1000000000, kStep = 1000000;
+    sched::Nanos deadline = sched::now() + kPatience;
+    while (requests_.load() > 0 && sched::now() < deadline) sched::park(sched::now() + kStep);
+    int status = init->exit_status()->wait_status;
+    _exit((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
+  });
+  if (!fiber.ok()) LOG(error, "no fiber to wait for init: {}", fiber.error().name());
+}
+
 void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds) {
+  struct Counted {
+    explicit Counted(std::atomic<int>& n) : n_(n) { n_.fetch_add(1); }
+    ~Counted() { n_.fetch_sub(1); }
+    std::atomic<int>& n_;
+  } counted(requests_);
   wire::Reader in(record);
   wire::RequestHeader h;
   in(h);
@@ -190,6 +213,7 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         auto run = create_container(kernel_, platform_, *spec, std::move(fds));
         if (!run.ok()) return run.error();
         containers_.with([&](auto& m) { m.emplace(spec->id, *run); });
+        if (!had_container_.exchange(true) && exit_with_init_) end_with((*run)->init());
         return body(wire::PidReply{1});
       }
       case ControlOp::kStart:
@@ -264,7 +288,8 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   rh.tag = h.tag;
   if (!answer.ok()) {
     rh.error = answer.error().error.value();
-    rh.message = answer.error().message;
+    const Failure& f = answer.error();
+    rh.message = base::format("{}: {}", f.message, f.error.text());
   }
   std::vector<std::byte> out = wire::encode(rh);
   if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());

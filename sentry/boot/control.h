@@ -15,7 +15,8 @@ namespace sentry::boot {
 
 class ControlServer {
  public:
-  ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener);
+  // exit_with_init: the program ends, with init's code, when the first container's init has (base/wire/control.h, Boot).
+  ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init);
   ~ControlServer();
   // Serves the first connection and whoever connects later.
   void start(Fd first);
@@ -23,15 +24,20 @@ class ControlServer {
  private:
   struct Connection;
   void accept_all();
-  void serve(Fd socket);
+  void serve(Fd socket, bool makers);
   void read_all(Connection& c);
   void handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds);
+
+  void end_with(const Ref<kernel::ThreadGroup>& init);
 
   kernel::Kernel& kernel_;
   platform::Platform& platform_;
   Fd listener_;
   std::unique_ptr<sched::FdWatch> accept_watch_;
   Guarded<std::map<std::string, Ref<Running>>> containers_;
+  const bool exit_with_init_;
+  std::atomic<bool> had_container_{false};
+  std::atomic<int> requests_{0};  // being handled: none may be lost when the program ends
 };
 
 }  // namespace sentry::boot

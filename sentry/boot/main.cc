@@ -90,7 +90,7 @@ int serve(int control_fd) {
   kernel::Machine machine{.cpus = po.cpus};
   if (have_memory) machine.memory_bytes = host.totalram * host.mem_unit;
   kernel.set_machine(machine);
-  ControlServer server(kernel, *platform.value(), std::move(listener));
+  ControlServer server(kernel, *platform.value(), std::move(listener), boot->exit_with_init);
   server.start(std::move(control));
   scheduler.value()->run();
   return 0;
