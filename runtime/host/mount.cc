@@ -57,9 +57,13 @@ Result<void> set_attributes(int fd, uint64_t set, bool recursive) {
   return {};
 }
 
+ResultX<void> make_private() {
+  TRY_MSG(sys::from_libc(::mount(nullptr, "/", nullptr, kMsRec | kMsPrivate, nullptr)), "make all mounts private");
+  return {};
+}
+
 // Our new root, mounted over the old one (whose files stay reachable by path until the pivot).
 ResultX<Fd> cover_root() {
-  TRY_MSG(sys::from_libc(::mount(nullptr, "/", nullptr, kMsRec | kMsPrivate, nullptr)), "make all mounts private");
   Fd root = TRY_MSG(new_tmpfs("0755"), "mount a tmpfs");
   TRY_MSG(attach(root.get(), AT_FDCWD, "/"), "mount the new root over /");
   return root;
@@ -104,8 +108,14 @@ void drop_pseudo_mounts(const std::string& below) {
   }
 }
 
-ResultX<void> attach_tree(int root, size_t n, const Attach& a) {
-  std::string name = std::to_string(n);
+// A copy of a mount, not yet attached.
+struct Clone {
+  Fd tree;
+  bool directory;
+};
+
+// Before our root covers "/": a recursive copy of "/" would have that cover on it.
+ResultX<Clone> clone_tree(size_t n, const Attach& a) {
   // Follows symbolic links: the path is the host administrator's, as mount(8) takes it.
   auto opened = sys::openat(AT_FDCWD, a.source.c_str(), O_PATH);
   if (!opened.ok()) return base::wrap(opened.error(), base::format("mount source {}", a.source));
@@ -121,18 +131,24 @@ ResultX<void> attach_tree(int root, size_t n, const Attach& a) {
   if (a.read_only) set |= MOUNT_ATTR_RDONLY;
   if (a.no_exec) set |= MOUNT_ATTR_NOEXEC;
   TRY_MSG(set_attributes(tree.get(), set, a.recursive), "set mount attributes of {}", a.source);
-  if (directory) {
+  return Clone{std::move(tree), directory};
+}
+
+ResultX<void> attach_tree(int root, size_t n, const Attach& a, const Clone& clone) {
+  std::string name = std::to_string(n);
+  if (clone.directory) {
     TRY_MSG(sys::from_libc(::mkdirat(root, name.c_str(), 0755)), "make /{}", name);
   } else {
     Fd made = TRY_MSG(sys::openat(root, name.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600), "make /{}", name);
   }
-  TRY_MSG(attach(tree.get(), root, name.c_str()), "attach {}", a.source);
+  TRY_MSG(attach(clone.tree.get(), root, name.c_str()), "attach {}", a.source);
   return {};
 }
 
 }  // namespace
 
 ResultX<void> enter_empty_root() {
+  TRY(make_private());
   Fd root = TRY(cover_root());
   TRY(pivot(root));
   TRY_MSG(set_attributes(root.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, false), "make the root read-only");
@@ -140,8 +156,11 @@ ResultX<void> enter_empty_root() {
 }
 
 ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store) {
+  TRY(make_private());
+  std::vector<Clone> clones;
+  for (size_t i = 0; i < attaches.size(); i++) clones.push_back(TRY(clone_tree(i, attaches[i])));
   Fd root = TRY(cover_root());
-  for (size_t i = 0; i < attaches.size(); i++) TRY(attach_tree(root.get(), i, attaches[i]));
+  for (size_t i = 0; i < attaches.size(); i++) TRY(attach_tree(root.get(), i, attaches[i], clones[i]));
   for (const char* d : {"store", "shm"}) {
     TRY_MSG(sys::from_libc(::mkdirat(root.get(), d, 0700)), "make /{}", d);
   }
