@@ -91,6 +91,7 @@ void ControlServer::read_all(Connection& c) {
     if (!got.ok() && got.error() == kEAGAIN) return;
     if (!got.ok() || got->size == 0) {
       if (c.makers && !had_container_.load()) _exit(0);  // whoever wanted this sandbox is gone
+      if (c.makers) maker_served_.store(true);
       c.open = false;
       c.watch.stop();
       c.unref();  // the reference of serve()
@@ -169,9 +170,10 @@ void ControlServer::end_with(const Ref<kernel::ThreadGroup>& init) {
   auto fiber = sched::spawn([this, init] {
     IGNORE_ERROR(sched::wait_for(init->exit_queue(), [&] { return init->exit_status().has_value(); }, sched::kNever,
                                  sched::Interruptible::no), "no deadline");
-    constexpr sched::Nanos kPatience = 1000000000, kStep = 1000000;
+    // A maker that runs in the foreground asks for the exit status after it has started init, which may be gone by then.
+    constexpr sched::Nanos kPatience = 10000000000, kStep = 1000000;
     sched::Nanos deadline = sched::now() + kPatience;
-    while (requests_.load() > 0 && sched::now() < deadline) sched::park(sched::now() + kStep);
+    while ((requests_.load() > 0 || !maker_served_.load()) && sched::now() < deadline) sched::park(sched::now() + kStep);
     int status = init->exit_status()->wait_status;
     _exit((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
   });
@@ -294,6 +296,7 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   std::vector<std::byte> out = wire::encode(rh);
   if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());
   auto sent = sys::send_fds(c->socket.get(), out, {}, MSG_DONTWAIT);
+  if (c->makers && h.op == ControlOp::kWait) maker_served_.store(true);
   if (!sent.ok() && !(sent.error() == kEPIPE)) LOG(warn, "control reply lost: {}", sent.error().name());
 }
 

@@ -37,7 +37,8 @@ class ControlServer {
   Guarded<std::map<std::string, Ref<Running>>> containers_;
   const bool exit_with_init_;
   std::atomic<bool> had_container_{false};
-  std::atomic<int> requests_{0};  // being handled: none may be lost when the program ends
+  std::atomic<int> requests_{0};        // being handled: none may be lost when the program ends
+  std::atomic<bool> maker_served_{false};  // the maker has its answer to kWait, or has gone
 };
 
 }  // namespace sentry::boot
