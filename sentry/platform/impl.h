@@ -232,6 +232,7 @@ struct Platform::Impl final : sched::Poller {
   std::vector<Context*> kicked GUARDED_BY(mu);
   std::vector<Leaving> leaving GUARDED_BY(mu);
   std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
+  std::vector<Fd> condemned GUARDED_BY(mu);                           // pidfds of killed strangers, to be reaped
   int audits_left GUARDED_BY(mu) = 0;
   sched::Nanos next_audit GUARDED_BY(mu) = 0;
   sched::Timer watchdog;

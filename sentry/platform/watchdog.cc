@@ -91,7 +91,12 @@ void Platform::Impl::on_watchdog() {
       else dead.push_back(p.get());
     }
     for (Process* p : dead) reap(*p);
-    more = !kicked.empty() || !leaving.empty() || waiting;
+    std::erase_if(condemned, [](Fd& fd) {
+      siginfo_t info{};
+      auto r = sys::raw(SYS_waitid, P_PIDFD, fd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0);
+      return !r.ok() || info.si_pid != 0;  // not ours to reap, or reaped
+    });
+    more = !kicked.empty() || !leaving.empty() || waiting || !condemned.empty();
   }
   for (Leaving& x : done)
     if (x.space->gone()) continue;
@@ -148,9 +153,7 @@ void Platform::Impl::audit() {
       LOG(warn, "process {} was never announced; killed", tid);
       counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
       IGNORE_ERROR(sys::pidfd_send_signal(pidfd->get(), SIGKILL), "it has just ended");
-      siginfo_t info{};
-      IGNORE_ERROR(sys::raw(SYS_waitid, P_PIDFD, pidfd->get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0),
-                   "reaped by the next audit");
+      condemned.push_back(std::move(*pidfd));
       continue;
     }
     for (auto& [pid, process] : processes)

@@ -212,9 +212,31 @@ extern "C" {
   }
 }
 
-// n trapped calls are made by null_calls; n native loops for comparison.
-[[noreturn]] void trap_cost(long n) {
-  for (long i = 0; i < n; i++) asm volatile("" : : : "memory");
+[[noreturn]] void int80(long nr) {
+  long r = nr;
+  asm volatile("int $0x80" : "+a"(r) : "b"(0) : "memory");
+  done(r);
+}
+
+// Hostile: clones through a stub's `syscall; ret`, and the child never says who it is.
+[[noreturn]] void rogue_clone(const void* ip, unsigned long flags, unsigned long stack) {
+  long r = 56;
+  register long r10 asm("r10") = 0;
+  register long r8 asm("r8") = 0;
+  register long r9 asm("r9") = 0;
+  // A child thread starts on another stack; its return address lies there already.
+  asm volatile("lea 1f(%%rip), %%r12; push %%r12; test %%rsi, %%rsi; jz 2f; mov %%r12, (%%rsi); 2: jmp *%[ip]\n"
+               "1: test %%rax, %%rax; jnz 4f; 3: jmp 3b; 4:"
+               : "+a"(r) : "D"(flags), "S"(stack), "d"(0), "r"(r10), "r"(r8), "r"(r9), [ip] "r"(ip)
+               : "rcx", "r11", "r12", "memory");
+  done(r);
+}
+
+// n calls of number nr straight to the stub's entry, as a patched site makes them.
+[[noreturn]] void direct_calls(void* entry, long nr, long n) {
+  for (long i = 0; i < n; i++)
+    asm volatile("lea 1f(%%rip), %%rcx; pushfq; popq %%r11; jmp *%[e]\n1:"
+                 : : [e] "r"(entry), "a"(nr), "D"(i) : "rcx", "r11", "memory");
   done(n);
 }
 

@@ -19,7 +19,9 @@
   F(jump)                \
   F(gadget)              \
   F(scramble)            \
-  F(trap_cost)           \
+  F(int80)               \
+  F(rogue_clone)         \
+  F(direct_calls)        \
   F(mmap_cost)
 
 enum class App : unsigned {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/platform/harness.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -90,6 +91,36 @@ uint64_t address_of(App f) {
   return kCode + offset;
 }
 
+namespace {
+template <typename F>
+void each_stub_symbol(F fn) {
+  std::string image = read_file(PLATFORM_TEST_ZYGOTE);
+  auto* e = reinterpret_cast<const Elf64_Ehdr*>(image.data());
+  auto* sections = reinterpret_cast<const Elf64_Shdr*>(image.data() + e->e_shoff);
+  for (int i = 0; i < e->e_shnum; i++) {
+    if (sections[i].sh_type != SHT_SYMTAB) continue;
+    auto* symbols = reinterpret_cast<const Elf64_Sym*>(image.data() + sections[i].sh_offset);
+    const char* names = image.data() + sections[sections[i].sh_link].sh_offset;
+    for (size_t k = 0; k < sections[i].sh_size / sizeof(Elf64_Sym); k++) fn(names + symbols[k].st_name, symbols[k].st_value);
+  }
+}
+}  // namespace
+
+uint64_t stub_symbol(const char* name) {
+  uint64_t found = 0;
+  each_stub_symbol([&](const char* n, uint64_t v) {
+    if (strcmp(n, name) == 0) found = v;
+  });
+  return found;
+}
+std::vector<uint64_t> stub_symbols(const char* prefix) {
+  std::vector<uint64_t> found;
+  each_stub_symbol([&](const char* n, uint64_t v) {
+    if (strncmp(n, prefix, strlen(prefix)) == 0) found.push_back(v);
+  });
+  return found;
+}
+
 std::string maps_of(int pid, uint64_t from) {
   std::istringstream in(read_file(("/proc/" + std::to_string(pid) + "/maps").c_str()));
   std::string out, line;
@@ -115,7 +146,10 @@ World::World(const Options& o) {
   auto p = platform::Platform::create(po);
   CHECK(p.ok());
   platform_ = std::move(*p);
-  if (o.threads_file >= 0) platform_->set_threads_file(base::Fd(o.threads_file));
+  if (!o.cgroup.empty()) {
+    std::ofstream(o.cgroup + "/cgroup.procs") << zygote_pid_;
+    platform_->set_threads_file(base::Fd(open((o.cgroup + "/cgroup.threads").c_str(), O_RDONLY | O_CLOEXEC)));
+  }
   thread_ = std::thread([this] { scheduler_->run(); });
   on_fiber([&] {
     auto zygote = platform_->adopt_zygote(std::move(z->socket));

@@ -43,8 +43,8 @@ class World {
     platform::Mode mode = platform::Mode::direct;
     bool may_spin = true;
     unsigned cpus = 2;
-    std::vector<platform::CallDescriptor> descriptors;
-    int threads_file = -1;
+    std::vector<platform::CallDescriptor> descriptors = {};
+    std::string cgroup = {};  // the zygote is moved there, and its threads file audited
     unsigned workers = 1;
   };
   explicit World(const Options& options);
@@ -124,6 +124,10 @@ base::Fd file_of(const std::string& content, bool writable = false);
 int code_file();
 // The offset of a function in the code image.
 uint64_t address_of(App f);
+// Address of a symbol of the stub's blob; 0 when there is none.
+uint64_t stub_symbol(const char* name);
+// All of those whose names start so.
+std::vector<uint64_t> stub_symbols(const char* prefix);
 // "from-to perms" lines of /proc/PID/maps, addresses from `from` on.
 std::string maps_of(int pid, uint64_t from = 0);
 

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hostile application code against the platform. Numbers are those of the acceptance tests in the design review; each
+// attack has a control that shows that the tool it uses would work if it were let.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <set>
+
+#include "sentry/platform/impl.h"
+#include "tests/platform/harness.h"
+
+namespace platform_test {
+namespace {
+
+using platform::Mode;
+constexpr uint64_t kStubZone = 0x7fff10000000, kSlots = 0x7fff10020000;
+
+class Attack : public testing::TestWithParam<Mode> {
+ protected:
+  void SetUp() override {
+    World::Options o;
+    o.mode = GetParam();
+    o.workers = 2;
+    world = std::make_unique<World>(o);
+  }
+  void TearDown() override { world.reset(); }
+  std::unique_ptr<World> world;
+};
+INSTANTIATE_TEST_SUITE_P(, Attack, testing::Values(Mode::direct, Mode::strict),
+                         [](auto& i) { return i.param == Mode::direct ? "direct" : "strict"; });
+
+unsigned scale() {
+  const char* s = getenv("CAISSON_TEST_SCALE");
+  return s ? static_cast<unsigned>(std::max(1, atoi(s))) : 1;
+}
+
+struct Random {
+  uint64_t x = 88172645463325252ull;
+  uint64_t next() {
+    x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+    return x;
+  }
+  // Interesting words: page edges of the application's zone, of the stub, both halves.
+  uint64_t word() {
+    static const uint64_t edges[] = {0, 0x1000, 0x10000, 0x7f0000000000, 0x7ffe00000000, 0x7fff00000000, 0x7fff00001000,
+                                     0x7fff00100000, 0x7fff00200000, 0x7fff10000000, 0x7fff10001000, 0x7fff10020000,
+                                     0x7fff90000000, 0x7ffffffff000, 0x800000000000, 0x80000000, 0x100000000, ~0ull};
+    uint64_t e = edges[next() % std::size(edges)];
+    switch (next() % 6) {
+      case 0: return e;
+      case 1: return e - 0x1000;
+      case 2: return e + 0x1000;
+      case 3: return next() & 0x7fffffffffff & ~0xfffull;
+      case 4: return next() % 0x100000;
+      default: return next();
+    }
+  }
+};
+
+// One call through a `syscall; ret` of the stub. nullopt: the process did not come back in good order.
+std::optional<int64_t> through(Guest& g, uint64_t ip, uint64_t nr, std::array<uint64_t, 6> a) {
+  uint64_t block[8] = {ip, nr, a[0], a[1], a[2], a[3], a[4], a[5]};
+  if (!g->copy_out_now(kData, block, sizeof block).ok()) return {};
+  g.call(App::gadget, {kData});
+  for (;;) {
+    EventKind e = g->resume();
+    if (e != EventKind::syscall) return {};
+    if (g->call().number == kDone) return static_cast<int64_t>(g->call().args[0]);
+    return {};
+  }
+}
+
+// ---- 2: every number from the stub's own instructions ----
+
+TEST_P(Attack, No2EveryNumberThroughEveryGadgetIsRefusedOrHarmless) {
+  on_fiber([&] {
+    Guest g(*world);
+    // With nothing but zeroes as arguments these are allowed, or end the caller.
+    const std::set<uint64_t> not_tried = {15, 60, 219};
+    const std::set<uint64_t> direct = {10, 11};
+    // uretprobe and uprobe: newer hosts do not show them to filters; from a wrong place they are SIGILL or ENXIO.
+    const std::set<uint64_t> probes = {335, 336};
+    std::string before = maps_of(g->space().host_pid());
+    for (const char* name : {"stub_ip_call", "stub_ip_futex"}) {
+      uint64_t ip = stub_symbol(name);
+      ASSERT_NE(ip, 0u);
+      EXPECT_EQ(through(g, ip, SYS_sched_yield, {}), 0) << "the control: an allowed call works";
+      for (uint64_t x32 : {0ull, 0x40000000ull})
+        for (uint64_t nr = 0; nr < 1024; nr++) {
+          if (x32 == 0 && not_tried.contains(nr)) continue;
+          auto r = through(g, ip, nr | x32, {});
+          if (!r.has_value() && probes.contains(nr)) {
+            EXPECT_EQ(g->fault().signo, SIGILL);
+            continue;
+          }
+          ASSERT_TRUE(r.has_value()) << nr;
+          if (x32 == 0 && probes.contains(nr)) EXPECT_LT(*r, 0);
+          else if (x32 == 0 && (nr == SYS_sched_yield || nr == STUB_KNOCK)) EXPECT_EQ(*r, 0);
+          else if (x32 == 0 && nr == SYS_futex) EXPECT_EQ(*r, -ENOSYS);  // shared, outside the zone
+          else if (x32 == 0 && nr == SYS_sigaltstack) EXPECT_EQ(*r, 0);
+          else if (x32 == 0 && nr == SYS_membarrier) EXPECT_GT(*r, 0);
+          else if (x32 == 0 && GetParam() == Mode::direct && direct.contains(nr)) EXPECT_TRUE(*r == 0 || *r == -EINVAL) << nr;
+          else EXPECT_EQ(*r, -ENOSYS) << nr;
+        }
+    }
+    EXPECT_EQ(maps_of(g->space().host_pid()), before);
+  });
+}
+
+TEST_P(Attack, No2CompatibilityCallsKill) {
+  on_fiber([&] {
+    Guest g(*world);
+    Guest neighbour(*world);
+    g.call(App::int80, {20});
+    EXPECT_EQ(g->resume(), EventKind::gone);
+    EXPECT_EQ(neighbour.call_and_run(App::null_calls, {kNull, 10}), 45);
+  });
+}
+
+// ---- 3, 4, 21: arguments of allowed calls; memory calls against the stub ----
+
+TEST_P(Attack, No3And4NoArgumentReachesTheStubsPages) {
+  on_fiber([&] {
+    Random rnd;
+    uint64_t ip = stub_symbol("stub_ip_call");
+    auto g = std::make_unique<Guest>(*world);
+    std::string before = maps_of((*g)->space().host_pid(), 0x7ffe00000000);
+    unsigned lost = 0, effects = 0;
+    for (unsigned i = 0; i < 3000 * scale(); i++) {
+      static const uint64_t numbers[] = {9, 10, 11, 28, 25, 28, 131, 202, 228, 3, 462};
+      uint64_t nr = numbers[rnd.next() % std::size(numbers)];
+      std::array<uint64_t, 6> a;
+      for (auto& w : a) w = rnd.word();
+      if (rnd.next() % 2) a[2] &= 7;
+      if (nr == 9 && rnd.next() % 2) a[3] = rnd.next() % 2 ? 0x32 : 0x100022, a[4] = ~0ull;
+      if (nr == SYS_futex) a[1] = FUTEX_WAKE | (rnd.next() % 2 ? 128 : 0);  // a wait may last
+      auto r = through(*g, ip, nr, a);
+      if (r && *r == 0) effects++;
+      std::string now = maps_of((*g)->space().host_pid(), 0x7ffe00000000);
+      ASSERT_TRUE(now == before || (*g)->space().gone()) << nr << ' ' << std::hex << a[0] << ' ' << a[1] << ' ' << a[2] << '\n' << now;
+      if (!r) {  // it took its own code or stack away
+        lost++;
+        g = std::make_unique<Guest>(*world);
+      }
+    }
+    EXPECT_GT(effects, 0u) << "the control: some of these calls work";
+    if (GetParam() == Mode::direct) { EXPECT_GT(lost, 0u) << "the control: some hit the application itself"; }
+  });
+}
+
+TEST_P(Attack, No21MemoryCallsAgainstStubPagesDoNothing) {
+  on_fiber([&] {
+    Guest g(*world);
+    uint64_t ip = stub_symbol("stub_ip_call");
+    std::string before = maps_of(g->space().host_pid());
+    auto refused = [&](uint64_t nr, std::array<uint64_t, 6> a) {
+      auto r = through(g, ip, nr, a);
+      ASSERT_TRUE(r.has_value()) << nr << ' ' << std::hex << a[0];
+      EXPECT_LT(*r, 0) << nr << ' ' << std::hex << a[0] << ' ' << a[1] << ' ' << a[2];
+    };
+    for (uint64_t page : {0x7fff00000000ull, 0x7fff00100000ull, 0x7fff00200000ull, 0x7fff00206000ull, 0x7fff10000000ull,
+                          0x7fff10001000ull, 0x7fff10020000ull, 0x7fff10024000ull, 0x7fff8ffff000ull}) {
+      refused(SYS_munmap, {page, 0x1000});
+      refused(SYS_munmap, {kCode + 0x100000, page - kCode});
+      refused(SYS_mprotect, {page, 0x1000, 7});
+      refused(SYS_mprotect, {page, 0x1000, 0});
+      refused(SYS_mremap, {page, 0x1000, 0x1000, 3, 0x50000000});
+      refused(SYS_mremap, {kData, 0x1000, 0x1000, 3, page});
+      refused(SYS_mmap, {page, 0x1000, 7, 0x32, ~0ull, 0});
+      refused(SYS_mmap, {page, 0x1000, 7, 0x12, 4, 0});
+      refused(462, {page, 0x1000, 0});
+      for (uint64_t advice = 0; advice <= 150; advice++) refused(SYS_madvise, {page, 0x1000, advice});
+    }
+    // The fresh child's own calls are open to everyone, and do nothing any more.
+    refused(SYS_mmap, {kStubZone, 0x1000, 1, 0x100001, 3, 0});
+    refused(SYS_mmap, {kStubZone + 0x1000, 0x7ffff000, 3, 0x100001, 3, 0x1000});
+    EXPECT_EQ(maps_of(g->space().host_pid()), before);
+    EXPECT_EQ(g.call_and_run(App::null_calls, {kNull, 10}), 45);
+  });
+}
+
+// ---- 1, 5, 7: rubbish in shared memory ----
+
+// A thread of the guest's process that overwrites [at, at+n) for ever.
+std::pair<std::unique_ptr<Guest>, std::unique_ptr<Task>> scrambler(World& w, Guest& g, uint64_t at, uint64_t n) {
+  auto c = g->clone_thread();
+  CHECK(c.ok());
+  auto s = std::make_unique<Guest>(w, std::move(*c));
+  s->call(App::scramble, {at, n, 12345, kData + 0x9000}, kStack + 0x20000);
+  auto t = std::make_unique<Task>([s = s.get()] {
+    (*s)->set_fiber(sched::current());
+    while ((*s)->resume() != EventKind::gone) (*s)->set_result(0);
+  });
+  return {std::move(s), std::move(t)};
+}
+
+uint64_t slot_of(Context& c) { return platform::stub::slot_address(c.impl().index); }
+
+TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
+  on_fiber([&] {
+    std::atomic<bool> stop{false};
+    std::atomic<uint64_t> served{0};
+    std::atomic<bool> wrong{false};
+    Guest neighbour(*world);
+    Task watch([&] {
+      neighbour->set_fiber(sched::current());
+      while (!stop.load()) {
+        if (neighbour.call_and_run(App::store_loop, {kData, 50, kNull}) != 50) wrong = true;
+        served += 50;
+      }
+    });
+    unsigned died = 0, forked = 0;
+    for (unsigned round = 0; round < 6 * scale(); round++) {
+      Guest g(*world);
+      g.call(App::null_calls, {kNull, 1ull << 40});
+      // Even rounds: the whole slot of the thread that forks, registers, operations, results. Odd ones: only the words that
+      // answer, and the doorbell.
+      uint64_t at = round % 2 == 0 ? slot_of(g.context()) : round % 4 == 1 ? slot_of(g.context()) + 0x400 : kStubZone + 0x1000;
+      uint64_t n = round % 2 == 0 ? 0x4000 : round % 4 == 1 ? 0x800 : 0x800;
+      auto [s, t] = scrambler(*world, g, at, n);
+      for (int i = 0; i < 30 && !g->space().gone(); i++) {
+        EventKind e = g->resume();
+        if (e == EventKind::gone) break;
+        g->set_result(0);
+        auto c = g->fork();
+        forked += c.ok();
+        char buf[64];
+        (void)g->copy_in(buf, kData, sizeof buf).ok();
+        // It may well have stopped making sense; nobody waits for it for long.
+        if (!c.ok() && round % 2 == 0) break;
+      }
+      died += g->space().gone();
+      g->space().kill();
+      t->join();
+    }
+    stop = true;
+    watch.join();
+    EXPECT_FALSE(wrong);
+    EXPECT_GT(served, 500u);
+    EXPECT_FALSE(neighbour->space().gone());
+    EXPECT_GT(forked, 0u);
+    EXPECT_EQ(neighbour.context().impl().queued_copy_failed, false);
+    (void)died;
+    // The zygote and its pool are well.
+    Guest fresh(*world);
+    EXPECT_EQ(fresh.call_and_run(App::null_calls, {kNull, 10}), 45);
+  });
+}
+
+struct Mapped {
+  uint64_t from, inode;
+  std::string perms;
+};
+std::vector<Mapped> mapped(int pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/maps");
+  std::vector<Mapped> out;
+  std::string line;
+  while (std::getline(in, line)) {
+    unsigned long from = 0, to = 0, inode = 0;
+    char perms[8] = {};
+    if (sscanf(line.c_str(), "%lx-%lx %7s %*s %*s %lu", &from, &to, perms, &inode) == 4) out.push_back({from, inode, perms});
+  }
+  return out;
+}
+uint64_t inode_of(int fd) {
+  struct stat st;
+  CHECK(fstat(fd, &st) == 0);
+  return st.st_ino;
+}
+
+TEST_P(Attack, No7OnlyApprovedInodesAreEverMapped) {
+  on_fiber([&] {
+    Guest g(*world);
+    std::set<uint64_t> approved{0, inode_of(code_file())};
+    for (auto& m : mapped(g->space().host_pid()))
+      if (m.from >= 0x7fff00000000) approved.insert(m.inode);
+    auto wanted = file_of(std::string(8192, 'w'));
+    approved.insert(inode_of(wanted.get()));
+    Guest other(*world);  // its file must not appear in g
+    auto secret = file_of(std::string(8192, 's'));
+    ASSERT_TRUE(other->memory_call({.op = MemoryOp::map_file, .address = 0x60000000, .length = 0x1000, .prot = 1,
+                                    .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, .host_fd = secret.get()}).ok());
+    auto [s, t] = scrambler(*world, g, slot_of(g.context()) + 0x400, 0x400);
+    unsigned made = 0;
+    for (uint64_t i = 0; i < 60 && !g->space().gone(); i++) {
+      g->set_fiber(sched::current());
+      auto r = g->memory_call({.op = MemoryOp::map_file, .address = 0x60000000 + i * 0x10000, .length = 0x1000, .prot = 1,
+                               .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, .host_fd = wanted.get()});
+      made += r.ok();
+      for (auto& m : mapped(g->space().host_pid())) EXPECT_TRUE(approved.contains(m.inode)) << std::hex << m.from;
+    }
+    bool control = false;
+    for (auto& m : mapped(other->space().host_pid())) control |= m.inode == inode_of(secret.get());
+    EXPECT_TRUE(control);
+    g->space().kill();
+    t->join();
+    (void)made;
+  });
+}
+
+// ---- 6: fork ----
+
+TEST_P(Attack, No6NoControlPageSurvivesAFork) {
+  on_fiber([&] {
+    auto control_inodes = [](int pid) {
+      std::set<uint64_t> r;
+      for (auto& m : mapped(pid))
+        if (m.from >= kStubZone && m.from < 0x7fff90000000) r.insert(m.inode);
+      return r;
+    };
+    Guest parent(*world);
+    parent.call(App::null_calls, {kNull, 1});
+    ASSERT_EQ(parent->resume(), EventKind::syscall);
+    auto mine = control_inodes(parent->space().host_pid());
+    EXPECT_EQ(mine.size(), 1u) << "the control";
+    auto c = parent->fork();
+    ASSERT_TRUE(c.ok());
+    Guest child(*world, std::move(*c));
+    child->set_fiber(sched::current());
+    child->set_result(0);
+    ASSERT_EQ(child->resume(), EventKind::syscall);
+    auto its = control_inodes(child->space().host_pid());
+    EXPECT_EQ(its.size(), 1u);
+    for (uint64_t i : its) EXPECT_FALSE(mine.contains(i));
+    Guest pooled(*world);
+    for (uint64_t i : control_inodes(pooled->space().host_pid())) EXPECT_FALSE(mine.contains(i) || its.contains(i));
+    // And no descriptor of one.
+    for (int fd = 0; fd < 64; fd++) {
+      struct stat st;
+      std::string path = "/proc/" + std::to_string(child->space().host_pid()) + "/fd/" + std::to_string(fd);
+      if (stat(path.c_str(), &st) != 0) continue;
+      EXPECT_FALSE(mine.contains(st.st_ino) || its.contains(st.st_ino)) << fd;
+    }
+  });
+}
+
+// ---- 8: write access through mprotect ----
+
+TEST_P(Attack, No8AReadOnlySharedMappingStaysReadOnly) {
+  on_fiber([&] {
+    auto rw = file_of(std::string(4096, 'o'), true);
+    base::Fd ro(open(("/proc/self/fd/" + std::to_string(rw.get())).c_str(), O_RDONLY | O_CLOEXEC));
+    // The control: a mapping made from the writable descriptor can be made writable.
+    void* p = mmap(nullptr, 4096, PROT_READ, MAP_SHARED, rw.get(), 0);
+    EXPECT_EQ(mprotect(p, 4096, PROT_READ | PROT_WRITE), 0);
+    munmap(p, 4096);
+    Guest g(*world);
+    uint64_t at = platform::kSharedBase + 0x10000, ip = stub_symbol("stub_ip_call");
+    for (int fd : {ro.get(), rw.get()}) {
+      ASSERT_TRUE(g->memory_call({.op = MemoryOp::map_file, .address = at, .length = 0x1000, .prot = PROT_READ,
+                                  .flags = MAP_SHARED | MAP_FIXED_NOREPLACE, .host_fd = fd}).ok());
+      EXPECT_EQ(through(g, ip, SYS_mprotect, {at, 0x1000, 3}), -ENOSYS);
+      EXPECT_EQ(through(g, ip, SYS_mprotect, {kData, at + 0x1000 - kData, 3}), -ENOSYS);
+      g.call(App::trap, {4, at});
+      ASSERT_EQ(g->resume(), EventKind::fault);
+      EXPECT_EQ(g->fault().address, at);
+      ASSERT_TRUE(g->memory_call({.op = MemoryOp::unmap, .address = at, .length = 0x1000}).ok());
+    }
+    char c;
+    EXPECT_EQ(pread(rw.get(), &c, 1, 0), 1);
+    EXPECT_EQ(c, 'o');
+  });
+}
+
+// ---- 10: refusing to stop ----
+
+TEST_P(Attack, No10AThreadThatBlocksKicksLosesItsProcess) {
+  on_fiber([&] {
+    Guest g(*world), neighbour(*world);
+    g.call(App::block_signals, {stub_symbol("stub_sigreturn"), kData, kData + 0x1000});
+    EventKind e{};
+    Task t([&] {
+      g->set_fiber(sched::current());
+      e = g->resume();
+    });
+    ASSERT_TRUE(reaches(g, kData, 1000));
+    sched::Nanos start = sched::now();
+    g->kick();
+    sleep_ns(50'000'000);
+    uint64_t v = 0;
+    ASSERT_TRUE(g->space().read_remote(kData, &v, 8).ok());
+    EXPECT_TRUE(reaches(g, kData, v)) << "the control: the kick was refused";
+    EXPECT_FALSE(t.done());
+    EXPECT_EQ(neighbour.call_and_run(App::null_calls, {kNull, 10}), 45);
+    t.join();
+    EXPECT_EQ(e, EventKind::gone);
+    EXPECT_LT(sched::now() - start, 6'000'000'000);
+    EXPECT_FALSE(neighbour->space().gone());
+  });
+}
+
+TEST_P(Attack, No10AThreadThatDoesNotLeaveLosesItsProcess) {
+  on_fiber([&] {
+    Guest g(*world);
+    auto c = g->clone_thread();
+    ASSERT_TRUE(c.ok());
+    Guest s(*world, std::move(*c));
+    s.call(App::spin, {kData}, kStack + 0x8000);
+    s->impl().send_reply(platform::stub::kResume | platform::stub::kLoadFs);
+    ASSERT_TRUE(reaches(g, kData, 100));
+    s->exit_thread(0);  // it runs, and does not care
+    sched::Nanos start = sched::now();
+    while (!g->space().gone() && sched::now() - start < 8'000'000'000) sleep_ns(10'000'000);
+    EXPECT_TRUE(g->space().gone());
+  });
+}
+
+// ---- 11: threads and children that nobody announced ----
+
+class Audit : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* root : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+      if (access((std::string(root) + "/cgroup.procs").c_str(), W_OK) != 0) continue;
+      cgroup = std::string(root) + "/caisson-platform-test";
+      if (mkdir(cgroup.c_str(), 0755) != 0 && errno != EEXIST) cgroup.clear();
+      if (!cgroup.empty()) break;
+    }
+    if (cgroup.empty()) GTEST_SKIP() << "no cgroup of version 2 to use";
+    World::Options o;
+    o.cgroup = cgroup;
+    o.workers = 2;
+    world = std::make_unique<World>(o);
+  }
+  void TearDown() override {
+    world.reset();
+    if (cgroup.empty()) return;
+    for (int i = 0; i < 200 && rmdir(cgroup.c_str()) != 0; i++) usleep(5000);
+  }
+  size_t population() {
+    std::ifstream in(cgroup + "/cgroup.threads");
+    size_t n = 0;
+    std::string line;
+    while (std::getline(in, line)) n++;
+    return n;
+  }
+  std::string cgroup;
+  std::unique_ptr<World> world;
+};
+
+TEST_F(Audit, No11UndeclaredThreadsAndChildrenAreFoundAndKilled) {
+  on_fiber([&] {
+    uint64_t ip = stub_symbol("stub_ip_call");
+    for (bool thread : {false, true}) {
+      uint64_t flags = thread ? CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
+                              : CLONE_PARENT | SIGCHLD;
+      uint64_t stack = thread ? kStack + 0x30000 : 0;
+      Guest g(*world);
+      sleep_ns(100'000'000);  // the pool is full again
+      size_t before = population();
+      // Without a grant nothing comes of it.
+      EXPECT_EQ(through(g, ip, SYS_clone, {flags, stack, 0, 0, 0, 0}), -ENOSYS);
+      EXPECT_EQ(population(), before);
+      // A thread that has got hold of its own grant (overwritten return address, say).
+      const uint64_t args[6] = {flags, stack, 0, 0, 0, 0};
+      g->impl().grant(SYS_clone, args);
+      g.call(App::rogue_clone, {ip, flags, stack});
+      EventKind e = g->resume();
+      ASSERT_EQ(e, EventKind::syscall);
+      ASSERT_GT(static_cast<int64_t>(g->call().args[0]), 0);
+      auto tid = static_cast<int>(g->call().args[0]);
+      EXPECT_EQ(population(), before + 1) << "the control: the stranger exists";
+      // The grant was for one.
+      EXPECT_EQ(through(g, ip, SYS_clone, {flags, stack, 0, 0, 0, 0}), -ENOSYS);
+      // Any birth makes the platform look.
+      Guest h(*world);
+      sched::Nanos start = sched::now();
+      int alive = 0;
+      do {
+        sleep_ns(20'000'000);
+        alive = syscall(SYS_tgkill, thread ? g->space().host_pid() : tid, tid, 0) == 0;
+      } while (alive && sched::now() - start < 8'000'000'000);
+      EXPECT_FALSE(alive);
+      if (!thread) { EXPECT_FALSE(g->space().gone()); }
+      EXPECT_EQ(h.call_and_run(App::null_calls, {kNull, 10}), 45);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace platform_test
