@@ -6,6 +6,7 @@
 // it may use them (InFlight::take, settle_with_collector), so what the search saw stays true until it ends.
 #include "sentry/net/common/in_flight.h"
 
+#include <algorithm>
 #include <map>
 
 #include "sentry/net/common/socket_file.h"
@@ -39,6 +40,20 @@ void leave(const std::vector<Ref<vfs::File>>& files, uint32_t uid) {
   });
 }
 
+// How many sockets in flight make a search worth while: twice what the last one left.
+std::atomic<size_t> enough{64};
+std::atomic<bool> scheduled{false};
+
+void schedule_collection() {
+  if (scheduled.exchange(true)) return;
+  auto f = sched::spawn([] {
+    sched::park(sched::now() + 1000000);
+    scheduled = false;
+    collect_garbage();
+  });
+  if (!f.ok()) scheduled = false;  // the next close tries again
+}
+
 using Lists = std::map<sched::Fiber*, std::vector<Ref<vfs::File>>*>;
 Guarded<Lists>& drains() {
   static auto* d = new Guarded<Lists>(LockRank::kFilePrivate);
@@ -49,15 +64,23 @@ Guarded<Lists>& drains() {
 
 Result<InFlight> InFlight::create(std::vector<Ref<vfs::File>> files, const auth::Credentials& cred, uint64_t limit) {
   bool exempt = cred.has_cap(CAP_SYS_RESOURCE) || cred.has_cap(CAP_SYS_ADMIN);
-  auto entered = flights().with([&](Flights& t) {
-    uint64_t& n = t.users[cred.uid];
-    if (n > limit && !exempt) return false;
-    n += files.size();
-    for (const auto& f : files)
-      if (carrier(*f)) t.sockets[f.get()]++;
-    return true;
-  });
-  if (!entered) return Errno(ETOOMANYREFS);
+  bool crowded = false;
+  auto enter = [&] {
+    return flights().with([&](Flights& t) {
+      uint64_t& n = t.users[cred.uid];
+      if (n > limit && !exempt) return false;
+      n += files.size();
+      for (const auto& f : files)
+        if (carrier(*f)) t.sockets[f.get()]++;
+      crowded = t.sockets.size() > enough.load(std::memory_order_relaxed);
+      return true;
+    });
+  };
+  if (!enter()) {
+    collect_garbage();  // what nobody can reach does not count
+    if (!enter()) return Errno(ETOOMANYREFS);
+  }
+  if (crowded) schedule_collection();
   InFlight r;
   r.files_ = std::move(files);
   r.uid_ = cred.uid;
@@ -103,6 +126,10 @@ void release_files(std::vector<Ref<vfs::File>> files) {
     });
     if (!next) return;
   }
+}
+
+void closing(vfs::File& file) {
+  if (flights().with([&](Flights& t) { return t.sockets.contains(&file); })) schedule_collection();
 }
 
 void settle_with_collector() {
@@ -154,6 +181,7 @@ void collect_garbage() {
     for (auto& [file, c] : found)
       if (!c.alive) static_cast<SocketFile*>(file)->sock().take_queued_packets(garbage);
   });
+  enough = std::max<size_t>(64, 2 * sockets_in_flight());
   garbage.clear();  // drops the files, and so closes the sockets
 }
 

@@ -28,7 +28,7 @@ Result<long> list_addresses(platform::Context& c, uint64_t arg) {
   struct ifconf conf;
   TRY(c.copy_in(&conf, arg, sizeof conf));
   struct ifreq one{};
-  strcpy(one.ifr_name, kLoopbackName);
+  memcpy(one.ifr_name, kLoopbackName, strlen(kLoopbackName) + 1);
   one.ifr_addr = inet_address(INADDR_LOOPBACK);
   auto buffer = reinterpret_cast<uint64_t>(conf.ifc_buf);
   if (buffer == 0) {
@@ -47,7 +47,7 @@ Result<void> answer(uint32_t command, struct ifreq& r) {
   if (command == SIOCGIFNAME) {
     if (r.ifr_ifindex != kLoopbackIndex) return kENODEV;
     memset(r.ifr_name, 0, sizeof r.ifr_name);
-    strcpy(r.ifr_name, kLoopbackName);
+    memcpy(r.ifr_name, kLoopbackName, strlen(kLoopbackName) + 1);
     return {};
   }
   r.ifr_name[IFNAMSIZ - 1] = 0;

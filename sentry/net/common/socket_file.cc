@@ -19,6 +19,11 @@ SocketFile::~SocketFile() {
   if (sock_->family == AF_UNIX) collect_garbage();
 }
 
+Result<void> SocketFile::flush() {
+  if (sock_->family == AF_UNIX) closing(*this);
+  return {};
+}
+
 Result<size_t> SocketFile::read(std::span<std::byte> dst, int64_t*, vfs::IoFlags f) {
   if (dst.empty()) return size_t{0};
   auto got = TRY(sock_->receive({dst, f.nonblock ? MSG_DONTWAIT : 0}));

@@ -135,8 +135,8 @@ Result<void> StreamSock::shutdown(int how) {
   RefOrNull<StreamSock> other;
   {
     MutexLock l(mu_);
+    shutdown_ |= bits;  // also of an unconnected one, as inet_shutdown does
     if (is_tcp() && state_ == State::idle) return kENOTCONN;
-    shutdown_ |= bits;
     if (state_ == State::connected) other = peer_;
     // Linux: inet_shutdown of a listener ends listening; that of AF_UNIX only refuses.
     if (is_tcp() && state_ == State::listening && (bits & kShutRead)) {

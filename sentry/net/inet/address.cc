@@ -38,10 +38,11 @@ bool overlap(const Binding& a, const Binding& b) {
   return takes(a, b) || takes(b, a);
 }
 
-bool conflict(Transport t, const Binding& a, const Binding& b) {
-  if (!overlap(a, b)) return false;
-  if (a.reuse_port && b.reuse_port && a.uid == b.uid) return false;
-  if (a.reuse_address && b.reuse_address && (t == Transport::udp || (!a.listening && !b.listening))) return false;
+// there: who has the port; mine: who wants it, or wants to listen on it.
+bool conflict(Transport t, const Binding& there, const Binding& mine) {
+  if (!overlap(there, mine)) return false;
+  if (there.reuse_port && mine.reuse_port && there.uid == mine.uid) return false;
+  if (there.reuse_address && mine.reuse_address && (t == Transport::udp || !there.listening)) return false;
   return true;
 }
 
@@ -184,9 +185,7 @@ Result<void> may_listen(const Sock& owner) {
   return ports().with([&](Ports& p) -> Result<void> {
     for (const auto& [port, e] : p.of[index(Transport::tcp)]) {
       if (e.sock != &owner) continue;
-      Binding b = e.binding;
-      b.listening = true;
-      if (!is_free(p, Transport::tcp, owner, b)) return kEADDRINUSE;
+      if (!is_free(p, Transport::tcp, owner, e.binding)) return kEADDRINUSE;
     }
     return {};
   });

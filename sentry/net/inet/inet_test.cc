@@ -15,7 +15,12 @@ namespace {
 
 using sched::on_scheduler;
 
-Ref<Sock> make(int family, int type) { return create(family, type, 0, auth::Credentials()).value(); }
+template <typename T>
+T ok(Result<T> r) {
+  return std::move(r).value();
+}
+
+Ref<Sock> make(int family, int type) { return ok(create(family, type, 0, *make_ref<auth::Credentials>())); }
 Address v4(uint32_t host, uint16_t port) { return Endpoint::v4(host, port).to_address(AF_INET); }
 Address v6(const in6_addr& a, uint16_t port) {
   Endpoint e;
@@ -24,7 +29,7 @@ Address v6(const in6_addr& a, uint16_t port) {
   return e.to_address(AF_INET6);
 }
 uint16_t port_of(Sock& s) {
-  Address a = s.name().value();
+  Address a = ok(s.name());
   return ntohs(a.as<sockaddr_in>().sin_port);
 }
 Result<size_t> send(Sock& s, std::string_view text, const Address* to = nullptr) {
@@ -88,9 +93,10 @@ TEST(Tcp, FindsTheClosestListener) {
     ASSERT_TRUE(s.ok());
     auto peer = (*s)->peer_name();
     ASSERT_TRUE(peer.ok());
-    EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&peer->as<sockaddr_in6>().sin6_addr));
-    EXPECT_EQ(*send(*c, "hello"), 5u);
-    EXPECT_EQ(*receive(**s), "hello");
+    auto six = peer->as<sockaddr_in6>();
+    EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&six.sin6_addr));
+    EXPECT_EQ(ok(send(*c, "hello")), 5u);
+    EXPECT_EQ(ok(receive(**s)), "hello");
     auto e = make(AF_INET, SOCK_STREAM);
     EXPECT_EQ(e->connect(v4(0x08080808, 80), false).error(), kENETUNREACH);
     for (auto& x : {c, d, e, wild}) x->close();
@@ -109,18 +115,18 @@ TEST(Tcp, CloseAndReset) {
     auto connect = [&] {
       auto c = make(AF_INET, SOCK_STREAM);
       EXPECT_TRUE(c->connect(v4(INADDR_LOOPBACK, port), false).ok());
-      return std::pair{c, l->accept(true).value()};
+      return std::pair{c, ok(l->accept(true))};
     };
     auto [c, s] = connect();
-    EXPECT_EQ(*send(*c, "last words"), 10u);
+    EXPECT_EQ(ok(send(*c, "last words")), 10u);
     c->close();
-    EXPECT_EQ(*receive(*s), "last words");
-    EXPECT_EQ(*receive(*s), "");
-    EXPECT_EQ(*send(*s, "x"), 1u);  // goes out, is answered by a reset
+    EXPECT_EQ(ok(receive(*s)), "last words");
+    EXPECT_EQ(ok(receive(*s)), "");
+    EXPECT_EQ(ok(send(*s, "x")), 1u);  // goes out, is answered by a reset
     EXPECT_EQ(send(*s, "x").error(), kEPIPE);
     s->close();
     auto [c2, s2] = connect();
-    EXPECT_EQ(*send(*c2, "unread"), 6u);
+    EXPECT_EQ(ok(send(*c2, "unread")), 6u);
     s2->close();
     EXPECT_EQ(receive(*c2).error(), kECONNRESET);
     c2->close();
@@ -141,12 +147,12 @@ TEST(Udp, PeersAndOverflow) {
     ASSERT_TRUE(b->bind(v4(INADDR_LOOPBACK, 0)).ok());
     Address to_a = v4(INADDR_LOOPBACK, port_of(*a)), to_b = v4(INADDR_LOOPBACK, port_of(*b));
     ASSERT_TRUE(a->connect(to_b, false).ok());
-    EXPECT_EQ(*send(*c, "stranger", &to_a), 8u);
+    EXPECT_EQ(ok(send(*c, "stranger", &to_a)), 8u);
     EXPECT_EQ(receive(*a).error(), kEAGAIN);  // not from its peer
-    EXPECT_EQ(*send(*b, "peer", &to_a), 4u);
-    EXPECT_EQ(*receive(*a), "peer");
+    EXPECT_EQ(ok(send(*b, "peer", &to_a)), 4u);
+    EXPECT_EQ(ok(receive(*a)), "peer");
     std::string big(60000, 'x');
-    for (int i = 0; i < 20; i++) EXPECT_EQ(*send(*c, big, &to_b), big.size());
+    for (int i = 0; i < 20; i++) EXPECT_EQ(ok(send(*c, big, &to_b)), big.size());
     int got = 0;
     while (receive(*b).ok()) got++;
     EXPECT_EQ(got, 3);  // the rest did not fit 212992 bytes

@@ -212,4 +212,18 @@ std::vector<Info> list() {
   return out;
 }
 
+std::string list_text() {
+  std::string text = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+  for (const Info& i : list()) {
+    char line[96];
+    // Addresses are not told (kptr_restrict); 0x10000 is __SO_ACCEPTCON.
+    snprintf(line, sizeof line, "%016x: %08X %08X %08X %04X %02X %5lu", 0, i.references, 0u, i.listening ? 0x10000u : 0u,
+             static_cast<unsigned>(i.type), static_cast<unsigned>(i.state), static_cast<unsigned long>(i.inode));
+    text += line;
+    if (!i.path.empty()) text.append(" ").append(i.path);
+    text += '\n';
+  }
+  return text;
+}
+
 }  // namespace sentry::net::local

@@ -26,5 +26,7 @@ struct Info {
   std::string path;      // an abstract name starts with '@'; empty: none
 };
 std::vector<Info> list();
+// The text of /proc/net/unix, header line included.
+std::string list_text();
 
 }  // namespace sentry::net::local
