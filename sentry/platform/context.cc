@@ -20,6 +20,8 @@ T fetch(const T& shared) {
 RequestKind kind_of(uint32_t word) { return static_cast<RequestKind>(word >> 8 & 0xff); }
 uint32_t detail_of(uint32_t word) { return word >> 16; }
 
+constexpr uint64_t kAnswerUs = 60;  // longer than nearly all that a stub's own code is told to do
+
 }  // namespace
 
 Context::Context() = default;
@@ -60,6 +62,7 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
   resuming.store(resumes, std::memory_order_relaxed);
   uint64_t cpu = 0;
   sched::Nanos since = 0;
+  if (!resumes) platform().expect_answer(kAnswerUs);
   send_reply(flags);
   // Asked for while the event was being handled, after the last look at it.
   if (resumes && kick_wanted.load(std::memory_order_seq_cst)) send_kick();

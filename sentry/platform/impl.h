@@ -249,6 +249,7 @@ struct Platform::Impl final : sched::Poller {
   // Spinning.
   uint64_t last_request_tsc = 0;
   uint64_t gap_tsc = 0;          // moving average of the time between requests
+  std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
 
   struct Counters {
     std::atomic<uint64_t> calls{0}, notifications{0}, knocks{0}, kicks{0}, faults{0}, traps{0}, copies{0}, stubs_made{0},
@@ -268,6 +269,11 @@ struct Platform::Impl final : sched::Poller {
   void neglect(Space& s) REQUIRES(poll_mu);
   void answer_knocks() REQUIRES(poll_mu);
   void note_request();
+  // A worker stays awake for the answer of a stub's own code, whatever the application's rhythm was: a sleep and a wake-up across
+  // CPUs cost more than most of what a stub is told to do.
+  void expect_answer(uint64_t within_us) {
+    if (may_spin && cpus > 1) expected_until.store(read_tsc() + within_us * tsc_per_us, std::memory_order_relaxed);
+  }
   // Ends a knock of this context, if one is unanswered.
   void answer_knock_of(Context& c) EXCLUDES(poll_mu);
   void forget(Context& c) EXCLUDES(mu, poll_mu);

@@ -17,6 +17,7 @@ constexpr uint64_t kForkFlags = CLONE_PARENT | SIGCHLD;
 constexpr uint64_t kThreadFlags =
     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 constexpr sched::Nanos kBirthDeadline = 5 * kSecond;
+constexpr uint64_t kBirthUs = 200;  // a clone with its first schedule
 constexpr int kAuditsAfterBirth = 4;
 constexpr int kBirthTries = 20;
 
@@ -43,7 +44,9 @@ Result<void> try_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t 
     p.audits_left = kAuditsAfterBirth;
   }
   if (p.threads_file.valid()) p.start_watchdog();
+  p.expect_answer(kBirthUs);
   auto r = m.perform_for(at);
+  if (r.ok() && *r > 0) p.expect_answer(kBirthUs);
   auto settled = [&] {
     return __atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) || __atomic_load_n(&birth.refused, __ATOMIC_ACQUIRE);
   };

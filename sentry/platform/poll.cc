@@ -156,6 +156,7 @@ bool Platform::Impl::prepare_sleep() {
 
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
   if (!may_spin || cpus < 2) return false;
+  if (read_tsc() < expected_until.load(std::memory_order_relaxed)) return true;
   if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
   return idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);
 }

@@ -217,7 +217,8 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
         served += 50;
       }
     });
-    unsigned died = 0, forked = 0;
+    unsigned died = 0;
+    std::atomic<unsigned> forked{0};
     for (unsigned round = 0; round < 6 * scale(); round++) {
       Guest g(*world);
       g.call(App::null_calls, {kNull, 1ull << 40});
@@ -226,19 +227,21 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
       uint64_t at = round % 2 == 0 ? slot_of(g.context()) : round % 4 == 1 ? slot_of(g.context()) + 0x400 : kStubZone + 0x1000;
       uint64_t n = round % 2 == 0 ? 0x4000 : round % 4 == 1 ? 0x800 : 0x800;
       auto [s, t] = scrambler(*world, g, at, n);
-      for (int i = 0; i < 30 && !g->space().gone(); i++) {
-        EventKind e = g->resume();
-        if (e == EventKind::gone) break;
-        g->set_result(0);
-        auto c = g->fork();
-        forked += c.ok();
-        char buf[64];
-        (void)g->copy_in(buf, kData, sizeof buf).ok();
-        // It may well have stopped making sense; nobody waits for it for long.
-        if (!c.ok() && round % 2 == 0) break;
-      }
+      // It may well stop making sense, or any calls: the victim of its own is given some time, not waited for.
+      Task victim([&] {
+        g->set_fiber(sched::current());
+        while (g->resume() != EventKind::gone) {
+          g->set_result(0);
+          auto c = g->fork();
+          forked += c.ok();
+          char buf[64];
+          (void)g->copy_in(buf, kData, sizeof buf).ok();
+        }
+      });
+      sleep_ns(80'000'000);
       died += g->space().gone();
       g->space().kill();
+      victim.join();
       t->join();
     }
     stop = true;
