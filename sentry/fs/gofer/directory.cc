@@ -2,8 +2,6 @@
 // Directories: looking names up and listing them.
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "sentry/fs/common/name_table.h"
 #include "sentry/fs/gofer/host_inode.h"
 
@@ -11,17 +9,16 @@ namespace sentry::fs::gofer {
 
 // ---- Listings ----
 
-void Listing::sort() {
-  by_name.resize(entries.size());
-  for (uint32_t i = 0; i < by_name.size(); i++) by_name[i] = i;
-  std::sort(by_name.begin(), by_name.end(), [&](uint32_t a, uint32_t b) { return entries[a].name < entries[b].name; });
-  used.assign(entries.size(), false);
+void Listing::add(Entry e, bool spent) {
+  entries_.push_back(std::move(e));
+  spent_.push_back(spent);
+  by_name_.emplace(entries_.back().name, entries_.size() - 1);
 }
 
-const Listing::Entry* Listing::find(std::string_view name) const {
-  auto it = std::lower_bound(by_name.begin(), by_name.end(), name,
-                             [&](uint32_t i, std::string_view n) { return entries[i].name < n; });
-  return it != by_name.end() && entries[*it].name == name ? &entries[*it] : nullptr;
+std::optional<size_t> Listing::find(std::string_view name) const {
+  auto it = by_name_.find(name);
+  if (it == by_name_.end()) return std::nullopt;
+  return it->second;
 }
 
 Directory::~Directory() { client().listings.release(kept_listing_); }
@@ -89,16 +86,16 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
     if (!gofer().exclusive()) return Answer();
     if (absent_.contains(name)) return Answer(RefOrNull<vfs::Inode>());
     if (!listing_ || changed_.contains(name)) return Answer();
-    const Listing::Entry* e = listing_->find(name);
-    if (!e) return Answer(RefOrNull<vfs::Inode>());
-    if (!e->has_attr || !places_.front().own) return Answer();
+    auto i = listing_->find(name);
+    if (!i) return Answer(RefOrNull<vfs::Inode>());
+    const Listing::Entry& e = listing_->at(*i);
+    if (!e.has_attr || !places_.front().own) return Answer();
     if (!gofer().read_only()) {
       // Once an inode has been made of it, it may have changed since; so it may by another of its names.
-      auto i = static_cast<size_t>(e - listing_->entries.data());
-      if (listing_->used[i] || (!S_ISDIR(e->attr.mode) && e->attr.nlink > 1)) return Answer();
-      listing_->used[i] = true;
+      if (listing_->spent(*i) || (!S_ISDIR(e.attr.mode) && e.attr.nlink > 1)) return Answer();
+      listing_->spend(*i);
     }
-    attr = e->attr;
+    attr = e.attr;
     at = Place{places_.front().own, std::string(name), nullptr};
   }
   auto inode = TRY(gofer().inode_for(attr, std::move(at)));
@@ -108,7 +105,7 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
 Result<RefOrNull<vfs::Inode>> Directory::walk(std::string_view name) {
   wire::WalkRequest q;
   Place at = TRY(where());
-  uint64_t changes;
+  uint64_t changes, modifications = gofer().modifications();
   {
     MutexLock l(mu_);
     changes = changes_;
@@ -149,8 +146,9 @@ Result<RefOrNull<vfs::Inode>> Directory::walk(std::string_view name) {
   auto& f = r.found[next];
   auto known = gofer().find(key_of(f.attr), f.attr.mode);
   uint64_t e = known ? known->epoch() : 0;
+  bool newest = modifications == gofer().modifications();
   auto inode = TRY(gofer().inode_for(f.attr, Place{at.own, std::string(name), nodes[next]}));
-  if (known && known.get() == inode.get() && !gofer().exclusive()) TRY(inode->learn(f.attr, e));
+  if (known && known.get() == inode.get() && newest && !gofer().exclusive()) TRY(inode->learn(f.attr, e));
   if (inode->is_symlink() && !f.link.empty() && f.link.size() <= wire::kMaxTarget && f.link.find('\0') == std::string::npos)
     inode->found_link(std::move(f.link));
   return RefOrNull<vfs::Inode>(inode);
@@ -206,24 +204,20 @@ Result<RefOrNull<Listing>> Directory::listing() {
   wire::ReadDirReply r;
   do {
     r = TRY(read_some(r.cookie, true));
-    for (auto& e : r.entries) fresh->entries.push_back(entry_of(std::move(e)));
-    if (fresh->entries.size() > Listing::kMax) {
+    for (auto& e : r.entries) {
+      auto entry = entry_of(std::move(e));
+      // Of an object that we have in hand the gofer may have told older attributes.
+      bool spent = !gofer().read_only() && entry.has_attr && gofer().find(key_of(entry.attr), entry.attr.mode);
+      fresh->add(std::move(entry), spent);
+    }
+    if (fresh->size() > Listing::kMax) {
       MutexLock l(mu_);
       too_large_ = true;
       return RefOrNull<Listing>();
     }
     sched::yield();
   } while (!r.end);
-  fresh->entries.shrink_to_fit();
-  fresh->sort();
-  if (!gofer().read_only()) {
-    // Of an object that we have in hand, or have just changed, the gofer may have told older attributes.
-    bool changed = modifications != gofer().modifications();
-    for (size_t i = 0; i < fresh->entries.size(); i++) {
-      const auto& e = fresh->entries[i];
-      fresh->used[i] = changed || (e.has_attr && gofer().find(key_of(e.attr), e.attr.mode));
-    }
-  }
+  fresh->all_spent = modifications != gofer().modifications();
   Budget::Victims victims;
   RefOrNull<Listing> old;
   {
@@ -233,7 +227,7 @@ Result<RefOrNull<Listing>> Directory::listing() {
       listing_ = fresh;
       changed_.clear();
       absent_.clear();
-      victims = client().listings.keep(kept_listing_, *this, fresh->entries.size() + 1);
+      victims = client().listings.keep(kept_listing_, *this, fresh->size() + 1);
     }
   }
   drop_listings(std::move(victims));
@@ -278,8 +272,8 @@ class DirectoryFile final : public vfs::File {
 
  private:
   Result<void> read_all(vfs::DirectorySink& sink, int64_t* pos) {
-    for (; *pos - 2 < static_cast<int64_t>(all_->entries.size()); ++*pos) {
-      const auto& e = all_->entries[static_cast<size_t>(*pos - 2)];
+    for (; *pos - 2 < static_cast<int64_t>(all_->size()); ++*pos) {
+      const auto& e = all_->at(static_cast<size_t>(*pos - 2));
       if (!sink.add(e.name, e.ino, e.type, *pos + 1)) break;
     }
     return {};

@@ -52,7 +52,6 @@ Result<Place> HostInode::where() const {
 }
 
 bool HostInode::lost(const Place& p) {
-  if (gofer().exclusive()) return false;
   MutexLock l(mu_);
   if (places_.size() < 2) return false;
   std::erase_if(places_, [&](const Place& q) { return q.own.get() == p.own.get() && q.dir.get() == p.dir.get() && q.name == p.name; });

@@ -4,6 +4,8 @@
 // kept until we change them. On a shared one they are good for an instant only.
 #pragma once
 
+#include <deque>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -48,7 +50,7 @@ class HostInode : public vfs::Inode {
   Channel& client() const;
 
   // ---- What the room's other files say to it ----
-  // Sends a request about this object: fills in q.at. On a shared attach point, names that no longer lead here are dropped.
+  // Sends a request about this object: fills in q.at. Names that no longer lead here are dropped.
   // used: by which place it was asked.
   template <typename Q>
   Result<typename Q::Reply> ask(Q q, ReplyFds* fds = nullptr, Place* used = nullptr) {
@@ -152,8 +154,9 @@ class Regular final : public HostInode {
   Budget::Entry idle_;
 };
 
-// The names of a directory as they were read at once. Immutable but for `used`. Held by: the directory, descriptions.
-struct Listing : RefCounted<Listing> {
+// The names of a directory as they were read at once. Complete before others see it. Held by: the directory, descriptions.
+class Listing : public RefCounted<Listing> {
+ public:
   static constexpr size_t kMax = 16 * 1024;
   struct Entry {
     std::string name;
@@ -162,11 +165,22 @@ struct Listing : RefCounted<Listing> {
     bool has_attr = false;
     wire::Attr attr;
   };
-  std::vector<Entry> entries;
-  std::vector<uint32_t> by_name;
-  std::vector<bool> used;  // guarded by the directory: an inode has been made of it
-  const Entry* find(std::string_view name) const;
-  void sort();
+  // spent: an inode of it exists already, which knows better.
+  void add(Entry e, bool spent);
+  size_t size() const { return entries_.size(); }
+  const Entry& at(size_t i) const { return entries_[i]; }
+  std::optional<size_t> find(std::string_view name) const;
+  // Guarded by the directory: whose attributes are not to be used, as they may have changed since.
+  bool spent(size_t i) const { return all_spent || spent_[i]; }
+  void spend(size_t i) { spent_[i] = true; }
+  bool all_spent = false;
+
+ private:
+  friend class RefCounted<Listing>;
+  ~Listing() = default;
+  std::deque<Entry> entries_;  // stay where they are
+  std::vector<bool> spent_;
+  std::map<std::string_view, size_t> by_name_;  // not hashed: the names are the image's
 };
 
 class Directory final : public HostInode {

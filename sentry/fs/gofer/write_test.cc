@@ -272,7 +272,7 @@ TEST(GoferWriteExclusive, ListingsForgetWhatWeChange) {
     auto now = d.listing();
     ASSERT_TRUE(now.ok() && *now);
     std::set<std::string> names;
-    for (auto& e : (*now)->entries) names.insert(e.name);
+    for (size_t i = 0; i < (*now)->size(); i++) names.insert((*now)->at(i).name);
     EXPECT_EQ(names, (std::set<std::string>{"a", "moved", "new"}));
   });
 }
