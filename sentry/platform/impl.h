@@ -214,6 +214,8 @@ struct PendingKnock {
   const Context* context;  // whose answer would make it superfluous; never looked into
 };
 
+uint64_t read_tsc();
+
 struct Platform::Impl final : sched::Poller {
   explicit Impl(const PlatformOptions& o);
   ~Impl() override;
@@ -321,7 +323,6 @@ struct Maker {
 };
 
 uint64_t random_token();
-uint64_t read_tsc();
 uint64_t process_cpu_time(int pid);  // ns; 0 when gone
 // The size of an XSAVE image with the features that stubs save, and their mask.
 uint64_t xsave_mask();
