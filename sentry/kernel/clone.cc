@@ -117,6 +117,8 @@ Ref<ThreadGroup> make_child_group(Task& t, Task& child, const CloneArgs& a) {
     i.leader = Ref<Task>(child);
     i.last_uid = t.own_credentials().uid;
   }
+  const rlimit64 cpu = limits[RLIMIT_CPU];
+  if (cpu.rlim_cur != RLIM64_INFINITY || cpu.rlim_max != RLIM64_INFINITY) i.timers->cpu_limit_changed(cpu);
   return n;
 }
 
@@ -151,6 +153,10 @@ class Unborn {
       MutexLock l(child_->impl().mu);
       std::swap(files, child_->impl().files);
       std::swap(fs, child_->impl().fs);
+    }
+    if (RefOrNull<ThreadGroup>& group = TaskAccess::group(*child_)) {
+      MutexLock l(group->impl().mu);
+      if (group->impl().leader.get() == child_.get()) group->impl().leader = nullptr;  // they hold each other
     }
     MutexLock l(task_set_lock);
     free_pid_locked(child_->impl().ids);
@@ -239,7 +245,7 @@ void publish(Task& t, Task& child, const CloneArgs& a) {
   // The namespace's init began to die after the number was given: nobody would kill this child.
   if (g.pid_namespace().impl().dying) {
     MutexLock m(g.impl().mu);
-    begin_group_exit_locked(g, ExitStatus::signaled(SIGKILL, false));
+    begin_group_exit_locked(g.impl(), ExitStatus::signaled(SIGKILL, false));
   }
 }
 

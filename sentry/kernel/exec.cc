@@ -44,10 +44,10 @@ Result<void> become_only_thread(Task& t) {
   ThreadGroup::Impl& i = g.impl();
   {
     MutexLock l(i.mu);
-    if (must_exit_locked(g, t)) return kEAGAIN;
+    if (must_exit_locked(i, t)) return kEAGAIN;
     i.exec_task = &t;
     for (const Ref<Task>& other : i.tasks)
-      if (other.get() != &t) wake_task_locked(g, *other);
+      if (other.get() != &t) wake_task_locked(i, *other);
   }
   auto alone = [&] {
     MutexLock l(i.mu);
@@ -222,7 +222,7 @@ Result<void> exec_task(Task& t, ExecArgs args) {
     vfs::Path exe = image.program->path();
     MutexLock l(t.group().impl().mu);
     std::swap(t.group().impl().exe, exe);
-    recalculate_pending_locked(t.group(), t);
+    recalculate_pending_locked(t.group().impl(), t);
   }
   {
     MutexLock l(task_set_lock);

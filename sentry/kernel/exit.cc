@@ -18,13 +18,13 @@ bool begin_exit(Task& t, bool* stop_complete) {
   for (const Ref<Task>& other : g.impl().tasks) {
     if (other.get() == &t || other->impl().exiting_now) continue;
     last = false;
-    if (handed & ~other->impl().blocked) wake_task_locked(g, *other);  // perhaps it was meant for this thread
+    if (handed & ~other->impl().blocked) wake_task_locked(g.impl(), *other);  // perhaps it was meant for this thread
   }
   if (last && !g.impl().exiting) {
     g.impl().exiting = true;  // no more signals; the status stays the leader's
   }
-  recalculate_pending_locked(g, t);
-  thread_left_stop_locked(g, stop_complete);
+  recalculate_pending_locked(g.impl(), t);
+  thread_left_stop_locked(g.impl(), stop_complete);
   return last;
 }
 
@@ -49,7 +49,7 @@ void hang_up_terminal(ThreadGroup& g) {
 
 void Task::exit_group(ExitStatus status) {
   MutexLock l(group_->impl().mu);
-  begin_group_exit_locked(*group_, status);
+  begin_group_exit_locked(group_->impl(), status);
 }
 
 void Task::exit_thread(int code) {
@@ -57,7 +57,7 @@ void Task::exit_thread(int code) {
   MutexLock l(g.impl().mu);
   impl_->exit_code.store(ExitStatus::exited(code).wait_status);
   impl_->want_exit = true;
-  recalculate_pending_locked(g, *this);
+  recalculate_pending_locked(g.impl(), *this);
 }
 
 // This task no longer needs its vfork parent's patience. context_is_mine: false when the Context goes back to the parent,

@@ -112,6 +112,9 @@ void reap_locked(ThreadGroup& g) {
   }
   leave_process_group_locked(g);
   unlink_group_locked(g);
+  RefOrNull<Task> leader;  // it holds the group in turn
+  MutexLock l(g.impl().mu);
+  std::swap(leader, g.impl().leader);
 }
 
 // The last step of a thread: after it nobody finds it any more.
@@ -160,7 +163,7 @@ void empty_namespace(ThreadGroup& init) {
     for (const Ref<ThreadGroup>& g : members) {
       if (g->impl().zombie && g->impl().parent == &init) reap_locked(*g);
       MutexLock m(g->impl().mu);
-      begin_group_exit_locked(*g, ExitStatus::signaled(SIGKILL, false));
+      begin_group_exit_locked(g->impl(), ExitStatus::signaled(SIGKILL, false));
     }
   }
   auto alone = [&] { return ns.impl().groups_alive.load() <= 1; };

@@ -238,10 +238,10 @@ bool send_to_group(ThreadGroup& g, const SignalInfo& info, bool force);
 bool send_to_task(Task& t, const SignalInfo& info, bool force);
 // A fault or a failed frame: cannot be blocked or ignored.
 void force_signal(Task& t, const SignalInfo& info, bool to_default = false);
-void wake_task_locked(ThreadGroup& g, Task& t) REQUIRES(g.impl().mu);
-void recalculate_pending_locked(ThreadGroup& g, Task& t) REQUIRES(g.impl().mu);
-void begin_group_exit_locked(ThreadGroup& g, ExitStatus s) REQUIRES(g.impl().mu);
-bool must_exit_locked(ThreadGroup& g, const Task& t) REQUIRES(g.impl().mu);
+void wake_task_locked(ThreadGroup::Impl& g, Task& t) REQUIRES(g.mu);
+void recalculate_pending_locked(ThreadGroup::Impl& g, Task& t) REQUIRES(g.mu);
+void begin_group_exit_locked(ThreadGroup::Impl& g, ExitStatus s) REQUIRES(g.mu);
+bool must_exit_locked(ThreadGroup::Impl& g, const Task& t) REQUIRES(g.mu);
 bool must_exit(Task& t);
 // What the call just handled has come to.
 struct CallOutcome {
@@ -256,7 +256,7 @@ struct CallOutcome {
 enum class Delivered : uint8_t { nothing, handler, exit };
 Delivered deliver_signals(Task& t, CallOutcome& outcome);
 void stop_here(Task& t, int signo);
-void thread_left_stop_locked(ThreadGroup& g, bool* notify) REQUIRES(g.impl().mu);
+void thread_left_stop_locked(ThreadGroup::Impl& g, bool* notify) REQUIRES(g.mu);
 enum class ChildEvent : uint8_t { stopped, continued };
 void notify_parent_of_stop(ThreadGroup& g, ChildEvent e);
 // SIGCHLD for a dead child; false: the parent does not want to know and it may be reaped at once.

@@ -22,7 +22,7 @@ void count_stop_locked(ThreadGroup::Impl& i, bool* notify) REQUIRES(i.mu) {
 }  // namespace
 
 // A thread has ended while others may have stopped: perhaps the process is stopped now.
-void thread_left_stop_locked(ThreadGroup& g, bool* notify) { count_stop_locked(g.impl(), notify); }
+void thread_left_stop_locked(ThreadGroup::Impl& g, bool* notify) { count_stop_locked(g, notify); }
 
 // signo: the stop signal this thread took; 0: another thread began it.
 void stop_here(Task& t, int signo) {
@@ -32,13 +32,13 @@ void stop_here(Task& t, int signo) {
   bool notify = false;
   {
     MutexLock l(i.mu);
-    if (must_exit_locked(g, t)) return;
+    if (must_exit_locked(i, t)) return;
     if (!i.stop_pending) {
       if (signo == 0) return;  // continued meanwhile
       i.stop_pending = true;
       i.stop_signal = signo;
       for (const Ref<Task>& other : i.tasks)
-        if (other.get() != &t) wake_task_locked(g, *other);
+        if (other.get() != &t) wake_task_locked(i, *other);
     }
     t.impl().in_stop = true;
     count_stop_locked(i, &notify);
@@ -46,12 +46,12 @@ void stop_here(Task& t, int signo) {
   if (notify) notify_parent_of_stop(g, ChildEvent::stopped);
   auto over = [&] {
     MutexLock l(i.mu);
-    return !i.stop_pending || must_exit_locked(g, t);
+    return !i.stop_pending || must_exit_locked(i, t);
   };
   IGNORE_ERROR(sched::wait_for(i.stop_queue, over, sched::kNever, sched::Interruptible::no), "no deadline");
   MutexLock l(i.mu);
   t.impl().in_stop = false;
-  recalculate_pending_locked(g, t);
+  recalculate_pending_locked(i, t);
 }
 
 SignalInfo child_signal_locked(ThreadGroup& child, int code, int status) {

@@ -167,6 +167,7 @@ Result<Ref<ThreadGroup>> Kernel::create_process(const Ref<Container>& container,
     g->impl().leader = t;
     g->impl().last_uid = image.credentials->uid;
   }
+  g->impl().timers->cpu_limit_changed(limits[RLIMIT_CPU]);
   image.context->set_registers(first_registers(image.start), true);
   Result<void> fiber = spawn_task_fiber(*t);
   Result<std::vector<PidLink>> ids = kENOMEM;
@@ -177,6 +178,8 @@ Result<Ref<ThreadGroup>> Kernel::create_process(const Ref<Container>& container,
   if (!ids.ok()) {
     if (fiber.ok()) abort_task(*t);
     discard();
+    MutexLock l(g->impl().mu);
+    g->impl().leader = nullptr;  // they hold each other
     return ids.error();
   }
   MutexLock l(task_set_lock);

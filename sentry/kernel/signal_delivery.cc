@@ -19,7 +19,7 @@ Next next_signal(Task& t, SignalInfo* info, bool* forced) {
   bool continued = false, stop = false;
   {
     MutexLock l(i.mu);
-    if (must_exit_locked(g, t)) return Next::exit;
+    if (must_exit_locked(i, t)) return Next::exit;
     if (i.tell_continued) {
       i.tell_continued = false;
       continued = true;
@@ -28,7 +28,7 @@ Next next_signal(Task& t, SignalInfo* info, bool* forced) {
     } else {
       SignalSet takes = ~t.impl().blocked;
       bool taken = t.impl().pending.take(takes, info) || i.shared.take(takes, info);
-      recalculate_pending_locked(g, t);
+      recalculate_pending_locked(i, t);
       if (!taken) return Next::none;
       SignalSet bit = signal_bit(info->si.si_signo);
       *forced = t.impl().forced_default & bit;
@@ -44,7 +44,7 @@ Next next_signal(Task& t, SignalInfo* info, bool* forced) {
 
 void end_group(Task& t, int signo) {
   MutexLock l(t.group().impl().mu);
-  begin_group_exit_locked(t.group(), ExitStatus::signaled(signo, false));
+  begin_group_exit_locked(t.group().impl(), ExitStatus::signaled(signo, false));
 }
 
 bool on_altstack(const Task::Impl& i, uint64_t sp) {

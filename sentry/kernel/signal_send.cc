@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sending signals: who gets one, what it undoes at once, whom it wakes. Linux: kernel/signal.c, __send_signal_locked(),
 // prepare_signal(), complete_signal().
+#include <algorithm>
+
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/posix_timers.h"
 
@@ -10,6 +12,7 @@ namespace {
 constexpr SignalSet kStopSignals =
     signal_bit(SIGSTOP) | signal_bit(SIGTSTP) | signal_bit(SIGTTIN) | signal_bit(SIGTTOU);
 constexpr uint64_t kIgnore = 1;  // SIG_IGN
+constexpr uint64_t kMaxQueued = 65536;  // a bound of ours, whatever RLIMIT_SIGPENDING says
 
 bool is_kernel_only(int signo) { return signo == SIGKILL || signo == SIGSTOP; }
 
@@ -22,15 +25,14 @@ bool is_ignored(const ThreadGroup::Impl& g, const SignalAction& action, int sign
   return d == DefaultAction::ignore || d == DefaultAction::resume;
 }
 
-bool wants_locked([[maybe_unused]] ThreadGroup& g, Task& t, int signo) REQUIRES(g.impl().mu) {
+bool wants_locked([[maybe_unused]] ThreadGroup::Impl& g, Task& t, int signo) REQUIRES(g.mu) {
   if (t.impl().exiting_now) return false;
   if (t.impl().blocked & signal_bit(signo)) return false;
   return signo == SIGKILL || !t.impl().in_stop;
 }
 
 // Stop signals and SIGCONT undo each other when they are sent, blocked or not.
-void apply_side_effects_locked(ThreadGroup& g, int signo) REQUIRES(g.impl().mu) {
-  ThreadGroup::Impl& i = g.impl();
+void apply_side_effects_locked(ThreadGroup::Impl& i, int signo) REQUIRES(i.mu) {
   if (signal_bit(signo) & kStopSignals) {
     i.shared.remove(signal_bit(SIGCONT));
     for (const Ref<Task>& t : i.tasks) t->impl().pending.remove(signal_bit(SIGCONT));
@@ -41,7 +43,7 @@ void apply_side_effects_locked(ThreadGroup& g, int signo) REQUIRES(g.impl().mu) 
       i.tell_continued = i.stopped;
       i.stop_pending = i.stopped = false;
       i.stop_queue.wake_all();
-      for (const Ref<Task>& t : i.tasks) wake_task_locked(g, *t);
+      for (const Ref<Task>& t : i.tasks) wake_task_locked(i, *t);
     }
   }
 }
@@ -60,10 +62,10 @@ bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   const SignalAction action = handlers->get(signo);
   MutexLock l(i.mu);
   if (i.tasks.empty() || i.exiting) return false;
-  apply_side_effects_locked(g, signo);
+  apply_side_effects_locked(i, signo);
   if (signo == SIGKILL) {
     if (i.is_init && !force) return false;
-    begin_group_exit_locked(g, ExitStatus::signaled(SIGKILL, false));
+    begin_group_exit_locked(i, ExitStatus::signaled(SIGKILL, false));
     return true;
   }
   // An ignored signal that is blocked is kept: its action may change before it is unblocked.
@@ -71,14 +73,17 @@ bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   bool blocked = looked_at.impl().blocked & signal_bit(signo);
   if (!blocked && is_ignored(i, action, signo, force)) return false;
   PendingSignals& queue = task ? task->impl().pending : i.shared;
+  // Over the limit a real-time signal stays pending without being counted, as kill(2) on Linux.
+  const uint64_t limit = std::min<uint64_t>(i.limits[RLIMIT_SIGPENDING].rlim_cur, kMaxQueued);
+  if (queue.queued() >= limit && (queue.set() & signal_bit(signo))) return true;
   if (!queue.add(info)) return true;
   if (task) {
-    if (wants_locked(g, *task, signo)) wake_task_locked(g, *task);
+    if (wants_locked(i, *task, signo)) wake_task_locked(i, *task);
   } else {
     // The leader first, as Linux prefers the thread named by the process id; then whoever takes it.
     for (const Ref<Task>& t : i.tasks) {
-      if (!wants_locked(g, *t, signo)) continue;
-      wake_task_locked(g, *t);
+      if (!wants_locked(i, *t, signo)) continue;
+      wake_task_locked(i, *t);
       break;
     }
   }
@@ -91,39 +96,37 @@ bool comes_from_above(const SignalInfo& info) { return info.si.si_code > 0 || in
 
 }  // namespace
 
-void wake_task_locked(ThreadGroup&, Task& t) {
+void wake_task_locked(ThreadGroup::Impl&, Task& t) {
   if (RefOrNull<sched::Fiber>& f = TaskAccess::fiber(t)) f->interrupt();
   if (RefOrNull<platform::Context>& c = TaskAccess::context(t); c && !t.impl().lending && !t.impl().exiting_now) c->kick();
 }
 
-bool must_exit_locked(ThreadGroup& g, const Task& t) {
-  return g.impl().exiting || t.impl().want_exit || (g.impl().exec_task && g.impl().exec_task != &t);
+bool must_exit_locked(ThreadGroup::Impl& g, const Task& t) {
+  return g.exiting || t.impl().want_exit || (g.exec_task && g.exec_task != &t);
 }
 
 bool must_exit(Task& t) {
   MutexLock l(t.group().impl().mu);
-  return must_exit_locked(t.group(), t);
+  return must_exit_locked(t.group().impl(), t);
 }
 
-void recalculate_pending_locked(ThreadGroup& g, Task& t) {
-  ThreadGroup::Impl& i = g.impl();
+void recalculate_pending_locked(ThreadGroup::Impl& i, Task& t) {
   RefOrNull<sched::Fiber>& f = TaskAccess::fiber(t);
   if (!f) return;
-  bool pending = ((t.impl().pending.set() | i.shared.set()) & ~t.impl().blocked) != 0 || must_exit_locked(g, t) ||
+  bool pending = ((t.impl().pending.set() | i.shared.set()) & ~t.impl().blocked) != 0 || must_exit_locked(i, t) ||
                  (i.stop_pending && !t.impl().in_stop) || i.tell_continued;
   if (t.impl().exiting_now) pending = false;
   f->interrupt_pending.store(pending, std::memory_order_release);
 }
 
 // SIGKILL, a fatal signal or exit_group: every thread finds its way to exit_current() by itself.
-void begin_group_exit_locked(ThreadGroup& g, ExitStatus s) {
-  ThreadGroup::Impl& i = g.impl();
+void begin_group_exit_locked(ThreadGroup::Impl& i, ExitStatus s) {
   if (i.exiting) return;
   i.exiting = i.status_is_group = true;
   i.status = s;
   i.stop_pending = i.stopped = false;
   i.stop_queue.wake_all();
-  for (const Ref<Task>& t : i.tasks) wake_task_locked(g, *t);
+  for (const Ref<Task>& t : i.tasks) wake_task_locked(i, *t);
 }
 
 bool send_to_group(ThreadGroup& g, const SignalInfo& info, bool force) { return send(g, nullptr, info, force); }
@@ -142,7 +145,7 @@ void force_signal(Task& t, const SignalInfo& info, bool to_default) {
   if (blocked || action.handler == kIgnore || to_default) t.impl().forced_default |= signal_bit(signo);
   t.impl().blocked &= ~signal_bit(signo);
   t.impl().pending.add(info);
-  recalculate_pending_locked(g, t);
+  recalculate_pending_locked(g.impl(), t);
 }
 
 // ---- What a task sees of its own signals ----
@@ -159,9 +162,9 @@ void Task::set_blocked(SignalSet s) {
   // What this thread no longer takes, another may.
   if (SignalSet handed = g.impl().shared.set() & newly) {
     for (const Ref<Task>& t : g.impl().tasks)
-      if (t.get() != this && (handed & ~t->impl().blocked) && !t->impl().exiting_now) wake_task_locked(g, *t);
+      if (t.get() != this && (handed & ~t->impl().blocked) && !t->impl().exiting_now) wake_task_locked(g.impl(), *t);
   }
-  recalculate_pending_locked(g, *this);
+  recalculate_pending_locked(g.impl(), *this);
 }
 
 void Task::set_temporary_mask(SignalSet mask) {
@@ -183,7 +186,7 @@ bool Task::take_signal(SignalSet wanted, SignalInfo* out) {
   {
     MutexLock l(g.impl().mu);
     taken = impl_->pending.take(wanted, out) || g.impl().shared.take(wanted, out);
-    if (taken) recalculate_pending_locked(g, *this);
+    if (taken) recalculate_pending_locked(g.impl(), *this);
   }
   if (taken && out->si.si_code == SI_TIMER) g.impl().timers->dequeued(out);
   return taken;
@@ -192,7 +195,7 @@ bool Task::take_signal(SignalSet wanted, SignalInfo* out) {
 sched::WaitQueue& Task::signal_queue() { return group_->impl().signal_queue; }
 bool Task::exiting() const {
   MutexLock l(group_->impl().mu);
-  return impl_->exiting_now || must_exit_locked(*group_, *this);
+  return impl_->exiting_now || must_exit_locked(group_->impl(), *this);
 }
 
 }  // namespace sentry::kernel

@@ -93,7 +93,7 @@ CallOutcome plain_result(Task& t, int64_t value) {
 // The stub is gone: the host's OOM killer, or we, took it. As a SIGKILL to everything in it.
 void lose_process(Task& t) {
   MutexLock l(t.group().impl().mu);
-  begin_group_exit_locked(t.group(), ExitStatus::signaled(SIGKILL, false));
+  begin_group_exit_locked(t.group().impl(), ExitStatus::signaled(SIGKILL, false));
 }
 
 void prepare(Task& t) {
@@ -101,7 +101,7 @@ void prepare(Task& t) {
   t.context().set_fiber(sched::current());
   {
     MutexLock l(g.impl().mu);
-    recalculate_pending_locked(g, t);
+    recalculate_pending_locked(g.impl(), t);
   }
   if (t.impl().acquire_tty) {
     Result<Ref<vfs::File>> f = t.file(0);

@@ -87,8 +87,8 @@ vfs::Path ThreadGroup::exe() const {
 
 void cpu_leave(ThreadGroup& g, platform::Space& s) {
   uint64_t now = s.cpu_time();
-  MutexLock l(g.impl().mu);
   ThreadGroup::Impl& i = g.impl();
+  MutexLock l(i.mu);
   if (!i.cpu_paused && now > i.cpu_base) i.cpu_before += now - i.cpu_base;
   i.cpu_paused = true;
 }

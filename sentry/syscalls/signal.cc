@@ -200,7 +200,7 @@ Result<long> sys_rt_sigaction(Task& task, int sig, UserIn<kernel::SignalAction> 
       MutexLock l(g.impl().mu);
       g.impl().shared.remove(kernel::signal_bit(sig));
       for (const Ref<Task>& t : g.impl().tasks) t->impl().pending.remove(kernel::signal_bit(sig));
-      kernel::recalculate_pending_locked(g, task);
+      kernel::recalculate_pending_locked(g.impl(), task);
     }
   }
   if (!old.is_null()) TRY(old.copy_out(task.context(), before));
