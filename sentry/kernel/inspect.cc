@@ -178,7 +178,7 @@ void set_coredump_filter(ThreadGroup& g, uint32_t bits) { g.impl().coredump_filt
 // Keyed, so that no address of the kernel's can be told from a number.
 uint64_t namespace_number(Kernel& k, NamespaceKind kind, const void* ns) {
   constexpr uint64_t kFirstDynamic = 4026532000;  // below lie Linux's fixed numbers
-  if (!ns) return 4026531834 + static_cast<uint64_t>(kind);
+  if (!ns) return kind == NamespaceKind::user ? 4026531837 : 4026531834;  // the first user and time namespaces
   uint64_t x = mix(reinterpret_cast<uint64_t>(ns) ^ k.impl().namespace_secret) + static_cast<uint64_t>(kind);
   return kFirstDynamic + mix(x ^ std::rotl(k.impl().namespace_secret, 17)) % (UINT32_MAX - kFirstDynamic);
 }
@@ -196,7 +196,7 @@ uint64_t resident_estimate(const mm::Vma& v) {
   if (v.prot == PROT_NONE || v.name == "[vvar]") return 0;
   if (v.locked) return v.length();
   if (v.noreserve) return std::min(v.length(), kMaxLargeReserve / 16);
-  if (v.file && !(v.prot & PROT_WRITE)) return v.length() / 2;
+  if (v.file && !(v.prot & PROT_WRITE)) return v.length() / 2 & ~4095ull;
   return v.length();
 }
 

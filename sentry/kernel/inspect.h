@@ -55,7 +55,7 @@ uint32_t audit_session(ThreadGroup& g);
 uint32_t coredump_filter(ThreadGroup& g);
 void set_coredump_filter(ThreadGroup& g, uint32_t bits);
 
-// The number in "uts:[4026531838]". first: that of the namespaces the container began with.
+// The number in "uts:[4026531838]". ns: what stands for the namespace; null: the first one of Linux (user and time).
 enum class NamespaceKind : uint8_t { cgroup, ipc, mnt, net, pid, time, user, uts };
 uint64_t namespace_number(Kernel& k, NamespaceKind kind, const void* ns);
 

@@ -17,6 +17,16 @@ class SyntheticInode : public vfs::Inode {
   Result<vfs::Attributes> attributes() override { return attributes_.get(); }
   Result<void> check_access(const auth::Credentials& cred, int mask) override { return attributes_.check(cred, mask); }
   uint64_t ino() const { return ino_; }
+  // Names are the kernel's: nobody makes or removes one. Linux: directories without these operations.
+  Result<Ref<vfs::Inode>> create(std::string_view, const vfs::CreateRequest&) override { return kEACCES; }
+  Result<Ref<vfs::Inode>> mkdir(std::string_view, const vfs::CreateRequest&) override { return kEPERM; }
+  Result<Ref<vfs::Inode>> symlink(std::string_view, std::string_view, const vfs::CreateRequest&) override { return kEPERM; }
+  Result<void> link(std::string_view, vfs::Inode&) override { return kEPERM; }
+  Result<void> unlink(std::string_view, vfs::Inode&) override { return kEPERM; }
+  Result<void> rmdir(std::string_view, vfs::Inode&) override { return kEPERM; }
+  Result<void> rename(std::string_view, vfs::Inode&, vfs::Inode&, std::string_view, vfs::Inode*, unsigned) override {
+    return kEPERM;
+  }
 
  protected:
   SyntheticInode(vfs::FileSystem& fs, uint64_t ino, uint32_t mode, uint32_t uid = 0, uint32_t gid = 0, uint64_t rdev = 0)

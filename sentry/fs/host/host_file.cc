@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #include "base/sys.h"
@@ -174,7 +175,9 @@ Result<Ref<vfs::File>> from_host_fd(Fd fd, const Ref<auth::Credentials>& cred) {
   const int access = static_cast<int>(flags) & O_ACCMODE;
   Ref<vfs::Inode> inode = make_ref<HostInode>(fs, st, TRY(sys::dup_cloexec(fd.get())), access, cred->euid, cred->egid);
   const char* name = S_ISFIFO(st.st_mode) ? "pipe" : S_ISSOCK(st.st_mode) ? "socket" : "host";
-  auto dentry = vfs::Dentry::make_anonymous(base::format("{}:[{}]", name, st.st_ino), inode);
+  std::string text = base::format("{}:[{}]", name, st.st_ino);
+  if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) text = "/dev/null";
+  auto dentry = vfs::Dentry::make_anonymous(std::move(text), inode);
   vfs::Path path{nullptr, dentry};
   Ref<vfs::File> file = make_ref<HostFile>(path, inode, static_cast<int>(flags) & (O_ACCMODE | O_APPEND), cred,
                                            std::move(fd), S_ISREG(st.st_mode));

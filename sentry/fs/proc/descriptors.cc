@@ -101,7 +101,7 @@ class DescriptorDirectory final : public OfTask<common::SyntheticDirectory> {
   Result<RefOrNull<vfs::Inode>> lookup(std::string_view name) override {
     int fd = fd_number(name);
     Result<Ref<Task>> t = subject_.task();
-    if (fd < 0 || !t.ok() || !file_at(**t, fd).ok()) return RefOrNull<vfs::Inode>();
+    if (fd < 0 || !t.ok() || !file_at(**t, fd).ok()) return kENOENT;
     return RefOrNull<vfs::Inode>(make_ref<One>(subject_, fd));
   }
   Result<std::vector<Entry>> entries() override {

@@ -61,10 +61,12 @@ constexpr struct {
 };
 constexpr uint64_t kNsFirst = 512;
 
-// The namespaces that there is one of have a fixed number.
+// Network and IPC are the sandbox's, the cgroup is the container's; there is one user and one time namespace.
 uint64_t number_of(const Subject& s, Task& t, NamespaceKind kind, bool for_children) {
   const void* object = nullptr;
   RefOrNull<kernel::FsContext> fs;
+  if (kind == NamespaceKind::net || kind == NamespaceKind::ipc) object = &s.fs.kernel;
+  if (kind == NamespaceKind::cgroup) object = &t.container();
   if (kind == NamespaceKind::uts) object = t.uts().get();
   if (kind == NamespaceKind::pid) object = for_children ? kernel::pids_for_children(t).get() : &t.group().pid_namespace();
   if (kind == NamespaceKind::mnt && (fs = kernel::find_fs(t))) object = fs->mounts().get();
@@ -117,7 +119,7 @@ class NamespaceDirectory final : public OfTask<common::SyntheticDirectory> {
     for (size_t i = 0; i < std::size(kNamespaces); i++)
       if (name == kNamespaces[i].name && subject_.alive())
         return RefOrNull<vfs::Inode>(make_ref<NamespaceLink>(subject_, ino_of(subject_, kNsFirst + i), i));
-    return RefOrNull<vfs::Inode>();
+    return kENOENT;
   }
   Result<std::vector<Entry>> entries() override {
     if (!subject_.alive()) return kENOENT;

@@ -120,7 +120,7 @@ class NetDirectory final : public OfTask<common::SyntheticDirectory> {
         it = made_.emplace(i, make_ref<NetText>(subject_, ino_of(subject_, kNetBase + i), g_tables[i])).first;
       return RefOrNull<vfs::Inode>(it->second);
     }
-    return RefOrNull<vfs::Inode>();
+    return kENOENT;
   }
   Result<std::vector<Entry>> entries() override {
     if (!subject_.alive()) return kENOENT;

@@ -126,7 +126,8 @@ struct TaskEntry {
   Maker make = nullptr;
 };
 
-// A directory of such entries. The inodes it has made stay with it.
+// A directory of such entries. The inodes it has made stay with it. As all of procfs it answers ENOENT for other names: then
+// making one fails with that too, whoever asks.
 class TableDirectory : public OfTask<common::SyntheticDirectory> {
  public:
   TableDirectory(const Subject& s, uint64_t ino, uint32_t mode, std::span<const TaskEntry> table, uint64_t first_index)

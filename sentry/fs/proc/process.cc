@@ -246,9 +246,9 @@ class TaskListDirectory final : public OfTask<common::SyntheticDirectory> {
     int tid = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), tid);
     if (error != std::errc() || end != name.data() + name.size() || name[0] == '0' || tid <= 0)
-      return RefOrNull<vfs::Inode>();
+      return kENOENT;
     RefOrNull<Task> t = subject_.fs.pids->find_task(tid);
-    if (!t || &t->group() != subject_.group.get()) return RefOrNull<vfs::Inode>();
+    if (!t || &t->group() != subject_.group.get()) return kENOENT;
     return RefOrNull<vfs::Inode>(ProcessDirectory::of(Subject{subject_.fs, subject_.group, t, tid}));
   }
   Result<std::vector<Entry>> entries() override {
@@ -321,7 +321,7 @@ Result<RefOrNull<vfs::Inode>> TableDirectory::lookup(std::string_view name) {
     }
     return RefOrNull<vfs::Inode>(it->second);
   }
-  return RefOrNull<vfs::Inode>();
+  return kENOENT;
 }
 
 Result<std::vector<common::SyntheticDirectory::Entry>> TableDirectory::entries() {

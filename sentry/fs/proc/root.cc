@@ -64,12 +64,12 @@ class RootDirectory final : public common::SyntheticDirectory {
     int tid = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), tid);
     if (error != std::errc() || end != name.data() + name.size() || name[0] == '0' || tid <= 0)
-      return RefOrNull<vfs::Inode>();
+      return kENOENT;
     if (RefOrNull<kernel::ThreadGroup> g = proc_.pids->find_group(tid))
       return RefOrNull<vfs::Inode>(ProcessDirectory::of(Subject{proc_, g.get_ref(), nullptr, tid}));
     // A thread that leads no process is not listed, but answers.
     RefOrNull<Task> t = proc_.pids->find_task(tid);
-    if (!t) return RefOrNull<vfs::Inode>();
+    if (!t) return kENOENT;
     return RefOrNull<vfs::Inode>(ProcessDirectory::of(Subject{proc_, t->group_ref(), t, tid}));
   }
   Result<std::vector<Entry>> entries() override {

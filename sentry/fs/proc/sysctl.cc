@@ -293,7 +293,7 @@ class SettingDirectory final : public common::SyntheticDirectory {
       made_.emplace(std::string(name), made);
       return RefOrNull<vfs::Inode>(std::move(made));
     }
-    return RefOrNull<vfs::Inode>();
+    return kENOENT;
   }
   Result<std::vector<Entry>> entries() override {
     std::vector<Entry> out;
