@@ -90,7 +90,8 @@ class Context : public RefCounted<Context> {
  public:
   // Lets the application run until its next event. Everything queued (copies out, memory calls, registers) is done first, by
   // the thread itself. Parks the calling fiber, which must be the one given to set_fiber(). If a queued copy failed
-  // with EFAULT, the thread does not run: returns copy_failed() first.
+  // with EFAULT, the thread does not run: returns copy_failed() first. After a kick() that came while the event was being
+  // handled it returns EventKind::interrupt at once; results and operations stay queued for the next resume().
   EventKind resume();
   // The fiber that handles this thread's events; set once before the first resume (again when lent to a vfork child).
   void set_fiber(sched::Fiber* fiber);
@@ -126,6 +127,7 @@ class Context : public RefCounted<Context> {
   Result<void> zero_out(uint64_t addr, size_t n);                          // now
   // Room in the mailbox for up to n bytes (at most kWindow) that the application will receive at addr: fill a prefix, then
   // commit how much. Contents are exposed to the stub at once: put only what it may see there, and never read them back.
+  // No other copy or memory call between the two.
   static constexpr size_t kWindow = 64 * 1024;
   std::span<std::byte> out_window(size_t n);
   Result<void> commit_out(uint64_t addr, std::span<std::byte> window, size_t filled);

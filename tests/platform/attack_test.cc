@@ -21,7 +21,7 @@ namespace platform_test {
 namespace {
 
 using platform::Mode;
-constexpr uint64_t kStubZone = 0x7fff10000000, kSlots = 0x7fff10020000;
+constexpr uint64_t kStubZone = 0x7fff10000000;
 
 class Attack : public testing::TestWithParam<Mode> {
  protected:

@@ -178,7 +178,7 @@ Ref<Context> new_process(World& w) {
 }
 }  // namespace
 
-Guest::Guest(World& w) : world_(w), context_(new_process(w)) {
+Guest::Guest(World& w) : context_(new_process(w)) {
   context_->set_fiber(sched::current());
   MemoryCall code{.op = MemoryOp::map_file, .address = kCode, .length = 0x4000, .prot = PROT_READ | PROT_EXEC,
                   .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, .host_fd = code_file(), .file_key = 1};

@@ -67,7 +67,7 @@ class Guest {
   // A fresh process.
   explicit Guest(World& w);
   // Another thread or process that came from clone or fork.
-  Guest(World& w, Ref<Context> c) : world_(w), context_(std::move(c)) {}
+  Guest(World&, Ref<Context> c) : context_(std::move(c)) {}
   Context& context() { return *context_; }
   Context* operator->() { return context_.get(); }
 
@@ -85,7 +85,6 @@ class Guest {
   EventKind last = EventKind::syscall;
 
  private:
-  World& world_;
   Ref<Context> context_;
 };
 
