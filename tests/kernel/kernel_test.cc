@@ -18,8 +18,10 @@
 namespace platform_test {
 namespace {
 
-std::string guest_image() {
-  std::ifstream in(KERNEL_GUEST, std::ios::binary);
+constexpr const char* kBusybox = "/usr/bin/busybox";
+
+std::string image_of(const char* path) {
+  std::ifstream in(path, std::ios::binary);
   std::stringstream s;
   s << in.rdbuf();
   return s.str();
@@ -86,9 +88,16 @@ class Sandbox {
     o.mode = 0755;
     o.backing = fs::common::memfd_backing();
     mounts_ = vfs::MountNamespace::create(fs::tmpfs::create(o), 0, "root");
-    std::string image = guest_image();
+    put("/kernel_guest", image_of(KERNEL_GUEST));
+    put("/busybox", image_of(kBusybox));
+    // Background jobs of a shell read it; empty is enough.
+    CHECK(vfs::make_directory({*mounts_, mounts_->root(), mounts_->root(), root()}, "/dev", 0755).ok());
+    put("/dev/null", "");
+  }
+
+  void put(const char* path, const std::string& image) {
     vfs::WalkContext c{*mounts_, mounts_->root(), mounts_->root(), root()};
-    auto f = vfs::open(c, "/kernel_guest", O_CREAT | O_WRONLY, 0755, vfs::kFollow);
+    auto f = vfs::open(c, path, O_CREAT | O_WRONLY, 0755, vfs::kFollow);
     CHECK(f.ok());
     int64_t pos = 0;
     auto n = (*f)->write({reinterpret_cast<const std::byte*>(image.data()), image.size()}, &pos, {});
@@ -131,6 +140,26 @@ TEST_P(Guest, CasePasses) {
   EXPECT_EQ(*status, 0);
 }
 INSTANTIATE_TEST_SUITE_P(Kernel, Guest, testing::ValuesIn(case_names()), [](const auto& i) { return i.param; });
+
+// A shell with pipelines, subshells, traps and background jobs; 42 if everything came out right.
+TEST(Programs, Shell) {
+  if (access(kBusybox, X_OK) != 0) GTEST_SKIP() << "no busybox";
+  auto status = Sandbox::get().run({"/busybox", "sh", "-c", R"SH(
+    B=/busybox
+    i=0; while [ $i -lt 30 ]; do $B true || exit 1; i=$((i+1)); done
+    [ "$(echo a b c | $B wc -w)" = 3 ] || exit 2
+    [ "$($B seq 1 1000 | $B sort -r | $B head -n 1)" = 999 ] || exit 3
+    (exit 5); [ $? = 5 ] || exit 4
+    $B false && exit 6
+    trap 'got=yes' USR1; kill -USR1 $$; [ "$got" = yes ] || exit 7
+    $B sleep 0.05 & pid=$!; wait $pid || exit 8
+    $B sleep 10 & pid=$!; kill $pid; wait $pid; [ $? = 143 ] || exit 9
+    $B yes | $B head -n 1000 | $B md5sum > /sum; [ -s /sum ] || exit 10
+    $B dd if=/busybox bs=4096 2>/dev/null | $B cmp - /busybox || exit 11
+    exit 42)SH"});
+  ASSERT_TRUE(status.has_value()) << Sandbox::get().error;
+  EXPECT_EQ(*status, 42 << 8);
+}
 
 TEST(Start, FailuresAreErrnos) {
   EXPECT_FALSE(Sandbox::get().run({"/no/such/program"}).has_value());
