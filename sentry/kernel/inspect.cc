@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
+#include <set>
 
 #include "base/sys.h"
 #include "sentry/kernel/internal.h"
@@ -230,12 +231,12 @@ MemoryFacts memory_facts(Kernel& k, const Container& c) {
     m.total = limit;
     m.limited = true;
   }
-  std::vector<const mm::AddressSpace*> seen;
+  std::set<const mm::AddressSpace*> seen;
   for (const Ref<ThreadGroup>& g : c.pids()->groups()) {
     RefOrNull<Task> t = g->leader();
     RefOrNull<mm::AddressSpace> space = t ? t->find_mm() : nullptr;
-    if (!space || std::find(seen.begin(), seen.end(), space.get()) != seen.end()) continue;
-    seen.push_back(space.get());
+    if (!space || !seen.insert(space.get()).second) continue;
+    if (seen.size() % 16 == 0 && sched::current()) sched::yield();
     Residence r = residence(*space);
     m.used += r.anonymous + r.shmem + r.file / 4;
   }

@@ -5,12 +5,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 namespace sentry::fs::common {
 namespace {
 
 constexpr size_t kMaxStore = 4096;
+// All texts that open descriptions keep together. Beyond it they are made again for each read: descriptors are cheap for an
+// application, large texts (smaps) are not for us.
+constexpr size_t kMaxKept = 64 << 20;
+constinit std::atomic<size_t> g_kept{0};
 
 class TextFile final : public vfs::File {
  public:
@@ -21,15 +26,21 @@ class TextFile final : public vfs::File {
   Result<size_t> read(std::span<std::byte> dst, int64_t* pos, vfs::IoFlags) override {
     sched::SleepLock l(mu_);
     if (!have_ || *pos == 0) {
+      drop();
       text_ = TRY(text_inode_.text());
-      have_ = true;
+      have_ = g_kept.fetch_add(text_.size()) + text_.size() <= kMaxKept;
+      if (!have_) g_kept.fetch_sub(text_.size());
     }
-    if (*pos < 0 || static_cast<size_t>(*pos) >= text_.size()) return size_t{0};
-    size_t n = std::min(dst.size(), text_.size() - static_cast<size_t>(*pos));
-    memcpy(dst.data(), text_.data() + *pos, n);
-    *pos += static_cast<int64_t>(n);
+    size_t n = 0;
+    if (*pos >= 0 && static_cast<size_t>(*pos) < text_.size()) {
+      n = std::min(dst.size(), text_.size() - static_cast<size_t>(*pos));
+      memcpy(dst.data(), text_.data() + *pos, n);
+      *pos += static_cast<int64_t>(n);
+    }
+    if (!have_) text_ = std::string();
     return n;
   }
+  ~TextFile() override { drop(); }
   Result<size_t> write(std::span<const std::byte> src, int64_t* pos, vfs::IoFlags) override {
     if (src.size() > kMaxStore) return kEINVAL;
     TRY(text_inode_.store(*this, {reinterpret_cast<const char*>(src.data()), src.size()}));
@@ -46,6 +57,10 @@ class TextFile final : public vfs::File {
   Result<void> truncate(uint64_t) override { return {}; }
 
  private:
+  void drop() {
+    if (have_) g_kept.fetch_sub(text_.size());
+    have_ = false;
+  }
   TextInode& text_inode_;
   sched::SleepMutex mu_;
   std::string text_;

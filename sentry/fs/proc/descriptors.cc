@@ -72,7 +72,7 @@ class FdInfo final : public OfTask<common::TextInode> {
     return out + f->fdinfo();
   }
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
-    TRY(inspected());
+    (void)TRY(inspected());
     return TextInode::open(where, flags, cred);
   }
 

@@ -130,7 +130,11 @@ Result<std::string> maps_text(const Subject& s, Task&) {
   std::string out;
   RefOrNull<mm::AddressSpace> m = s.space();
   if (!m) return out;
-  for (const mm::Vma& v : m->list()) out += maps_line(v, name_of(v));
+  Breather b;
+  for (const mm::Vma& v : m->list()) {
+    out += maps_line(v, name_of(v));
+    b.step();
+  }
   return out;
 }
 
@@ -138,7 +142,9 @@ Result<std::string> smaps_text(const Subject& s, Task&) {
   std::string out;
   RefOrNull<mm::AddressSpace> m = s.space();
   if (!m) return out;
+  Breather b;
   for (const mm::Vma& v : m->list()) {
+    b.step();
     out += maps_line(v, name_of(v));
     kb(out, "Size:", v.length());
     kb(out, "KernelPageSize:", 4096);
@@ -169,7 +175,9 @@ Result<std::string> numa_maps_text(const Subject& s, Task&) {
   std::string out;
   RefOrNull<mm::AddressSpace> m = s.space();
   if (!m) return out;
+  Breather b;
   for (const mm::Vma& v : m->list()) {
+    b.step();
     append(out, "%08llx default", ull(v.start));
     if (v.file) append(out, " file=%s", name_of(v).c_str());
     else if (v.name == "[heap]") out += " heap";

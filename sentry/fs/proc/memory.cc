@@ -81,7 +81,7 @@ class MemInode final : public OfTask<common::SyntheticInode> {
     return kEPERM;
   }
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
-    TRY(inspected());
+    (void)TRY(inspected());
     return Ref<vfs::File>(make_ref<MemFile>(where, Ref<vfs::Inode>(*this), flags, cred, subject_.space()));
   }
 };

@@ -51,6 +51,14 @@ class ProcFs final : public vfs::FileSystem {
   RefOrNull<vfs::Inode> root_;
 };
 
+// In loops over what an application can make many of: lets others go first now and then.
+struct Breather {
+  unsigned n = 0;
+  void step() {
+    if (++n % 256 == 0 && sched::current()) sched::yield();
+  }
+};
+
 // Who reads; null: the kernel itself.
 inline kernel::Task* reader() { return kernel::Task::find_current(); }
 // The reader's container, for limits; null when nobody is left.

@@ -223,7 +223,7 @@ class TaskText final : public OfTask<common::TextInode> {
     return entry_.store(subject_, *t, v);
   }
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
-    if (entry_.guard == Guard::at_open) TRY(inspected());
+    if (entry_.guard == Guard::at_open) (void)TRY(inspected());
     return TextInode::open(where, flags, cred);
   }
 
