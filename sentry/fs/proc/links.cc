@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links of a process that are jumps: exe, cwd, root, and its namespaces. Linux: fs/proc/base.c, fs/proc/namespaces.c.
+#include <sched.h>
+
 #include "sentry/fs/proc/proc_fs.h"
 
 namespace sentry::fs::proc {
@@ -73,21 +75,82 @@ uint64_t number_of(const Subject& s, Task& t, NamespaceKind kind, bool for_child
   return kernel::namespace_number(s.fs.kernel, kind, object);
 }
 
+// ioctls of a namespace's file (man 2 ioctl_ns).
+enum : uint32_t { kGetUserns = 0xb701, kGetParent = 0xb702, kGetNstype = 0xb703, kGetOwnerUid = 0xb704 };
+
+long clone_flag(NamespaceKind kind) {
+  switch (kind) {
+    case NamespaceKind::cgroup: return CLONE_NEWCGROUP;
+    case NamespaceKind::ipc: return CLONE_NEWIPC;
+    case NamespaceKind::mnt: return CLONE_NEWNS;
+    case NamespaceKind::net: return CLONE_NEWNET;
+    case NamespaceKind::pid: return CLONE_NEWPID;
+    case NamespaceKind::time: return 0x80;  // CLONE_NEWTIME
+    case NamespaceKind::user: return CLONE_NEWUSER;
+    case NamespaceKind::uts: return CLONE_NEWUTS;
+  }
+  UNREACHABLE();
+}
+
 class NamespaceFile final : public vfs::File {
  public:
-  NamespaceFile(const vfs::Path& where, Ref<vfs::Inode> inode, int flags, Ref<auth::Credentials> cred)
-      : File(vfs::FileKind::plain, where, std::move(inode), flags, std::move(cred)) {}
+  NamespaceFile(const vfs::Path& where, Ref<vfs::Inode> inode, int flags, Ref<auth::Credentials> cred, ProcFs& fs,
+                NamespaceKind kind)
+      : File(vfs::FileKind::plain, where, std::move(inode), flags, std::move(cred)), fs_(fs), kind_(kind) {}
+  Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg) override;
+
+ private:
+  const Ref<ProcFs> fs_;
+  const NamespaceKind kind_;
 };
 
 // What the link leads to: a file that stands for the namespace.
 class NamespaceInode final : public common::SyntheticInode {
  public:
-  NamespaceInode(vfs::FileSystem& fs, uint64_t number) : SyntheticInode(fs, number, S_IFREG | 0444) {}
+  NamespaceInode(ProcFs& fs, uint64_t number, NamespaceKind kind)
+      : SyntheticInode(fs, number, S_IFREG | 0444), fs_(fs), kind_(kind) {}
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
     if ((flags & O_ACCMODE) != O_RDONLY) return kEPERM;
-    return Ref<vfs::File>(make_ref<NamespaceFile>(where, Ref<vfs::Inode>(*this), flags, cred));
+    return Ref<vfs::File>(make_ref<NamespaceFile>(where, Ref<vfs::Inode>(*this), flags, cred, fs_, kind_));
   }
+  static vfs::Path path(ProcFs& fs, uint64_t number, NamespaceKind kind, std::string text) {
+    Ref<vfs::Inode> inode = make_ref<NamespaceInode>(fs, number, kind);
+    return vfs::Path{nullptr, vfs::Dentry::make_anonymous(std::move(text), std::move(inode))};
+  }
+
+ private:
+  ProcFs& fs_;
+  const NamespaceKind kind_;
 };
+
+std::string namespace_text(const char* type, uint64_t number) {
+  std::string out;
+  append(out, "%s:[%llu]", type, static_cast<unsigned long long>(number));
+  return out;
+}
+
+Result<long> NamespaceFile::ioctl(platform::Context& c, uint32_t command, uint64_t arg) {
+  switch (command) {
+    case kGetNstype: return clone_flag(kind_);
+    case kGetUserns: {
+      // There is one user namespace, and what owns it lies outside.
+      if (kind_ == NamespaceKind::user) return kEPERM;
+      const uint64_t number = kernel::namespace_number(fs_->kernel, NamespaceKind::user, nullptr);
+      vfs::Path p = NamespaceInode::path(*fs_, number, NamespaceKind::user, namespace_text("user", number));
+      return Task::current().install(TRY(p.inode()->open(p, O_RDONLY, credentials())), true);
+    }
+    case kGetParent:
+      if (kind_ != NamespaceKind::pid && kind_ != NamespaceKind::user) return kEINVAL;
+      return kEPERM;
+    case kGetOwnerUid: {
+      if (kind_ != NamespaceKind::user) return kEINVAL;
+      const uint32_t uid = 0;
+      TRY(c.copy_out(arg, &uid, sizeof uid));
+      return 0L;
+    }
+    default: return kENOTTY;
+  }
+}
 
 class NamespaceLink final : public OfTask<common::SyntheticSymlink> {
  public:
@@ -95,16 +158,13 @@ class NamespaceLink final : public OfTask<common::SyntheticSymlink> {
   Result<std::string> target() override {
     Ref<Task> t = TRY(inspected());
     const auto& n = kNamespaces[index_];
-    std::string out;
-    append(out, "%s:[%llu]", n.type,
-           static_cast<unsigned long long>(number_of(subject_, *t, n.kind, n.for_children)));
-    return out;
+    return namespace_text(n.type, number_of(subject_, *t, n.kind, n.for_children));
   }
   Result<vfs::Path> jump() override {
     Ref<Task> t = TRY(inspected());
     const auto& n = kNamespaces[index_];
-    Ref<vfs::Inode> inode = make_ref<NamespaceInode>(subject_.fs, number_of(subject_, *t, n.kind, n.for_children));
-    return vfs::Path{nullptr, vfs::Dentry::make_anonymous(TRY(target()), std::move(inode))};
+    const uint64_t number = number_of(subject_, *t, n.kind, n.for_children);
+    return NamespaceInode::path(subject_.fs, number, n.kind, namespace_text(n.type, number));
   }
 
  private:
