@@ -219,6 +219,22 @@ void Running::add(Ref<kernel::ThreadGroup> g) {
   });
 }
 
+void Running::set_terminal(int pid, Ref<vfs::File> tty) {
+  std::map<int, Ref<vfs::File>> gone;  // of processes that ended; let go outside the lock
+  terminals_.with([&](auto& m) {
+    if (m.size() >= kKeptProcesses) gone.swap(m);
+    m.insert_or_assign(pid == 0 ? 1 : pid, std::move(tty));
+  });
+}
+
+RefOrNull<vfs::File> Running::terminal(int pid) const {
+  return terminals_.with([&](auto& m) -> RefOrNull<vfs::File> {
+    auto it = m.find(pid == 0 ? 1 : pid);
+    if (it == m.end()) return nullptr;
+    return it->second;
+  });
+}
+
 RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
   if (pid == 0 || pid == 1) return init_;
   return const_cast<Guarded<std::map<int, Ref<kernel::ThreadGroup>>>&>(others_).with(
@@ -255,7 +271,10 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (!process.ok()) return process.error();
   auto init = STEP(kernel.create_process(container, *process), "starting '{}'",
                    spec.process.args.empty() ? std::string() : spec.process.args[0]);
-  return make_ref<Running>(container, init);
+  auto running = make_ref<Running>(container, init);
+  if (process->controlling_terminal && !process->files.empty() && process->files[0])
+    running->set_terminal(1, process->files[0].get_ref());
+  return running;
 }
 
 Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kernel, Running& running,
@@ -267,6 +286,8 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   auto g = STEP(kernel.create_process(running.container, *process), "starting '{}'",
                 request.process.args.empty() ? std::string() : request.process.args[0]);
   running.add(g);
+  if (process->controlling_terminal && !process->files.empty() && process->files[0])
+    running.set_terminal(g->pid(), process->files[0].get_ref());
   kernel.start_process(*g);
   return g;
 }

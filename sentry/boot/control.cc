@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "sentry/fs/tty/tty.h"
 
 namespace sentry::boot {
 namespace {
@@ -277,8 +278,17 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         run->container->set_limits(l);
         return empty();
       }
-      case ControlOp::kResize:
-        return failure(kENOTTY, "the terminal is the host's: resize it there");
+      case ControlOp::kResize: {
+        auto q = parse<wire::ResizeRequest>(rest);
+        if (!q.ok()) return q.error();
+        auto run = find(q->id);
+        RefOrNull<vfs::File> tty;
+        if (run) tty = run->terminal(q->pid);
+        if (!tty) return failure(kENOTTY, base::format("process {} of '{}' was not started with a terminal", q->pid, q->id));
+        auto r = fs::tty::set_host_size(*tty, q->rows, q->cols);
+        if (!r.ok()) return failure(r.error(), "resizing the terminal");
+        return empty();
+      }
       case ControlOp::kPause:
       case ControlOp::kResume:
         return failure(kEOPNOTSUPP, "pausing is done by the freezer cgroup");

@@ -157,7 +157,7 @@ class Regular final : public HostInode {
 // The names of a directory as they were read at once. Complete before others see it. Held by: the directory, descriptions.
 class Listing : public RefCounted<Listing> {
  public:
-  static constexpr size_t kMax = 16 * 1024;
+  static constexpr size_t kMax = 4096;
   struct Entry {
     std::string name;
     uint64_t ino = 0;

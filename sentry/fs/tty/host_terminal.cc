@@ -93,4 +93,11 @@ Result<Ref<vfs::File>> from_host_terminal(Fd fd, const Ref<auth::Credentials>& c
   return file;
 }
 
+Result<void> set_host_size(vfs::File& file, uint16_t rows, uint16_t cols) {
+  auto* f = file.as<TerminalFile>();
+  if (!f) return kENOTTY;
+  f->terminal().set_size({rows, cols, 0, 0});
+  return {};
+}
+
 }  // namespace sentry::fs::tty

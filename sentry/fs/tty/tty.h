@@ -18,5 +18,7 @@ Result<Ref<vfs::File>> open_device(uint64_t rdev, const vfs::Path& where, const 
 // A host terminal as a file of the container: termios and window size are passed through, job control is ours.
 // session: becomes its controlling terminal when make_controlling is called (TIOCSCTTY).
 Result<Ref<vfs::File>> from_host_terminal(Fd fd, const Ref<auth::Credentials>& cred);
+// The host terminal behind `file` has this size now: SIGWINCH to its foreground. ENOTTY: no terminal.
+Result<void> set_host_size(vfs::File& file, uint16_t rows, uint16_t cols);
 
 }  // namespace sentry::fs::tty
