@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/log.h"
 #include "tests/platform/harness.h"
 
 using namespace platform_test;
@@ -48,8 +49,10 @@ void null_calls(World& w, const char* trapping, const char* direct, int n) {
     Guest g(w);
     measure(trapping, n, [&](int k) { g.call_and_run(App::null_calls, {kNull, static_cast<uint64_t>(k)}); });
     measure(direct, n * 4, [&](int k) {
-      g.call_and_run(App::direct_calls, {entry_of_stub(), kNull, static_cast<uint64_t>(k)});
+      if (g.call_and_run(App::direct_calls, {entry_of_stub(), kNull, static_cast<uint64_t>(k)}) != k) abort();
     });
+    auto s = w.platform().stats();
+    printf("  of %lu calls so far %lu knocked\n", s.calls, s.knocks);
   });
 }
 
@@ -152,6 +155,7 @@ int main(int argc, char** argv) {
   if (argc > 1) g_rounds = std::max(1, atoi(argv[1]));
   auto cpus = static_cast<unsigned>(sysconf(_SC_NPROCESSORS_ONLN));
   enter_pid_namespace();
+  base::log_init("platform_bench", 2, getenv("CAISSON_TEST_DEBUG") ? base::LogLevel::debug : base::LogLevel::error);
   printf("%-58s %10s %10s\n", "ns per operation", "minimum", "median");
   natively();
   if (cpus > 1) {

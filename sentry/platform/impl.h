@@ -99,6 +99,7 @@ struct Space::Impl {
   std::vector<Context*> slots;         // guarded by poll_mu; index = slot
   std::vector<uint8_t> slot_busy;      // guarded by poll_mu: a host thread may still use it
   bool attended = false;               // guarded by poll_mu
+  uint32_t shown_cpu = ~0u;            // what its page says about us; guarded by poll_mu
   uint64_t cpu_at_end = 0;
   std::atomic<unsigned> remote_users{0};  // process_vm calls in flight
 
@@ -251,6 +252,7 @@ struct Platform::Impl final : sched::Poller {
   // Spinning.
   uint64_t last_request_tsc = 0;
   uint64_t gap_tsc = 0;          // moving average of the time between requests
+  uint32_t worker_cpu = ~0u, partner_cpu = ~1u;  // of the last request; the latter is the stub's word
   std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
 
   struct Counters {
@@ -270,7 +272,7 @@ struct Platform::Impl final : sched::Poller {
   void attend(Space& s) REQUIRES(poll_mu);
   void neglect(Space& s) REQUIRES(poll_mu);
   void answer_knocks() REQUIRES(poll_mu);
-  void note_request();
+  void note_request(Context& c);
   // A worker stays awake for the answer of a stub's own code, whatever the application's rhythm was: a sleep and a wake-up across
   // CPUs cost more than most of what a stub is told to do.
   void expect_answer(uint64_t within_us) {

@@ -37,8 +37,17 @@ bool Context::Impl::try_take() {
   return phase.compare_exchange_strong(p, Phase::requested, std::memory_order_acq_rel);
 }
 
-void Platform::Impl::note_request() {
-  uint64_t t = read_tsc();
+void Platform::Impl::note_request(Context& c) {
+  unsigned aux;
+  uint64_t t = __builtin_ia32_rdtscp(&aux);
+  worker_cpu = aux & 0xfff;
+  Context::Impl& m = c.impl();
+  Space::Impl& s = m.space->impl();
+  if (s.shown_cpu != worker_cpu) {
+    s.shown_cpu = worker_cpu;
+    s.control.page().worker_cpu = worker_cpu;
+  }
+  partner_cpu = __atomic_load_n(&m.slot->header.cpu, __ATOMIC_RELAXED);
   uint64_t gap = std::min(t - last_request_tsc, kGapCapUs * tsc_per_us);
   last_request_tsc = t;
   gap_tsc += (gap >> 3) - (gap_tsc >> 3);
@@ -47,7 +56,7 @@ void Platform::Impl::note_request() {
 bool Platform::Impl::look(Context& c) {
   Context::Impl& m = c.impl();
   if (m.phase.load(std::memory_order_relaxed) != Phase::running || !m.try_take()) return false;
-  note_request();
+  note_request(c);
   if (m.fiber) m.fiber->wake();
   return true;
 }
@@ -156,6 +165,7 @@ bool Platform::Impl::prepare_sleep() {
 
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
   if (!may_spin || cpus < 2) return false;
+  if (partner_cpu == worker_cpu && !stub::in_trial_slice(read_tsc())) return false;
   if (read_tsc() < expected_until.load(std::memory_order_relaxed)) return true;
   if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
   return idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);

@@ -234,9 +234,12 @@ extern "C" {
 
 // n calls of number nr straight to the stub's entry, as a patched site makes them.
 [[noreturn]] void direct_calls(void* entry, long nr, long n) {
-  for (long i = 0; i < n; i++)
+  for (long i = 0; i < n; i++) {
+    long r = nr;
     asm volatile("lea 1f(%%rip), %%rcx; pushfq; popq %%r11; jmp *%[e]\n1:"
-                 : : [e] "r"(entry), "a"(nr), "D"(i) : "rcx", "r11", "memory");
+                 : "+a"(r) : [e] "r"(entry), "D"(i) : "rcx", "r11", "memory");
+    if (r != i) done(-1);
+  }
   done(n);
 }
 

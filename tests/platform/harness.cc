@@ -142,6 +142,15 @@ World::World(const Options& o) {
   auto z = platform::launch_zygote(exe.get());
   CHECK(z.ok());
   zygote_pid_ = z->pid;
+  if (getenv("CAISSON_TEST_PIN")) {  // workers on the first processor, stubs on the second
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(1, &set);
+    sched_setaffinity(zygote_pid_, sizeof set, &set);
+    CPU_ZERO(&set);
+    CPU_SET(0, &set);
+    sched_setaffinity(0, sizeof set, &set);
+  }
   platform::PlatformOptions po{.mode = o.mode, .may_spin = o.may_spin, .cpus = o.cpus, .descriptors = o.descriptors};
   auto p = platform::Platform::create(po);
   CHECK(p.ok());

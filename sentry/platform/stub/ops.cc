@@ -14,6 +14,12 @@ uint64_t tsc() {
   asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
   return static_cast<uint64_t>(hi) << 32 | lo;
 }
+uint64_t tsc_and_cpu(uint32_t* cpu) {
+  uint32_t lo, hi, aux;
+  asm volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+  *cpu = aux & 0xfff;  // as Linux sets it: node << 12 | processor
+  return static_cast<uint64_t>(hi) << 32 | lo;
+}
 
 void post(Slot* s, uint32_t request) {
   SlotHeader& h = s->header;
@@ -35,14 +41,18 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
   if ((v & kStateMask) == kReply) return v;
   uint32_t budget = may_spin ? control_page().spin_tsc : 0;
   if (budget != 0) {
-    uint64_t start = tsc();
-    do {
+    uint32_t cpu;
+    uint64_t start = tsc_and_cpu(&cpu);
+    if (h.cpu != cpu) h.cpu = cpu;
+    if (control_page().worker_cpu == cpu && !in_trial_slice(start)) budget = 0;
+    while (budget != 0) {
       for (int i = 0; i < 4; i++) {
         asm volatile("pause");
         v = __atomic_load_n(&h.state, __ATOMIC_ACQUIRE);
         if ((v & kStateMask) == kReply) return v;
       }
-    } while (tsc() - start < budget);
+      if (tsc() - start >= budget) break;
+    }
   }
   for (;;) {
     __atomic_exchange_n(&h.sleeping, 1, __ATOMIC_SEQ_CST);
@@ -67,7 +77,7 @@ bool app_futex(Slot* s, const Op& op) {
       stub_store32(reinterpret_cast<void*>(op.a[0]), 0) == 0)
     stub_call(kFutex, static_cast<long>(op.a[0]), 1 | 128, 1);  // FUTEX_WAKE, private
   if (op.a[1] != 0)
-    for (;;) stub_call(kFutex, reinterpret_cast<long>(&s->header.spare), 0, s->header.spare, 0);
+    for (;;) stub_call(kFutex, reinterpret_cast<long>(&s->header.cpu), 0, s->header.cpu, 0);
   stub_exit();
 }
 

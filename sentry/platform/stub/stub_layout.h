@@ -133,7 +133,7 @@ struct alignas(64) SlotHeader {
   uint32_t kicked;
   uint32_t polled;       // the sentry looks at `state` itself: no doorbell needed
   uint32_t index;
-  uint32_t spare;
+  uint32_t cpu;          // where the thread last waited; a hint for spinning
   uint64_t stamp;        // memory calls made so far, as the sentry numbers them
   uint64_t spare2[3];
 
@@ -176,7 +176,12 @@ inline constexpr uint64_t slot_address(unsigned i) { return STUB_ZONE + (i + 1ul
 struct ControlPage {
   uint32_t attended;   // some worker polls this space's doorbell
   uint32_t spin_tsc;   // how long a thread may spin for an answer
+  uint32_t worker_cpu; // where the worker last looked: nobody spins for a partner on the same processor …
 };
+// … except in one of 32 such slices of time, so that the host's scheduler sees two busy threads and moves them apart.
+inline constexpr unsigned kSpinSliceShift = 21;
+inline constexpr bool in_trial_slice(uint64_t tsc) { return (tsc >> kSpinSliceShift) % 32 == 0; }
+
 // Page 1.
 struct Doorbell {
   uint32_t rung;
