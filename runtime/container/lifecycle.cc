@@ -170,6 +170,7 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
   TRY(d.remove());
   // Last, so that no other sandbox gets these ids while anything might still use them.
   if (s.id_slot) host::release_ids(root.fd(), *s.id_slot, s.id);
+  else host::release_ids_of(root.fd(), s.id);
   LOG(debug, "container '{}' is removed", s.id);
   return {};
 }

@@ -2,10 +2,14 @@
 // Slots of 16 ids above all that systemd, subuid files and container engines hand out, below 2^31.
 #include "runtime/host/ids.h"
 
+#include <dirent.h>
+
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cstdlib>
 
 #include "base/sys.h"
 
@@ -48,6 +52,19 @@ void release_ids(int root_dir, uint32_t slot, const std::string& id) {
   std::string name = link_name(slot);
   ssize_t n = ::readlinkat(root_dir, name.c_str(), target, sizeof target);
   if (n > 0 && id == std::string_view(target, static_cast<size_t>(n))) ::unlinkat(root_dir, name.c_str(), 0);
+}
+
+void release_ids_of(int root_dir, const std::string& id) {
+  auto fd = sys::openat(root_dir, ".ids", O_RDONLY | O_DIRECTORY);
+  if (!fd.ok()) return;
+  DIR* dir = ::fdopendir(fd->release());
+  if (!dir) return;
+  while (dirent* e = ::readdir(dir)) {
+    char* end = nullptr;
+    unsigned long slot = std::strtoul(e->d_name, &end, 10);
+    if (end != e->d_name && *end == 0) release_ids(root_dir, static_cast<uint32_t>(slot), id);
+  }
+  ::closedir(dir);
 }
 
 }  // namespace runtime::host

@@ -20,5 +20,7 @@ struct IdLease {
 base::ResultX<IdLease> lease_ids(int root_dir, const std::string& id);
 // Gives back the slot if it is this id's.
 void release_ids(int root_dir, uint32_t slot, const std::string& id);
+// Gives back every slot of this id: for a container whose making was cut short before its slot was noted.
+void release_ids_of(int root_dir, const std::string& id);
 
 }  // namespace runtime::host

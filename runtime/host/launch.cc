@@ -181,10 +181,11 @@ ResultX<void> zygote_child(const ZygoteLaunch& l, Report& report) {
 
 ResultX<Program> find_program(const char* name) {
   std::vector<std::string> places;
-  if (const char* dir = ::getenv("CAISSON_LIBEXEC"); dir && *dir) places.push_back(std::string(dir) + "/");
+  const char* named = ::getenv("CAISSON_LIBEXEC");
+  if (named && *named) places.push_back(std::string(named) + "/");  // then nowhere else: no mix of two builds
   char self[4096];
   ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n > 0) {
+  if (n > 0 && places.empty()) {
     std::string dir(self, static_cast<size_t>(n));
     dir.resize(dir.rfind('/') + 1);
     places.push_back(dir);
