@@ -113,7 +113,7 @@ TEST(SentryFilter, ClosedListsOfCommands) {
     expect(kGofer, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0});
   }
   for (U64 advice = 0; advice < 128; ++advice) {
-    const std::set<U64> ok = {3, 4, 8, 10, 14, 15, 16, 22, 23};
+    const std::set<U64> ok = {3, 4, 8, 10, 14, 15, 16, 22, 23, 102 /* MADV_GUARD_INSTALL */};
     expect(kSentry, ok.count(advice) ? kAllow : kKill, SYS_madvise, {kAny, 0x1000, advice, 0, 0, 0});
   }
 }

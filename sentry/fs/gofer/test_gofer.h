@@ -157,7 +157,7 @@ struct Tree {
     CHECK(f.ok());
     return std::move(f).value();
   }
-  std::string get(std::string_view p) const { return read(*must_open(p, O_RDONLY), 1 << 20); }
+  std::string get(std::string_view p) const { return read(*must_open(p, O_RDONLY), 4096); }
   void put(std::string_view p, std::string_view text) const { CHECK(write(*must_open(p, O_CREAT | O_WRONLY | O_TRUNC), text).ok()); }
 
   static Result<size_t> write(vfs::File& f, std::string_view text) {
