@@ -6,6 +6,8 @@
 // the fiber that handles its event.
 #pragma once
 
+#include <sched.h>
+
 #include <array>
 #include <atomic>
 #include <memory>
@@ -254,6 +256,9 @@ struct Platform::Impl final : sched::Poller {
   uint64_t gap_tsc = 0;          // moving average of the time between requests
   uint32_t worker_cpu = ~0u, partner_cpu = ~1u;  // of the last request; the latter is the stub's word
   std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
+  uint64_t last_move_tsc = 0;
+  cpu_set_t usable_cpus{};       // of the sandbox, when it started
+  bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
 
   struct Counters {
     std::atomic<uint64_t> calls{0}, notifications{0}, knocks{0}, kicks{0}, faults{0}, traps{0}, copies{0}, stubs_made{0},

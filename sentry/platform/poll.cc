@@ -15,6 +15,7 @@ constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for
 constexpr uint64_t kSpinLimitUs = 50;      // how long a worker spins without a request
 constexpr uint64_t kGapLimitUs = 40;       // if requests come less often than this, nobody spins
 constexpr uint64_t kGapCapUs = 400;
+constexpr uint64_t kMoveEveryUs = 2000;    // a worker changes its processor at most this often
 
 void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
   seccomp_notif_resp r{};
@@ -163,9 +164,29 @@ bool Platform::Impl::prepare_sleep() {
   return !found;
 }
 
+bool Platform::Impl::leave_cpu(unsigned cpu) {
+  cpu_set_t others = usable_cpus;
+  if (cpu >= CPU_SETSIZE) return false;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0) return false;
+  auto r = sys::raw(SYS_sched_setaffinity, 0, sizeof others, reinterpret_cast<long>(&others));
+  // Only the move was wanted: from here on the scheduler is free again.
+  IGNORE_ERROR(sys::raw(SYS_sched_setaffinity, 0, sizeof usable_cpus, reinterpret_cast<long>(&usable_cpus)),
+               "a cpuset that has just shrunk has its own way");
+  return r.ok();
+}
+
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
   if (!may_spin || cpus < 2) return false;
-  if (partner_cpu == worker_cpu && !stub::in_trial_slice(read_tsc())) return false;
+  if (partner_cpu == worker_cpu) {
+    // Two that wait for each other on one processor only cost each other time. The host's scheduler wakes us beside our waker and
+    // leaves us there, so we go ourselves, if requests come often enough to pay for it.
+    uint64_t t = read_tsc();
+    if (gap_tsc > kGapLimitUs * tsc_per_us || t - last_move_tsc < kMoveEveryUs * tsc_per_us) return false;
+    last_move_tsc = t;
+    if (!leave_cpu(partner_cpu)) return false;
+    partner_cpu = ~1u;
+  }
   if (read_tsc() < expected_until.load(std::memory_order_relaxed)) return true;
   if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
   return idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);

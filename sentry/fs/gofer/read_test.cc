@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looking up, listing, reading and mapping; what needs no second round trip; shared attach points; the overlay's view.
+// Looking up, listing, reading and mapping; what needs no second round trip; shared attach points.
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
@@ -282,6 +282,20 @@ TEST(GoferRead, ManyFibersAskAtOnce) {
     int want = 0;
     for (int w = 0; w < 100; w++) want += (400 - w % 7 + 6) / 7;
     EXPECT_EQ(right.load(), want);
+  });
+}
+
+TEST(GoferRead, NumbersTellDevicesApart) {
+  with_gofer([](TestHost&) {}, [](TestHost& h, const Ref<Client>& c) {
+    auto fs = attach(c, {.index = 0});
+    ASSERT_TRUE(fs.ok());
+    auto& g = static_cast<GoferFs&>(**fs);
+    uint64_t root = h.stat_of("0").st_dev;
+    EXPECT_EQ(g.ino_of(root, 77), 77u);
+    std::set<uint64_t> seen{77};
+    for (uint64_t dev = root + 1; dev < root + 6000; dev++) EXPECT_TRUE(seen.insert(g.ino_of(dev, 77)).second);
+    EXPECT_EQ(g.ino_of(root + 1, 77), g.ino_of(root + 1, 77));
+    EXPECT_NE(g.ino_of(root + 1, 1ull << 60), g.ino_of(root + 2, 1ull << 60));
   });
 }
 

@@ -293,6 +293,39 @@ TEST(GoferWriteExclusive, ReadOnlyAttachPointsRefuseEverything) {
   });
 }
 
+TEST_P(GoferWrite, ManyFibersChangeOneDirectory) {
+  auto prepare = [](TestHost& h) { h.make_dir("0/d"); };
+  with_gofer(prepare, [&](TestHost& h, const Ref<Client>& c) {
+    auto t = Tree::of(c, options());
+    auto ctx = t.ctx();
+    sched::Group g;
+    for (int w = 0; w < 8; w++)
+      g.add([&, w] {
+        std::string a = "/d/a" + std::to_string(w), b = "/d/b" + std::to_string(w), text = std::to_string(w);
+        for (int i = 0; i < 20; i++) {
+          t.put(a, text);
+          (void)t.list("/d");
+          ASSERT_TRUE(vfs::rename(ctx, a, ctx, b, 0).ok());
+          ASSERT_EQ(t.get(b), text);
+          ASSERT_EQ(error_of(t.walk(a)), ENOENT);
+          if (i % 2) ASSERT_TRUE(vfs::remove_file(ctx, b).ok());
+          else ASSERT_TRUE(t.walk(b).ok());
+        }
+        t.put(b, text + text);
+      });
+    g.join();
+    auto names = t.list("/d");
+    ASSERT_EQ(names.size(), 8u);
+    for (int w = 0; w < 8; w++) {
+      std::string b = "b" + std::to_string(w), text = std::to_string(w) + std::to_string(w);
+      EXPECT_EQ(names[static_cast<size_t>(w)], b);
+      EXPECT_EQ(t.get("/d/" + b), text);
+      EXPECT_EQ(h.get("0/d/" + b), text);
+      EXPECT_EQ(t.stat("/d/" + b).ino, h.stat_of("0/d/" + b).st_ino);
+    }
+  });
+}
+
 TEST(GoferWriteExclusive, ConcurrentAppendsAllArrive) {
   with_gofer(nothing, [](TestHost& h, const Ref<Client>& c) {
     auto t = Tree::of(c, {.index = 0});
