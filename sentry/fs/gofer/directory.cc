@@ -154,8 +154,24 @@ Result<RefOrNull<vfs::Inode>> Directory::walk(std::string_view name) {
   return RefOrNull<vfs::Inode>(inode);
 }
 
+// Who searches a directory for name after name (programs along PATH, modules, libraries) is better served by all of it. A listing
+// costs about as much as one walk per ten names, and a directory's size tells roughly how many there are.
+bool Directory::worth_listing() {
+  constexpr unsigned kFewest = 8;
+  constexpr uint64_t kBytesPerName = 32, kNamesPerWalk = 10;
+  MutexLock l(mu_);
+  if (!gofer().exclusive() || listing_ || too_large_) return false;
+  if (++walks_ < kFewest || walks_ * kNamesPerWalk < attr_.size / kBytesPerName) return false;
+  walks_ = 0;
+  return true;
+}
+
 Result<RefOrNull<vfs::Inode>> Directory::lookup(std::string_view name) {
   if (auto known = TRY(remembered(name))) return std::move(*known);
+  if (worth_listing()) {
+    IGNORE_ERROR(listing(), "the walk below finds the name all the same");
+    if (auto known = TRY(remembered(name))) return std::move(*known);
+  }
   for (int tries = 0;; tries++) {
     auto r = walk(name);
     if (r.ok() || !(r.error() == kESTALE || r.error() == kENOENT)) return r;

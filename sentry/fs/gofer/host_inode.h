@@ -220,6 +220,7 @@ class Directory final : public HostInode {
   }
   Result<Known> leaving(const Ref<Node>& dir, std::string_view name, HostInode& inode, bool* keep);
   Result<RefOrNull<vfs::Inode>> walk(std::string_view name);
+  bool worth_listing() EXCLUDES(mu_);
   // What is known of a name without asking: nothing (nullopt), that it is not there (null), or its inode.
   Result<std::optional<RefOrNull<vfs::Inode>>> remembered(std::string_view name);
   void name_changed(std::string_view name) EXCLUDES(mu_);
@@ -229,6 +230,7 @@ class Directory final : public HostInode {
   static constexpr size_t kMaxAbsent = 256;
   static constexpr size_t kMaxChanged = 1024;
   uint64_t changes_ GUARDED_BY(mu_) = 0;
+  unsigned walks_ GUARDED_BY(mu_) = 0;
   RefOrNull<Listing> listing_ GUARDED_BY(mu_);
   std::set<std::string, std::less<>> changed_ GUARDED_BY(mu_);  // names about which listing_ is not to be believed
   std::set<std::string, std::less<>> absent_ GUARDED_BY(mu_);   // names that were not there

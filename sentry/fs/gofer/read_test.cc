@@ -116,6 +116,18 @@ TEST(GoferRead, AListingAnswersForItsNames) {
   });
 }
 
+TEST(GoferRead, ASearchedDirectoryIsListed) {
+  with_gofer(some_files, [](TestHost& h, const Ref<Client>& c) {
+    auto t = Tree::of(c, {.index = 0});
+    for (int i = 0; i < 40; i++) EXPECT_EQ(error_of(t.walk("/etc/no" + std::to_string(i))), ENOENT);
+    EXPECT_EQ(h.requests(wire::Op::kReadDir), 1u);
+    h.requests();
+    for (int i = 100; i < 200; i++) EXPECT_EQ(error_of(t.walk("/etc/no" + std::to_string(i))), ENOENT);
+    EXPECT_TRUE(S_ISDIR(t.stat("/etc/deep").mode));
+    EXPECT_EQ(h.requests(), 0u);
+  });
+}
+
 TEST(GoferRead, LargeDirectoriesAreReadInParts) {
   constexpr int kMany = Listing::kMax + 500;
   auto many = [](TestHost& h) {
