@@ -174,12 +174,14 @@ CASE(robust_mutex_of_a_killed_process) {
   pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
   pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
   pthread_mutex_init(m, &a);
+  auto* locked = shared<volatile int>();
   pid_t pid = fork();
   if (pid == 0) {
     pthread_mutex_lock(m);
+    *locked = 1;
     for (;;) pause();
   }
-  usleep(5000);
+  while (!*locked) usleep(100);
   kill(pid, SIGKILL);
   EXPECT_EQ(pthread_mutex_lock(m), EOWNERDEAD);
   EXPECT_EQ(pthread_mutex_consistent(m), 0);
@@ -194,12 +196,14 @@ CASE(robust_mutex_of_a_thread) {
   pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
   pthread_mutex_init(&m, &a);
   pthread_t t;
+  static volatile int locked;
   pthread_create(&t, nullptr, [](void*) -> void* {
     pthread_mutex_lock(&m);
+    locked = 1;
     usleep(5000);
     return nullptr;
   }, nullptr);
-  usleep(2000);
+  while (!locked) usleep(100);
   EXPECT_EQ(pthread_mutex_lock(&m), EOWNERDEAD);
   pthread_join(t, nullptr);
 }
