@@ -206,7 +206,9 @@ TEST(GoferRead, SharedTreesShowWhatOthersDo) {
   };
   with_gofer(prepare, [](TestHost& h, const Ref<Client>& c) {
     auto t = Tree::of(c, {.index = 3, .exclusive = false});
-    auto settle = [] { sched::park(sched::now() + 3 * sched::kMs); };
+    auto settle = [] {
+      for (auto until = sched::now() + 3 * sched::kMs; sched::now() < until;) sched::park(until);
+    };
     EXPECT_EQ(t.get("/d/f"), "old");
     EXPECT_EQ(error_of(t.walk("/d/new")), ENOENT);
     h.put("3/d/new", "just made");
