@@ -59,7 +59,6 @@ Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
   size_t done = 0;
   for (;;) {
     TRY(check_change(SIGTTIN));
-    size_t need = 1;
     bool between = false;  // VTIME counts from the last byte
     {
       MutexLock l(mu_);
@@ -76,7 +75,6 @@ Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
         return done;
       }
       if (!canonical && vmin == 0 && vtime == 0) return done;
-      need = vmin > done ? vmin - done : 1;
       between = vmin > 0;
       if (vtime && (!between || done > 0) && !timed) {
         deadline = sched::now() + sched::Nanos{vtime} * kDecisecond;
@@ -96,7 +94,6 @@ Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
       if (done > 0) return done;
       return r.error();
     }
-    (void)need;
   }
 }
 

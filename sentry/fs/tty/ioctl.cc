@@ -146,7 +146,7 @@ Result<long> Terminal::job_ioctl(platform::Context& c, uint32_t command, uint64_
       if (session->id_in(pids) == task.group().pid()) {
         session_leader_exited(*session);
       } else {
-        // Differs from Linux: the terminal belongs to the session, so one member cannot give it up alone.
+        // Differs from Linux: the terminal belongs to all of its session, so one member cannot give it up alone.
         return kENOTTY;
       }
       return 0L;
@@ -231,8 +231,6 @@ Result<long> Terminal::ioctl(platform::Context& c, uint32_t command, uint64_t ar
     case TIOCSTI: return kEIO;  // Linux with dev.tty.legacy_tiocsti = 0
     case TIOCGETD: TRY(UserOut<int>(arg).copy_out(c, 0)); return 0L;
     case TIOCSETD: return TRY(UserIn<int>(arg).copy_in(c)) == 0 ? Result<long>(0L) : Result<long>(kEINVAL);
-    case TIOCEXCL:
-    case TIOCNXCL: return 0L;
     default: return kENOTTY;
   }
 }
