@@ -78,8 +78,8 @@ void release_vfork(Task& t, bool* context_is_mine) {
   link->queue.wake_all();
 }
 
-// Leaves the address space: the host thread ends, or the whole stub with its last task.
-void drop_mm(Task& t, uint64_t clear_tid, bool context_is_mine) {
+// Leaves the address space: the host thread ends. Returns the memory whose last user this was: its stub is to be killed.
+RefOrNull<SharedMm> leave_mm(Task& t, uint64_t clear_tid, bool context_is_mine, RefOrNull<platform::Context>* last_context) {
   RefOrNull<SharedMm> mm;
   RefOrNull<platform::Context> context;
   {
@@ -90,13 +90,19 @@ void drop_mm(Task& t, uint64_t clear_tid, bool context_is_mine) {
     MutexLock l(t.group().impl().mu);
     std::swap(context, TaskAccess::context(t));
   }
-  if (!mm) return;
+  if (!mm) return nullptr;
   if (context && context_is_mine) mm->space->context_gone(*context);
   if (mm->users.fetch_sub(1) == 1) {
-    mm->space->space().kill();
-  } else if (context && context_is_mine) {
-    context->exit_thread(clear_tid);
+    *last_context = std::move(context);
+    return mm;
   }
+  if (context && context_is_mine) context->exit_thread(clear_tid);
+  return nullptr;
+}
+
+void drop_mm(Task& t, uint64_t clear_tid, bool context_is_mine) {
+  RefOrNull<platform::Context> context;
+  if (RefOrNull<SharedMm> mm = leave_mm(t, clear_tid, context_is_mine, &context)) mm->space->space().kill();
 }
 
 void exit_current(Task& t) {
@@ -120,11 +126,14 @@ void exit_current(Task& t) {
   bool mine = true;
   release_vfork(t, &mine);
   if (lent_out) mine = false;
-  drop_mm(t, clear_tid, mine);
+  RefOrNull<platform::Context> context;
+  RefOrNull<SharedMm> mm = leave_mm(t, clear_tid, mine, &context);
   close_files(t);
   i.walk_mounts = nullptr;
   if (group_dead) hang_up_terminal(g);
   leave_family(t);
+  // The parent may go on already: taking the stub down takes longer than all the rest, and nobody can tell.
+  if (mm) mm->space->space().kill();
   RefOrNull<sched::Fiber> fiber;
   {
     MutexLock l(g.impl().mu);

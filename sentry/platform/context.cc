@@ -62,7 +62,9 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
   resuming.store(resumes, std::memory_order_relaxed);
   uint64_t cpu = 0;
   sched::Nanos since = 0;
-  if (!resumes) platform().expect_answer(kAnswerUs);
+  const bool notifies = granted;
+  if (notifies) platform().notices_expected.fetch_add(1, std::memory_order_relaxed);
+  else if (!resumes) platform().expect_answer(kAnswerUs);
   send_reply(flags);
   // Asked for while the event was being handled, after the last look at it.
   if (resumes && kick_wanted.load(std::memory_order_seq_cst)) send_kick();
@@ -72,19 +74,19 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
       sched::park();
       continue;
     }
-    if (since == 0) {
-      since = sched::now();
+    if (sched::park(sched::now() + kDeadline) != sched::Parked::timed_out) continue;
+    if (since == 0) {  // it has had its time; from here on its CPU time counts
+      since = sched::now() - kDeadline;
       cpu = process_cpu_time(s.pid.load());
-    }
-    if (sched::park(sched::now() + kDeadline) == sched::Parked::timed_out && overdue(*space, since, cpu)) {
+    } else if (overdue(*space, since, cpu)) {
       LOG(warn, "stub {} does not do what it was told; killed", s.pid.load());
       space->kill();
     }
   }
+  if (notifies) platform().notices_expected.fetch_sub(1, std::memory_order_relaxed);
   bool gone = s.gone.load(std::memory_order_acquire);
   phase.store(Phase::handling, std::memory_order_relaxed);
   if (gone) return 0;
-  if (s.control.fd() >= 0) s.control.close_fd();  // a fresh child has mapped it, or it could not have asked
   // Whatever it holds now is taken as the request.
   return __atomic_load_n(&slot->header.state, __ATOMIC_ACQUIRE) | stub::kRequest;
 }

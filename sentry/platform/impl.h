@@ -46,8 +46,9 @@ class Control {
   // Writes what a fresh thread finds: addresses, and a request that waits for its first answer.
   void prepare_slot(unsigned i) const;
   int fd() const { return fd_.get(); }
-  // The child has mapped it: nobody needs to map it again.
-  void close_fd();
+  void close_fd() { fd_.reset(); }
+  // Empties what a dead process has left. False: it touched so much that a new one is cheaper.
+  bool clear();
 
  private:
   Fd fd_;
@@ -61,6 +62,7 @@ struct Process {
   int pid;
   Fd pidfd;
   Space* space;       // null once that is gone; guarded by Platform::Impl::mu
+  Control control;    // of its space, once that is gone: to be used again when the process is known to be dead
   bool dead = false;  // waits to be reaped
   sched::FdWatch watch;
 };
@@ -238,6 +240,8 @@ struct Platform::Impl final : sched::Poller {
   std::vector<Leaving> leaving GUARDED_BY(mu);
   std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
   std::vector<Fd> condemned GUARDED_BY(mu);                           // pidfds of killed strangers, to be reaped
+  static constexpr size_t kMaxSpareControls = 4;
+  std::vector<Control> spare_controls GUARDED_BY(mu);                 // of processes that were seen dead; not cleared yet
   int audits_left GUARDED_BY(mu) = 0;
   sched::Nanos next_audit GUARDED_BY(mu) = 0;
   sched::Timer watchdog;
@@ -248,6 +252,7 @@ struct Platform::Impl final : sched::Poller {
   unsigned hot_next GUARDED_BY(poll_mu) = 0;
   unsigned hot_count GUARDED_BY(poll_mu) = 0;
   std::vector<Space*> attended GUARDED_BY(poll_mu);
+  std::atomic<size_t> attended_count{0};  // its size
   std::vector<PendingKnock> knocks GUARDED_BY(poll_mu);
   std::atomic<uint32_t> knock_count{0};
 
@@ -256,6 +261,9 @@ struct Platform::Impl final : sched::Poller {
   uint64_t gap_tsc = 0;          // moving average of the time between requests
   uint32_t worker_cpu = ~0u, partner_cpu = ~1u;  // of the last request; the latter is the stub's word
   std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
+  // Stubs that were told to do what they must notify for. Then nobody spins: the notification wakes its receiver on the stub's own
+  // processor, which costs 5 us; if the receiver spun on another one, the answer would wake the stub across processors, 60 us.
+  std::atomic<unsigned> notices_expected{0};
   uint64_t last_move_tsc = 0;
   cpu_set_t usable_cpus{};       // of the sandbox, when it started
   bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
@@ -268,7 +276,7 @@ struct Platform::Impl final : sched::Poller {
   // ---- poll.cc ----
   bool poll() override;
   bool prepare_sleep() override;
-  void woke_up() override {}
+  bool attends() const override { return attended_count.load() != 0; }
   bool worth_spinning(sched::Nanos idle_for) override;
   bool look(Context& c) REQUIRES(poll_mu);
   bool scan(Space& s) REQUIRES(poll_mu);
@@ -293,20 +301,35 @@ struct Platform::Impl final : sched::Poller {
   void on_watchdog();
   void audit();
   void process_died(Process& p);
-  bool reap(Process& p) REQUIRES(mu);
+  // Returns what is to be destroyed without the lock.
+  Control reap(Process& p) REQUIRES(mu);
+  Control retire(Control c) REQUIRES(mu);
+  Result<Control> new_control() EXCLUDES(mu);
 
   // ---- notify.cc ----
-  // Whether there may be more.
-  bool drain(int listener);
+  // Waits for a notification and handles it. False: nobody is left who could send one.
+  bool receive(int listener);
+};
+
+// Where a worker waits for the notifications of one zygote's stubs.
+class ListenerSeat final : public sched::Seat {
+ public:
+  ListenerSeat(Platform::Impl& p, Fd listener) : platform_(p), listener_(std::move(listener)) {}
+  bool sit() override { return platform_.receive(listener_.get()); }
+  bool called() override;
+  int fd() const { return listener_.get(); }
+
+ private:
+  ~ListenerSeat() override = default;
+  Platform::Impl& platform_;
+  Fd listener_;
 };
 
 struct Zygote::Impl {
   Impl(Zygote& z, Platform::Impl& p);
   Zygote& self;
   Platform::Impl& platform;
-  Fd listener;
-  sched::FdWatch watch;
-  sched::Timer again;              // there were more notifications than one round takes
+  RefOrNull<ListenerSeat> seat;
   RefOrNull<Context> context;      // the zygote's own thread; forks are made on it one at a time
   sched::SleepMutex fork_lock;
   std::vector<Ref<Context>> pool;  // guarded by mu
@@ -319,7 +342,6 @@ struct Zygote::Impl {
 
   Result<Ref<Context>> make();
   void refill();
-  void on_listener();
 };
 
 // The only maker of these objects.

@@ -17,7 +17,6 @@ constexpr uint64_t kForkFlags = CLONE_PARENT | SIGCHLD;
 constexpr uint64_t kThreadFlags =
     CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 constexpr sched::Nanos kBirthDeadline = 5 * kSecond;
-constexpr uint64_t kBirthUs = 200;  // a clone with its first schedule
 constexpr int kAuditsAfterBirth = 4;
 constexpr int kBirthTries = 20;
 
@@ -44,15 +43,15 @@ Result<void> try_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t 
     p.audits_left = kAuditsAfterBirth;
   }
   if (p.threads_file.valid()) p.start_watchdog();
-  p.expect_answer(kBirthUs);
   auto r = m.perform_for(at);
-  if (r.ok() && *r > 0) p.expect_answer(kBirthUs);
   auto settled = [&] {
     return __atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) || __atomic_load_n(&birth.refused, __ATOMIC_ACQUIRE);
   };
   bool made = r.ok() && *r > 0;
   sched::Nanos deadline = sched::now() + kBirthDeadline;
+  p.notices_expected.fetch_add(1, std::memory_order_relaxed);
   while (made && !settled() && !m.space->gone() && sched::now() < deadline) sched::park(deadline);
+  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
   bool pending;
   {
     MutexLock l(p.mu);
@@ -109,7 +108,7 @@ Result<Ref<Context>> Context::fork() {
   Impl& m = *impl_;
   TRY(m.perform());
   Platform::Impl& p = m.platform();
-  Control control = TRY(Control::create());
+  Control control = TRY(p.new_control());
   Zygote* zygote;
   {
     MutexLock l(p.mu);

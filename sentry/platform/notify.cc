@@ -17,8 +17,6 @@
 namespace sentry::platform {
 namespace {
 
-constexpr unsigned kMaxPerDrain = 256;
-
 Result<long> ioctl_on(int fd, unsigned long request, void* arg) {
   return sys::raw(SYS_ioctl, fd, static_cast<long>(request), reinterpret_cast<long>(arg));
 }
@@ -32,10 +30,11 @@ bool answer(int listener, uint64_t id, int error, uint32_t flags = 0) {
   return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_SEND, &r).ok();
 }
 
-bool add_fd(int listener, uint64_t id, int fd, int number) {
+// Also answers the notification, with the number: the thread need not wake up twice.
+bool answer_with_fd(int listener, uint64_t id, int fd, int number) {
   seccomp_notif_addfd a{};
   a.id = id;
-  a.flags = SECCOMP_ADDFD_FLAG_SETFD;
+  a.flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND;
   a.srcfd = static_cast<uint32_t>(fd);
   a.newfd = static_cast<uint32_t>(number);
   return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &a).ok();
@@ -62,7 +61,7 @@ void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
 }
 
 // The thread has come into being: tid is whose notification it is.
-bool be_born(Platform::Impl& p, Birth& b, int listener, uint64_t id, int tid) {
+bool be_born(Platform::Impl& p, Birth& b, int tid) {
   Context& c = *b.child;
   Space::Impl& s = c.space().impl();
   if (b.kind == Birth::thread) {
@@ -70,7 +69,6 @@ bool be_born(Platform::Impl& p, Birth& b, int listener, uint64_t id, int tid) {
   } else {
     auto pidfd = sys::pidfd_open(tid);
     if (!pidfd.ok()) return false;  // no process of its own
-    if (b.kind == Birth::process && !add_fd(listener, id, s.control.fd(), STUB_CONTROL_FD)) return false;
     auto process = std::make_unique<Process>(p, tid, std::move(*pidfd), &c.space());
     if (!process->watch.start(process->pidfd.get(), EPOLLIN).ok()) return false;
     s.pid.store(tid);
@@ -122,20 +120,27 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
     }
   }
   if (fd.valid()) {
-    bool added = add_fd(listener, id, fd.get(), number);
-    if (added) {
+    auto& cached = c->space().impl().fds[static_cast<unsigned>(number - Space::Impl::kFirstCachedFd)];
+    {
       MutexLock l(p.mu);
-      c->space().impl().fds[static_cast<unsigned>(number - Space::Impl::kFirstCachedFd)].key = key;
+      cached.key = key;
     }
-    answer(listener, id, added ? 0 : -EMFILE);
+    if (answer_with_fd(listener, id, fd.get(), number)) return;
+    answer(listener, id, -EMFILE);
+    MutexLock l(p.mu);
+    cached.key = 0;
     return;
   }
   if (!birth) {
     answer(listener, id, -ENOSYS);
     return;
   }
-  bool good = be_born(p, *birth, listener, id, tid);
-  answer(listener, id, good ? 0 : -ENOSYS);
+  bool good = be_born(p, *birth, tid);
+  if (good && birth->kind == Birth::process)
+    good = answer_with_fd(listener, id, birth->child->space().impl().control.fd(), STUB_CONTROL_FD);
+  else if (good)
+    answer(listener, id, 0);
+  if (!good) answer(listener, id, -ENOSYS);
   // The waiter destroys it as soon as it sees this.
   Ref<sched::Fiber> waiter(*birth->waiter);
   __atomic_store_n(good ? &birth->born : &birth->refused, true, __ATOMIC_RELEASE);
@@ -179,23 +184,27 @@ uint64_t random_token() {
   return t;
 }
 
-bool Platform::Impl::drain(int listener) {
-  for (unsigned i = 0; i < kMaxPerDrain; i++) {
-    // RECV would block when there is none.
+bool ListenerSeat::called() {
+  pollfd f{listener_.get(), POLLIN, 0};
+  return ::poll(&f, 1, 0) == 1 && f.revents & POLLIN;
+}
+
+bool Platform::Impl::receive(int listener) {
+  seccomp_notif n{};
+  if (!ioctl_on(listener, SECCOMP_IOCTL_NOTIF_RECV, &n).ok()) {
+    // Interrupted, or who notified was; or all are dead.
     pollfd f{listener, POLLIN, 0};
-    if (::poll(&f, 1, 0) != 1 || !(f.revents & POLLIN)) return false;
-    seccomp_notif n{};
-    if (!ioctl_on(listener, SECCOMP_IOCTL_NOTIF_RECV, &n).ok()) continue;
-    counters.notifications.fetch_add(1, std::memory_order_relaxed);
-    int tid = static_cast<int>(n.pid);
-    if (n.data.nr != STUB_KNOCK) {
-      granted_call(*this, listener, n);
-    } else if (n.data.args[0] == 0) {
-      counters.knocks.fetch_add(1, std::memory_order_relaxed);
-      wake_up(*this, listener, n.id, tid);
-    } else {
-      token_knock(*this, listener, n.id, tid, n.data.args[0]);
-    }
+    return ::poll(&f, 1, 0) != 1 || !(f.revents & POLLHUP);
+  }
+  counters.notifications.fetch_add(1, std::memory_order_relaxed);
+  int tid = static_cast<int>(n.pid);
+  if (n.data.nr != STUB_KNOCK) {
+    granted_call(*this, listener, n);
+  } else if (n.data.args[0] == 0) {
+    counters.knocks.fetch_add(1, std::memory_order_relaxed);
+    wake_up(*this, listener, n.id, tid);
+  } else {
+    token_knock(*this, listener, n.id, tid, n.data.args[0]);
   }
   return true;
 }

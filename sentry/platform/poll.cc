@@ -118,6 +118,7 @@ void Platform::Impl::attend(Space& s) {
   __atomic_store_n(&page.attended, 1, __ATOMIC_SEQ_CST);
   s.impl().attended = true;
   attended.push_back(&s);
+  attended_count.store(attended.size());
 }
 
 // The caller scans once more afterwards.
@@ -132,6 +133,7 @@ void Platform::Impl::neglect(Space& s) {
     }
   __atomic_exchange_n(&s.impl().control.page().attended, 0, __ATOMIC_SEQ_CST);
   attended.erase(std::find(attended.begin(), attended.end(), &s));
+  attended_count.store(attended.size());
 }
 
 bool Platform::Impl::poll() {
@@ -161,6 +163,7 @@ bool Platform::Impl::prepare_sleep() {
   for (Space* s : attended) found |= scan(*s);
   hot_count = 0;
   attended.clear();
+  attended_count.store(0);
   return !found;
 }
 
@@ -177,7 +180,7 @@ bool Platform::Impl::leave_cpu(unsigned cpu) {
 }
 
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
-  if (!may_spin || cpus < 2) return false;
+  if (!may_spin || cpus < 2 || notices_expected.load(std::memory_order_relaxed) != 0) return false;
   if (partner_cpu == worker_cpu) {
     // Two that wait for each other on one processor only cost each other time. The host's scheduler wakes us beside our waker and
     // leaves us there, so we go ourselves, if requests come often enough to pay for it.
@@ -230,11 +233,15 @@ void Platform::Impl::forget(Space& s) {
     MutexLock l(poll_mu);
     neglect(s);
   }
+  Control surplus;
   MutexLock l(mu);
-  if (s.impl().process) {
-    s.impl().process->space = nullptr;
-    IGNORE_ERROR(sys::pidfd_send_signal(s.impl().process->pidfd.get(), 9), "it has just died");
-    if (s.impl().process->dead) reap(*s.impl().process);
+  if (Process* p = s.impl().process) {
+    p->space = nullptr;
+    p->control = std::move(s.impl().control);
+    if (!s.gone()) IGNORE_ERROR(sys::pidfd_send_signal(p->pidfd.get(), 9), "it has just died");
+    if (p->dead) surplus = reap(*p);
+  } else if (s.impl().pid.load() != 0) {
+    surplus = retire(std::move(s.impl().control));
   }
   if (s.impl().zygote) std::erase(s.impl().zygote->impl().spaces, &s);
 }

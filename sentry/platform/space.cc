@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -36,9 +37,36 @@ Control::~Control() {
   if (base_) IGNORE_ERROR(sys::munmap(base_, STUB_ZONE_SIZE), "our own mapping");
 }
 
-void Control::close_fd() {
-  IGNORE_ERROR(sys::add_seals(fd_.get(), F_SEAL_FUTURE_WRITE | F_SEAL_SEAL), "a second wall behind close");
-  fd_.reset();
+bool Control::clear() {
+  constexpr int64_t kMost = 24 * kPageSize;
+  struct stat st;
+  if (!fd_.valid() || !sys::fstat(fd_.get(), &st).ok() || st.st_blocks * 512 > kMost) return false;
+  for (off_t from = 0; (from = lseek(fd_.get(), from, SEEK_DATA)) >= 0;) {
+    off_t to = lseek(fd_.get(), from, SEEK_HOLE);
+    if (to < from) return false;
+    memset(base_ + from, 0, static_cast<size_t>(to - from));
+    from = to;
+  }
+  return errno == ENXIO;  // no data beyond
+}
+
+Result<Control> Platform::Impl::new_control() {
+  Control c;
+  {
+    MutexLock l(mu);
+    if (!spare_controls.empty()) {
+      c = std::move(spare_controls.back());
+      spare_controls.pop_back();
+    }
+  }
+  if (c.fd() >= 0 && c.clear()) return c;
+  return Control::create();
+}
+
+Control Platform::Impl::retire(Control c) {
+  if (c.fd() < 0 || spare_controls.size() >= kMaxSpareControls) return c;
+  spare_controls.push_back(std::move(c));
+  return {};
 }
 
 void Control::prepare_slot(unsigned i) const {
@@ -75,7 +103,8 @@ void Space::Impl::signal(int sig) {
 }
 
 void Space::kill() {
-  if (!impl_->gone.load()) impl_->platform.counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
+  if (impl_->gone.load()) return;
+  impl_->platform.counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
   impl_->signal(SIGKILL);
   impl_->mark_gone();
 }

@@ -26,25 +26,27 @@ void Platform::Impl::start_watchdog() {
   if (!watchdog.armed()) watchdog.arm(sched::now() + kTick);
 }
 
-bool Platform::Impl::reap(Process& p) {
+Control Platform::Impl::reap(Process& p) {
   siginfo_t info{};
   // Not our child: its parent reaps it.
   IGNORE_ERROR(sys::raw(SYS_waitid, P_PIDFD, p.pidfd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0),
                "another process's child");
   LOG(debug, "stub {} ended: code {}, status {}", p.pid, info.si_code, info.si_status);
   if (p.space) p.space->impl().process = nullptr;
+  Control control = std::move(p.control);
   processes.erase(p.pid);  // with p
-  return true;
+  return retire(std::move(control));
 }
 
 void Platform::Impl::process_died(Process& p) {
   RefOrNull<Space> space;
+  Control surplus;
   {
     MutexLock l(mu);
     p.dead = true;
     space = RefOrNull<Space>::upgrade(p.space);
     if (!space) {
-      reap(p);
+      surplus = reap(p);
       return;
     }
   }
@@ -53,7 +55,7 @@ void Platform::Impl::process_died(Process& p) {
   {
     MutexLock l(mu);
     if (space->impl().remote_users.load() != 0) later = true;
-    else reap(p);
+    else surplus = reap(p);
   }
   if (later) start_watchdog();
 }
@@ -61,6 +63,7 @@ void Platform::Impl::process_died(Process& p) {
 void Platform::Impl::on_watchdog() {
   std::vector<Ref<Space>> guilty;
   std::vector<Leaving> done;
+  std::vector<Control> surplus;
   sched::Nanos t = sched::now();
   bool more;
   {
@@ -90,7 +93,7 @@ void Platform::Impl::on_watchdog() {
       if (p->space && p->space->impl().remote_users.load() != 0) waiting = true;
       else dead.push_back(p.get());
     }
-    for (Process* p : dead) reap(*p);
+    for (Process* p : dead) surplus.push_back(reap(*p));
     std::erase_if(condemned, [](Fd& fd) {
       siginfo_t info{};
       auto r = sys::raw(SYS_waitid, P_PIDFD, fd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0);

@@ -27,20 +27,13 @@ constexpr size_t kMaxReady = 2;
 Zygote::Zygote() = default;
 Zygote::~Zygote() {
   kill_all();
-  impl_->watch.stop();
-  impl_->again.cancel();
+  if (impl_->seat) sched::Scheduler::get().stop_seat(*impl_->seat);
   MutexLock l(impl_->platform.mu);
   for (Space* s : impl_->spaces) s->impl().zygote = nullptr;
 }
 
 Zygote::Impl::Impl(Zygote& z, Platform::Impl& p)
-    : self(z), platform(p),
-      watch([](void* arg, uint32_t) { static_cast<Impl*>(arg)->on_listener(); }, this),
-      again([](void* arg) { static_cast<Impl*>(arg)->on_listener(); }, this) {}
-
-void Zygote::Impl::on_listener() {
-  if (platform.drain(listener.get())) again.arm(sched::now());
-}
+    : self(z), platform(p) {}
 
 Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   Platform::Impl& p = *impl_;
@@ -83,18 +76,19 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
     LOG(error, "zygote: start failed in step {} with errno {}", answer.error >> 16, answer.error & 0xffff);
     return kEIO;
   }
-  z.listener = std::move(got);
+  auto seat = make_ref<ListenerSeat>(p, std::move(got));
   z.vvar = answer.vvar;
   z.vdso = answer.vdso;
   z.vdso_end = answer.vdso_end;
   // Since Linux 6.6: the woken side runs on the waker's CPU at once.
-  IGNORE_ERROR(sys::raw(SYS_ioctl, z.listener.get(), static_cast<long>(SECCOMP_IOCTL_NOTIF_SET_FLAGS),
+  IGNORE_ERROR(sys::raw(SYS_ioctl, seat->fd(), static_cast<long>(SECCOMP_IOCTL_NOTIF_SET_FLAGS),
                         SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP),
                "an older host does without");
-  if (auto r = z.watch.start(z.listener.get(), EPOLLIN); !r.ok()) {
+  if (auto r = sched::Scheduler::get().start_seat(seat); !r.ok()) {
     forget_birth();
     return r.error();
   }
+  z.seat = seat;
   sched::Nanos deadline = sched::now() + kAdoptDeadline;
   while (!__atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) && sched::now() < deadline) sched::park(deadline);
   forget_birth();

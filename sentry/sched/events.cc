@@ -3,7 +3,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
-#include <time.h>
+#include <sys/timerfd.h>
 
 #include "base/sys.h"
 #include "sentry/sched/impl.h"
@@ -16,17 +16,6 @@ constexpr unsigned kMaxTimersPerRun = 256;  // a callback that arms itself in th
 // Events come back with the id; 0 is the bell.
 constexpr uint64_t id_of(uint32_t index, uint32_t generation) {
   return (uint64_t{generation} << 32) | (index + 1);
-}
-
-Result<long> epoll_pwait2(int ep, epoll_event* events, Nanos timeout) {
-  timespec ts{timeout / 1'000'000'000, timeout % 1'000'000'000};
-  auto r = sys::raw(SYS_epoll_pwait2, ep, reinterpret_cast<long>(events), Scheduler::Impl::kMaxEvents,
-                    timeout < 0 ? 0 : reinterpret_cast<long>(&ts), 0, 0);
-  if (r.ok() || r.error() != kENOSYS) return r;
-  // Linux before 5.11: milliseconds, rounded up.
-  Nanos ms = timeout < 0 ? -1 : (timeout + 999'999) / 1'000'000;
-  return sys::raw(SYS_epoll_pwait, ep, reinterpret_cast<long>(events), Scheduler::Impl::kMaxEvents,
-                  ms > INT32_MAX ? INT32_MAX : ms, 0, 0);
 }
 
 }  // namespace
@@ -84,14 +73,23 @@ void Scheduler::Impl::heap_remove(Timer& t) {
 }
 
 void Scheduler::Impl::arm(Timer& t, Nanos deadline) {
-  bool first;
-  {
-    MutexLock l(timers_.mu);
-    if (t.heap_index_ >= 0) heap_remove(t);
-    heap_insert(t, deadline);
-    first = timers_.heap[0] == &t;
-  }
-  if (first) ring_sleeper();  // it sleeps until a later deadline
+  MutexLock l(timers_.mu);
+  if (t.heap_index_ >= 0) heap_remove(t);
+  heap_insert(t, deadline);
+  set_wake_timer();
+}
+
+// The worker in epoll need not wake up for a new deadline: a host timer is set forward. One that has become too early stays.
+void Scheduler::Impl::set_wake_timer() {
+  if (timers_.heap.empty() || !sleeping_.load()) return;
+  Nanos deadline = timers_.heap[0]->deadline_;
+  if (deadline >= timers_.wake) return;
+  timers_.wake = deadline;
+  Nanos in = std::max<Nanos>(deadline - now(), 1);
+  itimerspec t{};
+  t.it_value.tv_sec = in / 1'000'000'000;
+  t.it_value.tv_nsec = in % 1'000'000'000;
+  CHECK(timerfd_settime(wake_timer_.get(), 0, &t, nullptr) == 0);
 }
 
 bool Scheduler::Impl::armed(const Timer& t) {
@@ -113,14 +111,10 @@ void Scheduler::Impl::cancel(Timer& t) {
 // A fiber's deadline differs from other timers: it has no callback to wait for. Its late wake-up is just a spurious one.
 void Scheduler::Impl::arm_deadline(Fiber& f, Nanos deadline) {
   Fiber::Impl& impl = FiberAccess::impl(f);
-  bool first;
-  {
-    MutexLock l(timers_.mu);
-    impl.timed_out = false;
-    heap_insert(impl.deadline, deadline);
-    first = timers_.heap[0] == &impl.deadline;
-  }
-  if (first) ring_sleeper();
+  MutexLock l(timers_.mu);
+  impl.timed_out = false;
+  heap_insert(impl.deadline, deadline);
+  set_wake_timer();
 }
 
 bool Scheduler::Impl::disarm_deadline(Fiber& f) {
@@ -131,13 +125,14 @@ bool Scheduler::Impl::disarm_deadline(Fiber& f) {
 }
 
 void Scheduler::Impl::run_timers(Nanos t) {
+  if (timers_.busy.exchange(true, std::memory_order_acquire)) return;
   for (unsigned n = 0; n < kMaxTimersPerRun; n++) {
     Timer* due;
     RefOrNull<Fiber> fiber;
     {
       MutexLock l(timers_.mu);
       timers_.running = nullptr;
-      if (timers_.heap.empty() || timers_.heap[0]->deadline_ > t) return;
+      if (timers_.heap.empty() || timers_.heap[0]->deadline_ > t) break;
       due = timers_.heap[0];
       heap_remove(*due);
       if (due->cb_ == Fiber::Impl::deadline_passed) {
@@ -152,8 +147,11 @@ void Scheduler::Impl::run_timers(Nanos t) {
     if (fiber) fiber->wake();
     else due->cb_(due->arg_);  // may destroy its timer
   }
-  MutexLock l(timers_.mu);
-  timers_.running = nullptr;
+  {
+    MutexLock l(timers_.mu);
+    timers_.running = nullptr;
+  }
+  timers_.busy.store(false, std::memory_order_release);
 }
 
 // ---- Descriptors ----
@@ -200,9 +198,8 @@ void Scheduler::Impl::stop(FdWatch& w) {
   }
 }
 
-long Scheduler::Impl::wait_for_events(Event* events, Nanos timeout) {
-  static_assert(sizeof(Event) == sizeof(epoll_event));
-  auto r = epoll_pwait2(epoll_.get(), events, timeout);
+long Scheduler::Impl::wait_for_events(Event* events, bool wait) {
+  auto r = sys::raw(SYS_epoll_pwait, epoll_.get(), reinterpret_cast<long>(events), kMaxEvents, wait ? -1 : 0, 0, 0);
   if (r.ok()) return *r;
   CHECK(r.error() == kEINTR);
   return 0;

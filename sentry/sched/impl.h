@@ -59,6 +59,8 @@ struct Worker {
   Action action = Action::park;
   bool searching = false;  // counted in Scheduler::Impl::searching_
   bool main = false;       // the thread of Scheduler::run()
+  // Where it sleeps, if not in epoll or as a follower. Changed under Scheduler::Impl::mu_: from start_seat() until it has left.
+  RefOrNull<Seat> seat;
   bool leave = false;      // ends its loop
   unsigned streak = 0;     // fibers taken from the slot in a row
   unsigned rounds = 0;
@@ -75,6 +77,7 @@ struct Worker {
   bool exited = false;
   bool has_thread = false;
   pthread_t thread{};
+  std::atomic<bool> unseat{false};  // leave the seat, and end
   // A sleeping follower waits for this to become 1.
   std::atomic<uint32_t> bell{0};
 };
@@ -118,7 +121,10 @@ struct Scheduler::Impl {
   void look_around(Worker& w);
   void look_at_events();
   void idle(Worker& w);
-  void sleep_in_epoll(Worker& w, Poller* p);
+  // With leadership: looks and spins for requests. Whether there is something to do; else stubs will knock.
+  bool lead(Worker& w, Poller& p);
+  void sleep_in_epoll(Worker& w);
+  void sleep_in_seat(Worker& w) EXCLUDES(mu_);
   // counted: it is one of active_. A thread that has become superfluous leaves.
   void sleep_as_follower(Worker& w, bool counted) EXCLUDES(mu_);
   // A follower wakes up, or a new thread starts, if fewer than options_.workers are active.
@@ -126,17 +132,26 @@ struct Scheduler::Impl {
   void start_searching(Worker& w);
   void stop_searching(Worker& w, bool found);
   bool try_lead();
-  void stop_leading() { leading_.store(false, std::memory_order_release); }
+  void stop_leading() { leading_.store(false); }
+  bool try_watch();
+  void stop_watching() { watching_.store(false); }
   static void* worker_main(void* worker);
   void start_worker(Worker& w) EXCLUDES(mu_);  // one of active_ and searching_ already
+  Result<void> start_seat(Ref<Seat> seat) EXCLUDES(mu_);
+  void stop_seat(Seat& seat) EXCLUDES(mu_);
+  // Signals those that shall leave, again and again: a signal just before the host call is lost. Whether some have not left.
+  bool call_off_seats() EXCLUDES(mu_);
 
   // ---- events.cc ----
-  // With leadership: timers due, and events of descriptors. timeout: ns to wait; 0 only looks; < 0 without end.
+  // Timers due; nothing if another worker is at it.
+  void run_timers(Nanos now) EXCLUDES(timers_.mu);
+  // With the right to watch: events of descriptors.
   using Event = epoll_event;
   static constexpr int kMaxEvents = 64;
-  void run_timers(Nanos now) EXCLUDES(timers_.mu);
-  long wait_for_events(Event* events, Nanos timeout);
+  long wait_for_events(Event* events, bool wait);
   void dispatch(const Event* events, long n);
+  // Sees to it that the worker in epoll, if there is one, wakes up for the first timer.
+  void set_wake_timer() REQUIRES(timers_.mu);
   void arm(Timer& t, Nanos deadline) EXCLUDES(timers_.mu);
   void cancel(Timer& t) EXCLUDES(timers_.mu);
   bool armed(const Timer& t) EXCLUDES(timers_.mu);
@@ -164,7 +179,7 @@ struct Scheduler::Impl {
   static constexpr Nanos kTick = 2'000'000;
 
   Options options_;
-  Fd epoll_, event_, monitor_timer_;
+  Fd epoll_, event_, monitor_timer_, wake_timer_;
   std::atomic<Poller*> poller_{nullptr};
   std::atomic<bool> stopping_{false};
   bool has_monitor_ = false;
@@ -173,13 +188,18 @@ struct Scheduler::Impl {
   StackPool stacks_;
   IoPool io_;
 
-  // Leadership: the right to poll, to run callbacks, and to sleep in epoll.
+  // Leadership: the right to look for requests. Whoever gives it up while stubs are attended takes it again.
   alignas(64) std::atomic<bool> leading_{false};
-  alignas(64) std::atomic<bool> sleeping_{false};  // the leader is, or is about to be, in epoll: ring
+  std::atomic<bool> watching_{false};              // the right to wait in epoll and to run descriptors' callbacks
+  alignas(64) std::atomic<bool> sleeping_{false};  // a worker is, or is about to be, in epoll: ring
   std::atomic<int> searching_{0};      // workers awake without a fiber: they will look into the queue before they sleep
   std::atomic<unsigned> threads_{1};   // worker threads that exist
   std::atomic<unsigned> idle_count_{0};
   alignas(64) std::atomic<uint32_t> queue_size_{0};
+  Timer seats_leave_{[](void* self) {
+                       auto& s = *static_cast<Impl*>(self);
+                       if (s.call_off_seats()) s.seats_leave_.arm(now() + kTick);
+                     }, this};
 
   Mutex mu_{LockRank::kScheduler};
   Fiber* queue_head_ GUARDED_BY(mu_) = nullptr;
@@ -190,6 +210,8 @@ struct Scheduler::Impl {
 
   struct Timers {
     Mutex mu{LockRank::kScheduler};
+    std::atomic<bool> busy{false};            // some worker runs callbacks
+    Nanos wake GUARDED_BY(mu) = kNever;       // when wake_timer_ will ring, at the latest
     std::vector<Timer*> heap GUARDED_BY(mu);  // binary, earliest first
     Timer* running GUARDED_BY(mu) = nullptr;  // whose callback runs now, on `runner`
     pthread_t runner GUARDED_BY(mu){};

@@ -47,7 +47,7 @@ void Scheduler::Impl::unstick(Worker& w) {
   {
     MutexLock l(mu_);
     w.stuck.store(false);
-    replaced = active_ >= options_.workers;
+    replaced = active_ >= options_.workers && !w.seat;
     if (!replaced) active_++;
     if (replaced)
       if (Fiber* f = w.slot.exchange(nullptr)) push_locked(*f);

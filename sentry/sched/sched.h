@@ -121,13 +121,28 @@ class Poller {
   // Looks once at every attended stub; wakes the fibers that have something to do. Never blocks. Returns whether it
   // found anything.
   virtual bool poll() = 0;
-  // The worker wants to sleep: tell stubs to knock from now on, then look once more. False: found something, stay awake
-  // (and stubs need not knock).
+  // Nobody will look for a while: tell stubs to knock from now on, then look once more. False: found something, stay awake.
   virtual bool prepare_sleep() = 0;
-  // After every prepare_sleep() that returned true: stubs need not knock. Calls of a Poller never overlap.
-  virtual void woke_up() = 0;
+  // Whether some stub need not knock, so that somebody has to look. Any thread.
+  virtual bool attends() const = 0;
   // Whether spinning for requests may pay off now (recent requests came fast, a CPU is spare).
   virtual bool worth_spinning(Nanos idle_for) = 0;
+  // All but attends() are called by one worker at a time.
+};
+
+// Where a worker of its own sleeps, instead of in the epoll of all others: in a host call that only stubs can end, so that the host
+// wakes it on the processor of the stub that calls, which is ten times cheaper than on another one.
+class Seat : public RefCounted<Seat> {
+ public:
+  // Blocks until something comes, and handles it, as a callback does (outside any fiber). Returns on a signal too. False:
+  // nothing will ever come again (and the next time at once).
+  virtual bool sit() = 0;
+  // Whether something has come. Never blocks.
+  virtual bool called() = 0;
+
+ protected:
+  virtual ~Seat() = default;
+  friend class RefCounted<Seat>;
 };
 
 struct Options {
@@ -137,7 +152,8 @@ struct Options {
 };
 
 // One per sentry. Created before the seccomp filter is installed or after: it only uses clone (threads), futex,
-// epoll_*, eventfd2, timerfd_*, fcntl, read, write, mmap, munmap, mprotect, madvise, sched_yield, rt_sigprocmask.
+// epoll_*, eventfd2, timerfd_*, fcntl, read, write, mmap, munmap, mprotect, madvise, sched_yield, rt_sigprocmask, tgkill. SIGURG is
+// its own: it ends a Seat's host call.
 class Scheduler {
  public:
   static Result<std::unique_ptr<Scheduler>> create(const Options& options);
@@ -150,6 +166,9 @@ class Scheduler {
   // Runs worker 0 on the calling thread until stop().
   void run();
   void stop();
+  // A worker that sleeps in `seat`, until stop_seat(); it may still be in sit() for a moment after that.
+  Result<void> start_seat(Ref<Seat> seat);
+  void stop_seat(Seat& seat);
   static Scheduler& get();  // the one of this process
 
   struct Impl;

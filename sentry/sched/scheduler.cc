@@ -12,6 +12,8 @@
 namespace sentry::sched {
 namespace {
 
+constexpr int kSeatSignal = SIGURG;
+
 std::atomic<Scheduler*> the_scheduler{nullptr};
 
 #if defined(SCHED_ASAN) || defined(SCHED_TSAN)
@@ -26,7 +28,7 @@ Result<pthread_t> start_thread(void* (*entry)(void*), void* arg) {
   // Signals of the process go to its first thread; those of a thread's own faults must reach it.
   sigset_t block, old;
   sigfillset(&block);
-  for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) sigdelset(&block, sig);
+  for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, kSeatSignal}) sigdelset(&block, sig);
   pthread_attr_t attr;
   pthread_attr_init(&attr);
   pthread_attr_setstacksize(&attr, kThreadStack);
@@ -60,6 +62,9 @@ Scheduler::Impl* find_scheduler() {
 Scheduler::Impl::Impl(const Options& o) : options_(o), io_(o.io_threads) {
   if (options_.workers == 0) options_.workers = 1;
   if (options_.workers > kMaxWorkers) options_.workers = kMaxWorkers;
+  struct sigaction none {};
+  none.sa_handler = [](int) {};
+  CHECK(sigaction(kSeatSignal, &none, nullptr) == 0);
   MutexLock l(mu_);
   workers_.reserve(kMaxWorkers);
   workers_.push_back(std::make_unique<Worker>(*this));
@@ -96,6 +101,53 @@ void Scheduler::Impl::start_worker(Worker& w) {
   active_--;
 }
 
+// ---- Seats ----
+
+Result<void> Scheduler::Impl::start_seat(Ref<Seat> seat) {
+  Worker* w = nullptr;
+  {
+    MutexLock l(mu_);
+    if (stopping_.load()) return kESRCH;
+    for (auto& old : workers_)
+      if (old->exited) w = old.get();
+    if (!w) {
+      if (workers_.size() >= kMaxWorkers) return kEAGAIN;
+      workers_.push_back(std::make_unique<Worker>(*this));
+      w = workers_.back().get();
+    }
+    w->exited = false;
+    w->unseat.store(false);
+    w->seat = std::move(seat);
+    active_++;
+  }
+  searching_.fetch_add(1);
+  start_worker(*w);
+  MutexLock l(mu_);
+  if (w->has_thread) return {};
+  w->seat = nullptr;
+  return kEAGAIN;
+}
+
+void Scheduler::Impl::stop_seat(Seat& seat) {
+  {
+    MutexLock l(mu_);
+    for (auto& w : workers_)
+      if (w->seat.get() == &seat) w->unseat.store(true);
+  }
+  if (call_off_seats()) seats_leave_.arm(now() + kTick);
+}
+
+bool Scheduler::Impl::call_off_seats() {
+  bool more = false;
+  MutexLock l(mu_);
+  for (auto& w : workers_) {
+    if (!w->seat || !w->has_thread || !(w->unseat.load() || stopping_.load())) continue;
+    pthread_kill(w->thread, kSeatSignal);
+    more = true;
+  }
+  return more;
+}
+
 void Scheduler::Impl::run() {
   auto m = start_thread(monitor_main, this);
   if (m.ok()) {
@@ -121,6 +173,7 @@ void Scheduler::Impl::run() {
     for (auto& w : workers_)
       if (w->has_thread) threads.push_back(w->thread);
   }
+  while (call_off_seats()) sched_yield();
   for (pthread_t t : threads) pthread_join(t, nullptr);
 }
 
@@ -153,11 +206,13 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(const Options& options) {
   i.epoll_ = TRY(sys::epoll_create());
   i.event_ = TRY(sys::eventfd(0));
   i.monitor_timer_ = TRY(sys::timerfd(CLOCK_MONOTONIC));
+  i.wake_timer_ = TRY(sys::timerfd(CLOCK_MONOTONIC));
   TRY(sys::set_nonblocking(i.monitor_timer_.get(), false));
   // Edge-triggered: every write rings, and nobody needs to read.
   epoll_event e{};
   e.events = EPOLLIN | EPOLLET;
   TRY(sys::epoll_ctl(i.epoll_.get(), EPOLL_CTL_ADD, i.event_.get(), &e));
+  TRY(sys::epoll_ctl(i.epoll_.get(), EPOLL_CTL_ADD, i.wake_timer_.get(), &e));
   Scheduler* none = nullptr;
   if (!the_scheduler.compare_exchange_strong(none, s.get())) return kEBUSY;
   return s;
@@ -180,6 +235,8 @@ void Scheduler::set_poller(Poller* poller) {
 }
 
 Result<Ref<Fiber>> Scheduler::spawn(void (*fn)(void*), void* arg) { return impl_->spawn(fn, arg); }
+Result<void> Scheduler::start_seat(Ref<Seat> seat) { return impl_->start_seat(std::move(seat)); }
+void Scheduler::stop_seat(Seat& seat) { impl_->stop_seat(seat); }
 void Scheduler::run() { impl_->run(); }
 void Scheduler::stop() { impl_->stop(); }
 

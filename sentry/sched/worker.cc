@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop of a worker: run what is runnable; else lead (poll, spin, sleep in epoll); else sleep as a follower.
+// The loop of a worker: run what is runnable; else lead (poll, spin); else sleep: in its seat, in epoll, or as a follower.
 #include <sched.h>
 
 #include "sentry/sched/impl.h"
@@ -177,48 +177,52 @@ void Scheduler::Impl::work(Worker& w) {
   }
   stop_searching(w, false);
   set_this_worker(nullptr);
+  RefOrNull<Seat> seat;
+  MutexLock l(mu_);
+  if (!w.seat) return;
+  std::swap(seat, w.seat);
+  w.exited = true;
+  threads_.fetch_sub(1);
 }
 
 bool Scheduler::Impl::try_lead() {
-  return !leading_.load(std::memory_order_relaxed) && !leading_.exchange(true, std::memory_order_acquire);
+  return !leading_.load() && !leading_.exchange(true);
 }
 
+bool Scheduler::Impl::try_watch() {
+  return !watching_.load() && !watching_.exchange(true);
+}
+
+// Nothing if another worker watches: it sees them itself.
 void Scheduler::Impl::look_at_events() {
+  if (!try_watch()) return;
   Event events[kMaxEvents];
-  dispatch(events, wait_for_events(events, 0));
+  dispatch(events, wait_for_events(events, false));
+  stop_watching();
 }
 
 // A quick look at everything that may have come while this worker is busy.
 void Scheduler::Impl::look_around(Worker& w) {
-  if (!try_lead()) return;
-  if (Poller* p = poller_.load(std::memory_order_acquire)) p->poll();
+  Poller* p = poller_.load(std::memory_order_acquire);
+  if (p && try_lead()) {
+    p->poll();
+    stop_leading();
+  }
   Nanos t = now();
   if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
   if (t - w.looked_at_events >= kBusyEvents) {
     look_at_events();
     w.looked_at_events = t;
   }
-  stop_leading();
 }
 
-void Scheduler::Impl::idle(Worker& w) {
-  start_searching(w);
-  if (!try_lead()) {
-    stop_searching(w, false);
-    sleep_as_follower(w, true);
-    return;
-  }
+bool Scheduler::Impl::lead(Worker& w, Poller& p) {
   Nanos since = 0;
   for (unsigned n = 1;; n++) {
     w.steps.store(w.steps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    Poller* p = poller_.load(std::memory_order_acquire);
-    if (p) p->poll();
-    if (has_work(w)) break;
-    bool spin = p && options_.may_spin;
-    if (!spin || (n == 1 && !p->worth_spinning(0))) {
-      sleep_in_epoll(w, p);
-      break;
-    }
+    p.poll();
+    if (has_work(w)) return true;
+    if (!options_.may_spin || (n == 1 && !p.worth_spinning(0))) return !p.prepare_sleep();
     if (n % kPollsPerClock == 0) {
       Nanos t = now();
       if (since == 0) since = t;
@@ -226,47 +230,80 @@ void Scheduler::Impl::idle(Worker& w) {
       if (t - w.looked_at_events >= kSpinEvents) {
         look_at_events();
         w.looked_at_events = t;
+        if (w.seat && w.seat->called()) return !p.prepare_sleep();
       }
-      if (has_work(w)) break;
-      if (!p->worth_spinning(t - since)) {
-        sleep_in_epoll(w, p);
-        break;
-      }
+      if (has_work(w)) return true;
+      if (!p.worth_spinning(t - since)) return !p.prepare_sleep();
       if (n % kPollsPerYield == 0) sched_yield();
     }
     __builtin_ia32_pause();
   }
-  stop_leading();
+}
+
+void Scheduler::Impl::idle(Worker& w) {
+  start_searching(w);
+  Poller* p = poller_.load(std::memory_order_acquire);
+  if (p && try_lead()) {
+    bool found = lead(w, *p);
+    stop_leading();
+    if (found) return;
+  }
+  stop_searching(w, false);
+  // Whoever made a stub stop knocking while another one led, and that one gave up leading before it knew: one of the two sees it
+  // here, for both have written before they read.
+  if (has_work(w) || (p && p->attends() && !leading_.load())) return;
+  if (w.seat) sleep_in_seat(w);
+  else if (try_watch()) sleep_in_epoll(w);
+  else sleep_as_follower(w, true);
 }
 
 // ---- Sleeping ----
 
-void Scheduler::Impl::sleep_in_epoll(Worker& w, Poller* p) {
-  stop_searching(w, false);
+void Scheduler::Impl::sleep_in_epoll(Worker& w) {
   sleeping_.store(true);
-  bool asleep = !p || p->prepare_sleep();
-  if (!asleep || has_work(w)) {
+  if (has_work(w)) {
     sleeping_.store(false);
-    if (p && asleep) p->woke_up();
+    stop_watching();
     return;
   }
-  Nanos deadline = timers_.next.load();
-  Nanos timeout = -1;
-  if (deadline != kNever) {
-    timeout = deadline - now();
-    if (timeout < 0) timeout = 0;
+  {
+    MutexLock l(timers_.mu);
+    set_wake_timer();
   }
   w.awake.store(false);
   Event events[kMaxEvents];
-  long n = wait_for_events(events, timeout);
+  long n = wait_for_events(events, true);
   sleeping_.store(false);
   w.awake.store(true);
   arm_monitor();
-  if (p) p->woke_up();
   dispatch(events, n);
+  stop_watching();
   Nanos t = now();
   w.looked_at_events = t;
+  {
+    MutexLock l(timers_.mu);
+    if (timers_.wake <= t) timers_.wake = kNever;
+  }
   if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
+}
+
+void Scheduler::Impl::sleep_in_seat(Worker& w) {
+  {
+    MutexLock l(mu_);
+    active_--;
+  }
+  w.awake.store(false);
+  bool stay = !w.unseat.load() && !stopping_.load() && w.seat->sit() && !w.unseat.load();
+  if (!stay && !has_work(w)) {
+    w.leave = true;
+    return;
+  }
+  w.awake.store(true);
+  {
+    MutexLock l(mu_);
+    active_++;
+  }
+  arm_monitor();
 }
 
 void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {

@@ -211,7 +211,7 @@ stub_ip_clone:
 stub_ip_knock:
     syscall
     test %rax, %rax
-    jnz stub_exit
+    js stub_exit
     test %r13, %r13
     jz 3f
     # Thread: its own signal stack, then its first answer.
