@@ -171,6 +171,7 @@ class Unborn {
 };
 
 // The child's memory and host thread. lent: it runs on the parent's Context, whose state is kept in *saved.
+// The host's part waits for the parent's way back wherever nobody else can change the memory meanwhile.
 Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platform::SavedThread* saved) {
   RefOrNull<SharedMm> mm;
   RefOrNull<platform::Context> context;
@@ -179,13 +180,19 @@ Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platf
       *saved = TRY(t.context().save_thread());
       context = Ref<platform::Context>(t.context());
     } else {
-      context = TRY(t.context().clone_thread());
+      context = TRY(t.context().clone_thread(platform::Birthday::at_resume));
     }
     MutexLock l(t.impl().mu);
     mm = t.impl().mm;
     mm->users.fetch_add(1);
   } else {
-    mm::AddressSpace::Forked f = TRY(t.mm()->fork(t.context()));
+    bool alone;
+    {
+      MutexLock l(t.impl().mu);
+      alone = t.impl().mm->users.load() == 1;
+    }
+    mm::AddressSpace::Forked f =
+        TRY(t.mm()->fork(t.context(), alone ? platform::Birthday::at_resume : platform::Birthday::now));
     Ref<SharedMm> fresh = make_ref<SharedMm>(std::move(f.space));
     {
       MutexLock l(t.impl().mu);

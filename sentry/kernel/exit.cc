@@ -118,7 +118,7 @@ void exit_current(Task& t) {
 
   const bool lent_out = i.lending;  // it dies while its own vfork child runs on the Context
   uint64_t clear_tid = 0;
-  if (!lent_out && !t.context().space().gone()) {
+  if (!lent_out && !i.never_born && !t.context().space().gone()) {
     walk_robust_list(t);
     clear_tid = clear_child_tid(t);
   }
@@ -133,7 +133,10 @@ void exit_current(Task& t) {
   if (group_dead) hang_up_terminal(g);
   leave_family(t);
   // The parent may go on already: taking the stub down takes longer than all the rest, and nobody can tell.
-  if (mm) mm->space->space().kill();
+  if (mm) {
+    sched::yield();
+    mm->space->space().kill();
+  }
   RefOrNull<sched::Fiber> fiber;
   {
     MutexLock l(g.impl().mu);

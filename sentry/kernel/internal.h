@@ -105,6 +105,7 @@ struct Task::Impl {
   std::atomic<int> exit_code{0};     // of this thread, wait(2) encoding
   std::atomic<uint64_t> call_number{~0ull};  // the call in progress, for /proc/PID/syscall
   std::atomic<bool> in_call{false};  // a call is being handled, or waits in the host's futex
+  bool never_born = false;           // the host refused to make it
   std::atomic<int> state{0};         // 0 new, 1 go, 2 never mind
   int64_t start_time = 0;            // CLOCK_MONOTONIC ns
 };
@@ -130,6 +131,7 @@ struct ThreadGroup::Impl {
   RefOrNull<ProcessGroup> process_group GUARDED_BY(task_set_lock);
   RefOrNull<ProcessGroup> last_process_group GUARDED_BY(task_set_lock);  // after it was reaped, for late readers
   int exit_signal GUARDED_BY(task_set_lock) = SIGCHLD;
+  bool never_born GUARDED_BY(task_set_lock) = false;  // nobody shall hear of its end
   bool zombie GUARDED_BY(task_set_lock) = false;
   bool reaped GUARDED_BY(task_set_lock) = false;
   bool subreaper GUARDED_BY(task_set_lock) = false;

@@ -88,7 +88,7 @@ void notify_parent_of_stop(ThreadGroup& g, ChildEvent e) {
 // Linux: do_notify_parent().
 bool notify_parent_of_exit_locked(ThreadGroup& g) {
   ThreadGroup* parent = g.impl().parent;
-  if (!parent) return false;
+  if (!parent || g.impl().never_born) return false;
   int wait_status = 0;
   {
     MutexLock l(g.impl().mu);

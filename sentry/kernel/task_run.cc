@@ -90,6 +90,24 @@ CallOutcome plain_result(Task& t, int64_t value) {
   return o;
 }
 
+// The host could not make this thread after all, and its parent's call has failed: as if it had never been.
+void vanish(Task& t) {
+  Task::Impl& i = t.impl();
+  i.never_born = true;
+  bool process;
+  {
+    MutexLock l(t.group().impl().mu);
+    process = t.group().impl().leader.get() == &t;
+    if (process) begin_group_exit_locked(t.group().impl(), ExitStatus::exited(0));
+  }
+  if (process) {
+    MutexLock l(task_set_lock);
+    t.group().impl().never_born = true;
+  } else {
+    t.exit_thread(0);
+  }
+}
+
 // The stub is gone: the host's OOM killer, or we, took it. As a SIGKILL to everything in it.
 void lose_process(Task& t) {
   MutexLock l(t.group().impl().mu);
@@ -119,6 +137,7 @@ void run_task(Task& t) {
   CallOutcome o;
   for (;;) {
     if (__builtin_expect(fiber.interrupt_pending.load(std::memory_order_acquire) || o.restart || i.restore_mask, 0)) {
+      if (int e = t.context().finish_birth()) o = plain_result(t, -e);
       if (!settle(t, o)) break;
     }
     platform::Context& c = t.context();
@@ -138,6 +157,10 @@ void run_task(Task& t) {
       o = plain_result(t, -EFAULT);
       continue;
     }
+    if (__builtin_expect(c.birth_error() != 0, 0)) {
+      o = plain_result(t, -c.birth_error());
+      continue;
+    }
     switch (event) {
       case platform::EventKind::syscall: {
         const platform::Call call = c.call();
@@ -153,6 +176,9 @@ void run_task(Task& t) {
         break;
       case platform::EventKind::gone:
         lose_process(t);
+        break;
+      case platform::EventKind::never_born:
+        vanish(t);
         break;
     }
   }

@@ -136,7 +136,7 @@ class AddressSpace : public RefCounted<AddressSpace> {
     Ref<AddressSpace> space;
     Ref<platform::Context> context;
   };
-  Result<Forked> fork(platform::Context& parent);
+  Result<Forked> fork(platform::Context& parent, platform::Birthday when);
 
   void set_brk_start(uint64_t addr);
   void set_limits(const Limits& limits);

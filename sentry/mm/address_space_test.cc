@@ -128,7 +128,7 @@ Result<uint32_t> Context::load32(uint64_t) {
   return kEFAULT;
 }
 uint64_t Context::stack_pointer() { return 0; }
-Result<Ref<Context>> Context::fork() {
+Result<Ref<Context>> Context::fork(Birthday) {
   EXPECT_TRUE(impl_->queue.empty());
   auto s = Space::Impl::make();
   s->impl().pages = space_->impl().pages;
@@ -387,7 +387,7 @@ TEST_F(AddressSpaceTest, ForkLeavesOutAndWipes) {
   ASSERT_TRUE(mm->advise(*t1, a, kPage, MADV_DONTFORK).ok());
   ASSERT_TRUE(mm->advise(*t1, a + 2 * kPage, kPage, MADV_WIPEONFORK).ok());
   ASSERT_TRUE(mm->lock_range(*t1, a + 3 * kPage, kPage, true).ok());
-  auto r = mm->fork(*t1);
+  auto r = mm->fork(*t1, platform::Birthday::now);
   ASSERT_TRUE(r.ok());
   platform::run_queue(*r->context);
   expect_equal(*r->space, r->context->space());

@@ -5,7 +5,7 @@
 
 namespace sentry::mm {
 
-Result<AddressSpace::Forked> AddressSpace::fork(platform::Context& parent) {
+Result<AddressSpace::Forked> AddressSpace::fork(platform::Context& parent, platform::Birthday when) {
   Impl& m = *impl_;
   settle(parent);
   Impl::Patience patience(m);
@@ -24,7 +24,7 @@ Result<AddressSpace::Forked> AddressSpace::fork(platform::Context& parent) {
     done.clear();
     TRY(patience.wait());
   }
-  auto forked = parent.fork();
+  auto forked = parent.fork(when);
   if (!forked.ok()) {
     MutexLock l(m.mu);
     m.exclusive = nullptr;

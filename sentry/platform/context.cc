@@ -57,19 +57,19 @@ void Context::Impl::send_reply(uint32_t flags) {
 uint32_t Context::Impl::exchange(uint32_t flags) {
   Space::Impl& s = space->impl();
   DCHECK(fiber.get() == sched::current());  // set_fiber() first
-  if (s.gone.load(std::memory_order_acquire)) return 0;
+  if (s.gone.load(std::memory_order_acquire) || never_born.load()) return 0;
   bool resumes = flags & stub::kResume;
   resuming.store(resumes, std::memory_order_relaxed);
   uint64_t cpu = 0;
   sched::Nanos since = 0;
-  const bool notifies = granted;
+  const bool notifies = granted && !resumes;
   if (notifies) platform().notices_expected.fetch_add(1, std::memory_order_relaxed);
   else if (!resumes) platform().expect_answer(kAnswerUs);
   send_reply(flags);
   // Asked for while the event was being handled, after the last look at it.
   if (resumes && kick_wanted.load(std::memory_order_seq_cst)) send_kick();
   while (phase.load(std::memory_order_acquire) == Phase::running && !try_take()) {
-    if (s.gone.load(std::memory_order_acquire)) break;
+    if (s.gone.load(std::memory_order_acquire) || never_born.load()) break;
     if (resumes) {
       sched::park();
       continue;
@@ -84,7 +84,7 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
     }
   }
   if (notifies) platform().notices_expected.fetch_sub(1, std::memory_order_relaxed);
-  bool gone = s.gone.load(std::memory_order_acquire);
+  bool gone = s.gone.load(std::memory_order_acquire) || never_born.load();
   phase.store(Phase::handling, std::memory_order_relaxed);
   if (gone) return 0;
   // Whatever it holds now is taken as the request.
@@ -116,8 +116,10 @@ EventKind Context::resume() {
   Impl& m = *impl_;
   copy_failed_ = std::exchange(m.queued_copy_failed, false);
   memory_call_error_ = std::exchange(m.queued_memory_error, 0);
+  birth_error_ = 0;
   futex_interrupted_ = false;
-  if (m.space->gone()) return EventKind::gone;
+  auto gone = [&] { return m.never_born.load() ? EventKind::never_born : EventKind::gone; };
+  if (m.space->gone()) return gone();
   if (copy_failed_ || memory_call_error_ != 0) return EventKind::syscall;
   if (m.kick_wanted.load(std::memory_order_relaxed)) {
     m.kick_wanted.store(false);
@@ -127,22 +129,25 @@ EventKind Context::resume() {
   }
   if (m.futex_queued) {
     Op* op = m.add(OpCode::futex, 0);
-    if (!op) return EventKind::gone;
+    if (!op) return gone();
     for (int i = 0; i < 6; i++) op->a[i] = m.futex_args[i];
   }
+again:
   uint32_t flags = stub::kResume | m.reply_flags;
   if (m.has_rax) {
     flags |= stub::kSetRax;
     m.slot->header.number = static_cast<uint64_t>(m.rax);
   }
   uint32_t word = m.exchange(flags);
-  if (word == 0) return EventKind::gone;
+  if (word == 0) return gone();
   RequestKind kind = kind_of(word);
   if (kind == RequestKind::ask) {
     m.futex_queued = false;
     m.finish_list(detail_of(word), true);
     copy_failed_ = std::exchange(m.queued_copy_failed, false);
     memory_call_error_ = std::exchange(m.queued_memory_error, 0);
+    birth_error_ = std::exchange(m.queued_birth_error, 0);
+    if (m.making && !copy_failed_ && memory_call_error_ == 0) goto again;  // one more try
     return EventKind::syscall;
   }
   m.finish_list(0, false);
@@ -227,6 +232,12 @@ void Context::kick() {
 void Context::Impl::send_kick() {
   Platform::Impl& p = platform();
   bool first = false;
+  // A fresh child has no signal stack before it is ready; it looks at `kicked` after it has said so.
+  stub::SlotHeader& h = slot->header;
+  if (__atomic_load_n(&h.ready, __ATOMIC_SEQ_CST) == 0) {
+    __atomic_store_n(&h.kicked, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&h.ready, __ATOMIC_SEQ_CST) == 0) return;
+  }
   {
     MutexLock l(p.mu);
     if (left || self.host_tid_ == 0 || !space->impl().process) return;

@@ -80,13 +80,22 @@ struct FdGrant {
   uint64_t key;
 };
 // A thread or process that is being made: whoever knocks with the token is it.
-struct Birth {
-  enum Kind : uint8_t { zygote, process, thread } kind;
-  Context* child;
-  Ref<Space> parent;  // whose thread makes it
-  sched::Fiber* waiter;
-  bool born = false;
-  bool refused = false;
+struct Birth : RefCounted<Birth> {
+  enum Kind : uint8_t { zygote, process, thread };
+  enum State : uint8_t { waiting, born, refused };
+  Birth(Kind k, Ref<Context> c, Ref<Space> p) : kind(k), child(std::move(c)), parent(std::move(p)), since(sched::now()) {}
+  const Kind kind;
+  const Ref<Context> child;
+  const Ref<Space> parent;  // whose thread makes it
+  const sched::Nanos since;
+  std::atomic<State> state{waiting};
+  uint64_t token = 0;       // in the table; the last one if there were several tries
+  uint64_t flags = 0, stack = 0;
+  int tries = 0;
+  // Its maker is the only thread of its process and hands the control memory on: the host then wakes nobody on another processor.
+  bool carried = false;
+  bool cloned = false;              // the host was allowed to make it; guarded by mu
+  RefOrNull<sched::Fiber> waiter;   // guarded by mu
 };
 
 enum class Phase : uint8_t { handling, running, requested };
@@ -161,6 +170,7 @@ struct Context::Impl {
     uint16_t flags;
     uint8_t pin;                 // fds index + 1
     bool memory;
+    bool birth;                  // the clone of `making`
     uint64_t want;               // result that means success, for copies
     uint64_t stamp;
   };
@@ -176,6 +186,10 @@ struct Context::Impl {
   uint64_t stamp_done = 0;       // made for sure, as far as requests tell
   bool queued_copy_failed = false;
   int queued_memory_error = 0;
+  RefOrNull<Birth> making;       // whose clone is in the list; changed under mu
+  int queued_birth_error = 0;
+  RefOrNull<Birth> own_birth;    // until it is born; guarded by mu
+  std::atomic<bool> never_born{false};
 
   std::vector<Grant> grants;     // guarded by mu
   std::vector<FdGrant> fd_grants;
@@ -209,6 +223,14 @@ struct Context::Impl {
   void finish_list(uint32_t tried, bool asked);
   void grant(uint64_t number, const uint64_t (&args)[6]);
   void drop_grants();
+  // ---- life.cc ----
+  // Adds the clone that makes `b.child` and announces it.
+  bool announce(Birth& b);
+  // The clone has been made, or not: its result as the thread says.
+  void clone_made(int64_t result);
+  // Parks until `b` is born or refused.
+  void await(Birth& b);
+  Result<Ref<Context>> make(Ref<Birth> b, Birthday when);
   bool pinned = false, granted = false;
 };
 
@@ -234,7 +256,7 @@ struct Platform::Impl final : sched::Poller {
 
   Mutex mu{LockRank::kPlatform};
   std::unordered_map<int, Context*> threads GUARDED_BY(mu);           // by host tid
-  std::unordered_map<uint64_t, Birth*> births GUARDED_BY(mu);         // by token
+  std::unordered_map<uint64_t, Ref<Birth>> births GUARDED_BY(mu);     // by token
   std::unordered_map<int, std::unique_ptr<Process>> processes GUARDED_BY(mu);
   std::vector<Context*> kicked GUARDED_BY(mu);
   std::vector<Leaving> leaving GUARDED_BY(mu);
@@ -305,6 +327,12 @@ struct Platform::Impl final : sched::Poller {
   Control reap(Process& p) REQUIRES(mu);
   Control retire(Control c) REQUIRES(mu);
   Result<Control> new_control() EXCLUDES(mu);
+
+  // ---- life.cc ----
+  // It will never be: tells whoever waits. Not while it is in the table.
+  void refuse(Birth& b) EXCLUDES(mu, poll_mu);
+  // Refuses those whose maker cannot make them any more. Whether some are left.
+  bool drop_lost_births(sched::Nanos now) EXCLUDES(mu, poll_mu);
 
   // ---- notify.cc ----
   // Waits for a notification and handles it. False: nobody is left who could send one.

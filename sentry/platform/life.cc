@@ -25,67 +25,134 @@ void copy_registers(Context& from, Context::Impl& to) {
   to.self.set_registers(from.registers());
 }
 
-// Lets `m` clone, and waits until the child has been born. EINTR: a signal came between, try again.
-Result<void> try_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t stack) {
-  Platform::Impl& p = m.platform();
-  uint64_t token = random_token();
-  Op* op = m.add(OpCode::clone, 0);
-  if (!op) return kESRCH;
-  unsigned at = m.op_count - 1;
-  op->a[0] = flags;
-  op->a[1] = stack;
-  op->a[2] = token;
-  const uint64_t args[6] = {flags, stack, 0, 0, 0, 0};
-  m.grant(SYS_clone, args);
-  {
-    MutexLock l(p.mu);
-    p.births[token] = &birth;
-    p.audits_left = kAuditsAfterBirth;
-  }
-  if (p.threads_file.valid()) p.start_watchdog();
-  auto r = m.perform_for(at);
-  auto settled = [&] {
-    return __atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) || __atomic_load_n(&birth.refused, __ATOMIC_ACQUIRE);
-  };
-  bool made = r.ok() && *r > 0;
-  sched::Nanos deadline = sched::now() + kBirthDeadline;
-  p.notices_expected.fetch_add(1, std::memory_order_relaxed);
-  while (made && !settled() && !m.space->gone() && sched::now() < deadline) sched::park(deadline);
-  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
-  bool pending;
-  {
-    MutexLock l(p.mu);
-    pending = p.births.erase(token) != 0;
-  }
-  // The notification is being handled at this moment: it holds a pointer to `birth`.
-  while (!pending && !settled()) sched::park();
-  if (__atomic_load_n(&birth.born, __ATOMIC_ACQUIRE)) return {};
-  if (!r.ok()) return r.error();
-  if (made) {
-    // A child that nobody knows may exist.
-    LOG(warn, "stub {}: a clone that never reported; killed", m.space->impl().pid.load());
-    m.space->kill();
-    p.audit();
-    return kESRCH;
-  }
-  // The host restarts a clone that meets a pending signal, and the grant is used up by then.
-  if (*r == -EINTR || *r == -ENOSYS) return kEINTR;
-  if (*r == -ENOMEM) return kENOMEM;
-  return kEAGAIN;
-}
-
-Result<void> give_birth(Context::Impl& m, Birth& birth, uint64_t flags, uint64_t stack) {
-  for (int tries = 0; tries < kBirthTries; tries++) {
-    auto r = try_birth(m, birth, flags, stack);
-    if (r.ok() || !(r.error() == kEINTR)) return r;
-    birth.refused = false;
-  }
-  return kEAGAIN;
-}
-
 }  // namespace
 
-Result<Ref<Context>> Context::clone_thread() {
+// ---- Births ----
+
+bool Context::Impl::announce(Birth& b) {
+  Platform::Impl& p = platform();
+  Op* op = add(OpCode::clone, stub::kMust);
+  if (!op) return false;
+  b.token = random_token();
+  op->a[0] = b.flags;
+  op->a[1] = b.stack;
+  op->a[2] = b.token;
+  notes[op_count - 1].birth = true;
+  const uint64_t args[6] = {b.flags, b.stack, 0, 0, 0, 0};
+  grant(SYS_clone, args);
+  {
+    MutexLock l(p.mu);
+    making = Ref<Birth>(b);
+    b.cloned = false;
+    p.births.emplace(b.token, Ref<Birth>(b));
+    p.audits_left = kAuditsAfterBirth;
+  }
+  p.notices_expected.fetch_add(1, std::memory_order_relaxed);
+  p.start_watchdog();
+  return true;
+}
+
+void Context::Impl::clone_made(int64_t result) {
+  Platform::Impl& p = platform();
+  RefOrNull<Birth> b;
+  bool pending = false;
+  {
+    MutexLock l(p.mu);
+    std::swap(b, making);
+    if (!b || result > 0) return;  // whoever it is will knock
+    pending = p.births.erase(b->token) != 0;
+  }
+  if (!pending) return;  // it has knocked, whatever the thread says
+  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
+  // The host restarts a clone that meets a pending signal, and the grant is used up by then.
+  if ((result == -EINTR || result == -ENOSYS) && ++b->tries < kBirthTries && announce(*b)) return;
+  queued_birth_error = result == -ENOMEM ? ENOMEM : EAGAIN;
+  p.refuse(*b);
+}
+
+void Platform::Impl::refuse(Birth& b) {
+  Context::Impl& c = b.child->impl();
+  RefOrNull<sched::Fiber> waiter;
+  {
+    MutexLock l(mu);
+    std::swap(waiter, b.waiter);
+    c.own_birth = nullptr;
+  }
+  b.state.store(Birth::refused);
+  c.never_born.store(true);
+  if (b.kind != Birth::thread) c.space->impl().mark_gone();
+  if (waiter) waiter->wake();
+  MutexLock l(poll_mu);
+  if (c.fiber) c.fiber->wake();
+}
+
+bool Platform::Impl::drop_lost_births(sched::Nanos t) {
+  std::vector<Ref<Birth>> lost;
+  bool more;
+  {
+    MutexLock l(mu);
+    std::erase_if(births, [&](auto& entry) {
+      const Birth& b = *entry.second;
+      if (b.kind == Birth::zygote || !b.parent->gone() || (b.cloned && t - b.since < kBirthDeadline)) return false;
+      lost.push_back(entry.second);
+      return true;
+    });
+    more = !births.empty();
+  }
+  for (auto& b : lost) {
+    notices_expected.fetch_sub(1, std::memory_order_relaxed);
+    refuse(*b);
+  }
+  return more;
+}
+
+void Context::Impl::await(Birth& b) {
+  Platform::Impl& p = platform();
+  {
+    MutexLock l(p.mu);
+    b.waiter = Ref<sched::Fiber>(*sched::current());
+  }
+  sched::Nanos deadline = sched::now() + kBirthDeadline;
+  while (b.state.load() == Birth::waiting && sched::now() < deadline) sched::park(deadline);
+  if (b.state.load() != Birth::waiting) return;
+  {
+    MutexLock l(p.mu);
+    b.waiter = nullptr;
+    if (p.births.erase(b.token) == 0) return;  // it knocks at this moment
+  }
+  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
+  // A child that nobody knows may exist.
+  LOG(warn, "stub {}: a clone that never reported; killed", b.parent->host_pid());
+  b.parent->kill();
+  p.refuse(b);
+  p.audit();
+}
+
+Result<Ref<Context>> Context::Impl::make(Ref<Birth> b, Birthday when) {
+  {
+    MutexLock l(platform().mu);
+    b->child->impl().own_birth = b;
+  }
+  if (!announce(*b)) {
+    platform().refuse(*b);
+    return kESRCH;
+  }
+  if (when == Birthday::at_resume) return b->child;
+  if (!perform().ok()) platform().drop_lost_births(sched::now());
+  if (int e = std::exchange(queued_birth_error, 0)) return Errno(e);
+  await(*b);
+  if (b->state.load() != Birth::born) return kESRCH;
+  return b->child;
+}
+
+int Context::finish_birth() {
+  Impl& m = *impl_;
+  while (m.making && m.perform().ok()) {
+  }
+  return std::exchange(m.queued_birth_error, 0);
+}
+
+Result<Ref<Context>> Context::clone_thread(Birthday when) {
   Impl& m = *impl_;
   TRY(m.perform());
   int i = m.space->impl().take_slot();
@@ -94,17 +161,16 @@ Result<Ref<Context>> Context::clone_thread() {
   auto child = Maker::context(m.space, index);
   m.space->impl().control.prepare_slot(index);
   copy_registers(*this, *child->impl_);
-  Birth birth{Birth::thread, child.get(), m.space, sched::current()};
   m.space->impl().put_context(index, child.get());
-  auto r = give_birth(m, birth, kThreadFlags, stub::slot_address(index) + STUB_STACK_TOP);
-  if (r.ok()) return child;
-  m.platform().forget(*child);
-  m.space->impl().free_slot(index);
-  child->impl_->left = true;
-  return r.error();
+  auto b = make_ref<Birth>(Birth::thread, child, m.space);
+  b->flags = kThreadFlags;
+  b->stack = stub::slot_address(index) + STUB_STACK_TOP;
+  auto r = m.make(std::move(b), when);
+  if (!r.ok()) child->exit_thread(0);
+  return r;
 }
 
-Result<Ref<Context>> Context::fork() {
+Result<Ref<Context>> Context::fork(Birthday when) {
   Impl& m = *impl_;
   TRY(m.perform());
   Platform::Impl& p = m.platform();
@@ -131,16 +197,16 @@ Result<Ref<Context>> Context::fork() {
   // The same slot as the parent's thread has: then GS and the signal stack are right by themselves.
   space->impl().control.prepare_slot(m.index);
   copy_registers(*this, *child->impl_);
-  Birth birth{Birth::process, child.get(), m.space, sched::current()};
   space->impl().put_context(m.index, child.get());
-  auto r = give_birth(m, birth, kForkFlags, 0);
+  auto b = make_ref<Birth>(Birth::process, child, m.space);
+  b->flags = kForkFlags;
+  b->carried = when == Birthday::at_resume;
+  auto r = m.make(std::move(b), when);
   if (!r.ok()) {
-    child->impl_->left = true;
-    p.forget(*child);
+    child->exit_thread(0);
     space->kill();
-    return r.error();
   }
-  return child;
+  return r;
 }
 
 // ---- vfork ----
@@ -175,7 +241,18 @@ void Context::exit_thread(uint64_t clear_tid) {
   Impl& m = *impl_;
   Space::Impl& s = m.space->impl();
   if (m.left) return;
+  RefOrNull<Birth> birth;
+  {
+    MutexLock l(m.platform().mu);
+    birth = m.own_birth;
+  }
+  if (birth && !s.gone.load()) m.await(*birth);  // who does not live yet cannot be told to go
   m.left = true;
+  if (m.never_born.load()) {
+    m.platform().forget(*this);
+    s.free_slot(m.index);
+    return;
+  }
   bool leader = host_tid_ == s.pid.load();
   Op* op = s.gone.load() ? nullptr : m.add(OpCode::exit_thread, 0);
   if (op) {

@@ -3,6 +3,7 @@
 // answered at once (a knock: by the next poll), and only pid and registers, for which the kernel vouches, are believed.
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
@@ -30,14 +31,18 @@ bool answer(int listener, uint64_t id, int error, uint32_t flags = 0) {
   return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_SEND, &r).ok();
 }
 
-// Also answers the notification, with the number: the thread need not wake up twice.
-bool answer_with_fd(int listener, uint64_t id, int fd, int number) {
+bool add_fd(int listener, uint64_t id, int fd, int number, uint32_t flags = 0) {
   seccomp_notif_addfd a{};
   a.id = id;
-  a.flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND;
+  a.flags = SECCOMP_ADDFD_FLAG_SETFD | flags;
   a.srcfd = static_cast<uint32_t>(fd);
   a.newfd = static_cast<uint32_t>(number);
   return ioctl_on(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &a).ok();
+}
+
+// Also answers the notification, with the number: the thread need not wake up twice.
+bool answer_with_fd(int listener, uint64_t id, int fd, int number) {
+  return add_fd(listener, id, fd, number, SECCOMP_ADDFD_FLAG_SEND);
 }
 
 // A thread that only wants to be looked at.
@@ -65,21 +70,33 @@ bool be_born(Platform::Impl& p, Birth& b, int tid) {
   Context& c = *b.child;
   Space::Impl& s = c.space().impl();
   if (b.kind == Birth::thread) {
-    if (!sys::tgkill(s.pid.load(), tid, 0).ok()) return false;  // a thread of somebody else
+    if (s.gone.load() || !sys::tgkill(s.pid.load(), tid, 0).ok()) return false;  // a thread of somebody else
   } else {
     auto pidfd = sys::pidfd_open(tid);
     if (!pidfd.ok()) return false;  // no process of its own
-    auto process = std::make_unique<Process>(p, tid, std::move(*pidfd), &c.space());
-    if (!process->watch.start(process->pidfd.get(), EPOLLIN).ok()) return false;
+    auto owner = std::make_unique<Process>(p, tid, std::move(*pidfd), &c.space());
+    Process& process = *owner;
     s.pid.store(tid);
-    MutexLock l(p.mu);
-    s.process = process.get();
-    p.processes[tid] = std::move(process);
+    bool killed;
+    {
+      MutexLock l(p.mu);
+      s.process = &process;
+      p.processes[tid] = std::move(owner);
+      killed = s.gone.load();
+      if (killed) IGNORE_ERROR(sys::pidfd_send_signal(process.pidfd.get(), SIGKILL), "it has just died");
+    }
+    // From here on its death may destroy it.
+    if (!process.watch.start(process.pidfd.get(), EPOLLIN).ok()) {
+      c.space().kill();
+      return false;
+    }
+    if (killed) return false;
   }
-  c.impl().set_host_tid(tid);
   std::vector<Leaving> left;
   {
     MutexLock l(p.mu);
+    c.impl().set_host_tid(tid);
+    c.impl().own_birth = nullptr;
     p.threads[tid] = &c;
     // The number is used again, so an old thread of that number has gone.
     for (size_t i = p.leaving.size(); i-- > 0;)
@@ -94,7 +111,7 @@ bool be_born(Platform::Impl& p, Birth& b, int tid) {
 }
 
 void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t token) {
-  Birth* birth = nullptr;
+  RefOrNull<Birth> birth;
   RefOrNull<Context> c;
   Fd fd;
   int number = -1;
@@ -136,20 +153,29 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
     return;
   }
   bool good = be_born(p, *birth, tid);
-  if (good && birth->kind == Birth::process)
+  if (good && birth->kind == Birth::process && !birth->carried)
     good = answer_with_fd(listener, id, birth->child->space().impl().control.fd(), STUB_CONTROL_FD);
   else if (good)
     answer(listener, id, 0);
-  if (!good) answer(listener, id, -ENOSYS);
-  // The waiter destroys it as soon as it sees this.
-  Ref<sched::Fiber> waiter(*birth->waiter);
-  __atomic_store_n(good ? &birth->born : &birth->refused, true, __ATOMIC_RELEASE);
-  waiter->wake();
+  if (birth->kind != Birth::zygote) p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
+  if (!good) {
+    answer(listener, id, -ENOSYS);
+    p.refuse(*birth);
+    return;
+  }
+  birth->state.store(Birth::born);
+  RefOrNull<sched::Fiber> waiter;
+  {
+    MutexLock l(p.mu);
+    std::swap(waiter, birth->waiter);
+  }
+  if (waiter) waiter->wake();
 }
 
 void granted_call(Platform::Impl& p, int listener, const seccomp_notif& n) {
   bool found = false;
   Grant g{};
+  RefOrNull<Birth> birth;
   RefOrNull<Context> c;
   {
     MutexLock l(p.mu);
@@ -164,6 +190,8 @@ void granted_call(Platform::Impl& p, int listener, const seccomp_notif& n) {
         found = true;
         g = grants[i];
         grants.erase(grants.begin() + static_cast<long>(i));
+        if (g.number == SYS_clone) birth = c->impl().making;
+        if (birth) birth->cloned = true;
       }
     }
   }
@@ -171,7 +199,9 @@ void granted_call(Platform::Impl& p, int listener, const seccomp_notif& n) {
     answer(listener, n.id, -ENOSYS);
     return;
   }
-  if (answer(listener, n.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)) return;
+  bool ready = !birth || !birth->carried ||
+               add_fd(listener, n.id, birth->child->space().impl().control.fd(), STUB_CONTROL_FD);
+  if (ready && answer(listener, n.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)) return;
   MutexLock l(p.mu);  // not used: the call will notify again
   c->impl().grants.push_back(g);
 }

@@ -27,19 +27,23 @@ Op* Context::Impl::add(OpCode code, uint16_t flags) {
   Op& op = slot->ops[op_count];
   op.code = code;
   op.flags = flags;
-  notes[op_count] = {code, flags, 0, false, 0, 0};
+  notes[op_count] = {code, flags, 0, false, false, 0, 0};
   op_count++;
   return &op;
 }
 
 void Context::Impl::finish_list(uint32_t tried, bool asked) {
+  int64_t clone_result = 0;
   if (op_count != 0) {
     for (unsigned i = 0; i < op_count; i++) {
       Note& n = notes[i];
+      if (n.birth) clone_result = 1;
       if (!asked) continue;
       int64_t r = i < tried ? fetch(slot->ops[i].result) : -EINTR;
       if (i >= tried && n.flags & stub::kStop) r = fetch(slot->ops[i].result);
-      if (n.memory) {
+      if (n.birth) {
+        clone_result = r;
+      } else if (n.memory) {
         if (r < 0 && r > -4096 && queued_memory_error == 0) queued_memory_error = static_cast<int>(-r);
       } else if (n.flags & stub::kMust && static_cast<uint64_t>(r) != n.want) {
         queued_copy_failed = true;
@@ -56,6 +60,7 @@ void Context::Impl::finish_list(uint32_t tried, bool asked) {
   if (granted) drop_grants();
   stamp_done = stamp;
   data_used = in_valid ? in_end : 0;
+  if (clone_result != 0) clone_made(clone_result);  // may begin the next list with another try
 }
 
 void Context::Impl::grant(uint64_t number, const uint64_t (&args)[6]) {
@@ -75,10 +80,11 @@ void Context::Impl::drop_grants() {
 }
 
 Result<void> Context::Impl::perform() {
-  if (op_count == 0) return {};
-  uint32_t word = exchange(0);
-  if (word == 0) return kESRCH;
-  finish_list(word >> 16, true);
+  while (op_count != 0) {
+    uint32_t word = exchange(0);
+    if (word == 0) return kESRCH;
+    finish_list(word >> 16, true);
+  }
   return {};
 }
 

@@ -35,7 +35,11 @@ enum class EventKind : uint8_t {
   fault,       // fault() says what: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP of the application's own code
   interrupt,   // a kick arrived while application code ran: look for signals, then resume
   gone,        // the stub process is dead (killed by the host: OOM, or by us)
+  never_born,  // its maker could not make this thread after all (birth_error() of the maker)
 };
+
+// When a thread or process is made: before the call returns, or by the maker's next resume(), which saves two exchanges.
+enum class Birthday : uint8_t { now, at_resume };
 
 struct Call {
   uint64_t number;
@@ -173,10 +177,15 @@ class Context : public RefCounted<Context> {
   // handled. Any thread. A thread that does not answer within a second loses its process.
   void kick();
   // A thread of the same Space; starts with a copy of this thread's registers and vector state. EAGAIN, ENOMEM.
-  Result<Ref<Context>> clone_thread();
+  Result<Ref<Context>> clone_thread(Birthday when = Birthday::now);
   // A copy of the whole Space; the new Context starts with a copy of this thread's registers and vector state.
-  // Preconditions: no memory call of this Space is in flight (sentry/mm holds its exclusive lock).
-  Result<Ref<Context>> fork();
+  // Preconditions: no memory call of this Space is in flight (sentry/mm holds its exclusive lock); at_resume: no other thread.
+  Result<Ref<Context>> fork(Birthday when = Birthday::now);
+  // After at_resume the new Context may be used at once; it waits. If the host refuses, this thread's resume() returns
+  // EventKind::syscall with birth_error() set (errno), and the new one's EventKind::never_born.
+  int birth_error() const { return birth_error_; }
+  // Makes now what waits for resume(). Returns 0 or that errno.
+  int finish_birth();
   // vfork: keep what the thread holds while a child task uses it, and give it back.
   Result<SavedThread> save_thread();
   void restore_thread(SavedThread saved);
@@ -203,6 +212,7 @@ class Context : public RefCounted<Context> {
   Fault fault_{};
   int host_tid_ = 0;
   int memory_call_error_ = 0;
+  int birth_error_ = 0;
   bool copy_failed_ = false;
   bool futex_interrupted_ = false;
 };

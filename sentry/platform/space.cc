@@ -77,6 +77,7 @@ void Control::prepare_slot(unsigned i) const {
   s.header.kicked = 0;
   s.header.polled = 0;
   s.header.sleeping = 0;
+  s.header.ready = 0;
   s.header.index = i;
   s.altstack = {at + STUB_ALTSTACK_OFFSET, 0, 0, STUB_ALTSTACK_SIZE};
   __atomic_store_n(&s.header.state, stub::kRequest | static_cast<uint32_t>(RequestKind::ask) << 8, __ATOMIC_RELEASE);
@@ -177,6 +178,9 @@ Result<size_t> remote(Space& s, VmCall call, uint64_t addr, void* buf, size_t n)
   if (n == 0) return size_t{0};
   if (addr >= kAppLimit || n > kAppLimit - addr) return kEFAULT;
   Space::Impl& m = s.impl();
+  // A child on its way into the world has no number yet.
+  for (sched::Nanos limit = sched::now() + kSecond; s.host_pid() == 0 && !s.gone() && sched::now() < limit;)
+    sched::park(sched::now() + kSecond / 10000);
   m.remote_users.fetch_add(1);
   Result<long> r = kESRCH;
   if (!s.gone())

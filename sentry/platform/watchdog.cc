@@ -108,6 +108,7 @@ void Platform::Impl::on_watchdog() {
     LOG(warn, "stub {} did not stop when it was told; killed", s->host_pid());
     s->kill();
   }
+  more |= drop_lost_births(t);
   if (threads_file.valid()) {
     bool due;
     {

@@ -51,10 +51,11 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   space->impl().put_context(0, context.get());
 
   stub::ZygoteHello hello{stub::kZygoteMagic, random_token()};
-  Birth birth{Birth::zygote, context.get(), space, sched::current()};
+  auto birth = make_ref<Birth>(Birth::zygote, context, space);
   {
     MutexLock l(p.mu);
-    p.births[hello.token] = &birth;
+    birth->waiter = Ref<sched::Fiber>(*sched::current());
+    p.births.emplace(hello.token, birth);
   }
   auto forget_birth = [&] {
     MutexLock l(p.mu);
@@ -90,9 +91,9 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   }
   z.seat = seat;
   sched::Nanos deadline = sched::now() + kAdoptDeadline;
-  while (!__atomic_load_n(&birth.born, __ATOMIC_ACQUIRE) && sched::now() < deadline) sched::park(deadline);
+  while (birth->state.load() == Birth::waiting && sched::now() < deadline) sched::park(deadline);
   forget_birth();
-  if (!birth.born) return kETIMEDOUT;
+  if (birth->state.load() != Birth::born) return kETIMEDOUT;
   context->set_fiber(nullptr);
   z.context = context;
   z.refill();
@@ -103,7 +104,7 @@ Result<Ref<Context>> Zygote::Impl::make() {
   sched::SleepLock l(fork_lock);
   if (dead) return kESRCH;
   context->set_fiber(sched::current());
-  auto made = context->fork();
+  auto made = context->fork(Birthday::now);
   context->set_fiber(nullptr);
   return made;
 }

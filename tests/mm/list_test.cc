@@ -247,7 +247,7 @@ TEST_P(MmList, ForkCopiesListAndHostAlike) {
     ASSERT_TRUE(p.space->advise(by, at + 3 * kPage, kPage, MADV_WIPEONFORK).ok());
     uint64_t word = 4711;
     for (int i : {0, 3}) ASSERT_TRUE(by.copy_out_now(at + static_cast<uint64_t>(i) * kPage, &word, 8).ok());
-    auto f = p.space->fork(by);
+    auto f = p.space->fork(by, platform::Birthday::now);
     ASSERT_TRUE(f.ok()) << f.error().name();
     f->context->set_fiber(sched::current());
     uint64_t seen = 1;

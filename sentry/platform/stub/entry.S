@@ -198,7 +198,17 @@ stub_ip_clone:
     test %rax, %rax
     jz 1f
     pop %r12
-    ret
+    test %rsi, %rsi
+    jnz 5f
+    # A process: the child's control zone may have come through here.
+    push %rax
+    mov $3, %eax
+    mov $STUB_CONTROL_FD, %edi
+    .globl stub_ip_close_parent
+stub_ip_close_parent:
+    syscall
+    pop %rax
+5:  ret
 1:  test %rsi, %rsi
     jz 2f
     lea -STUB_STACK_TOP(%rsp), %rax
@@ -223,7 +233,7 @@ stub_ip_knock:
 stub_ip_sigaltstack:
     syscall
     jmp stub_born
-    # Child: the control zone arrived as descriptor 3.
+    # Child: the control zone is descriptor 3, inherited or just arrived.
 3:  mov $9, %eax
     mov $STUB_ZONE, %rdi
     mov $0x1000, %esi

@@ -216,7 +216,10 @@ uint32_t stub_on_syscall(Slot* s) {
 uint32_t stub_on_kick(Slot* s) { return request(s, RequestKind::kick, true); }
 uint32_t stub_on_fault(Slot* s) { return request(s, RequestKind::fault, true); }
 // The sentry wrote the request into the slot itself: only its answer is to come.
-uint32_t stub_on_birth(Slot* s) { return converse(s, false); }
+uint32_t stub_on_birth(Slot* s) {
+  __atomic_exchange_n(&s->header.ready, 1, __ATOMIC_SEQ_CST);
+  return converse(s, false);
+}
 
 }  // extern "C"
 

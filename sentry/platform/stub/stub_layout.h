@@ -135,7 +135,9 @@ struct alignas(64) SlotHeader {
   uint32_t index;
   uint32_t cpu;          // where the thread last waited; a hint for spinning
   uint64_t stamp;        // memory calls made so far, as the sentry numbers them
-  uint64_t spare2[3];
+  uint32_t ready;        // a fresh thread: signals may come
+  uint32_t spare1;
+  uint64_t spare2[2];
 
   arch::Registers regs;  // 128
   FaultInfo fault;       // 344
