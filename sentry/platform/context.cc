@@ -51,7 +51,7 @@ void Context::Impl::send_reply(uint32_t flags) {
   phase.store(Phase::running, std::memory_order_seq_cst);
   if (__atomic_load_n(&h.sleeping, __ATOMIC_RELAXED) != 0)
     IGNORE_ERROR(sys::raw(SYS_futex, reinterpret_cast<long>(&h.state), FUTEX_WAKE, INT32_MAX), "nobody slept");
-  if (platform().knock_count.load(std::memory_order_relaxed) != 0) platform().answer_knock_of(self);
+  if (platform().knock_count.load() != 0) platform().answer_knock_of(self);
 }
 
 uint32_t Context::Impl::exchange(uint32_t flags) {
@@ -238,6 +238,7 @@ void Context::Impl::send_kick() {
     __atomic_store_n(&h.kicked, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&h.ready, __ATOMIC_SEQ_CST) == 0) return;
   }
+  p.answer_knock_of(self);  // once received, a notification sleeps through signals
   {
     MutexLock l(p.mu);
     if (left || self.host_tid_ == 0 || !space->impl().process) return;

@@ -234,12 +234,14 @@ struct Context::Impl {
   bool pinned = false, granted = false;
 };
 
-// One knock that has not been answered.
+// One knock that has not been answered: its thread sleeps in it until its call is answered. That wakes it on the processor of the
+// worker, where the host's futex would wake it on its last one. Only a few may wait so: the host looks through all of them.
 struct PendingKnock {
   int listener;
   uint64_t id;
-  const Context* context;  // whose answer would make it superfluous; never looked into
+  const Context* context;  // never looked into
 };
+inline constexpr size_t kMaxPendingKnocks = 8;
 
 uint64_t read_tsc();
 
@@ -306,14 +308,16 @@ struct Platform::Impl final : sched::Poller {
   void cool(Context& c) REQUIRES(poll_mu);
   void attend(Space& s) REQUIRES(poll_mu);
   void neglect(Space& s) REQUIRES(poll_mu);
-  void answer_knocks() REQUIRES(poll_mu);
   void note_request(Context& c);
   // A worker stays awake for the answer of a stub's own code, whatever the application's rhythm was: a sleep and a wake-up across
   // CPUs cost more than most of what a stub is told to do.
   void expect_answer(uint64_t within_us) {
     if (may_spin && cpus > 1) expected_until.store(read_tsc() + within_us * tsc_per_us, std::memory_order_relaxed);
   }
-  // Ends a knock of this context, if one is unanswered.
+  // Keeps a knock until its context is answered.
+  void keep_knock(const PendingKnock& k) REQUIRES(poll_mu);
+  // Ends a knock of this context, if one is unanswered. dying: its thread will be killed.
+  void end_knock_of(Context& c, bool dying) REQUIRES(poll_mu);
   void answer_knock_of(Context& c) EXCLUDES(poll_mu);
   void forget(Context& c) EXCLUDES(mu, poll_mu);
   void forget(Space& s) EXCLUDES(mu, poll_mu);

@@ -61,8 +61,9 @@ void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
   p.attend(c->space());
   if (p.look(*c)) p.make_hot(*c);
   p.scan(c->space());
-  p.knocks.push_back({listener, id, c.get()});
-  p.knock_count.store(static_cast<uint32_t>(p.knocks.size()), std::memory_order_relaxed);
+  p.keep_knock({listener, id, c.get()});
+  // Else send_reply() has not been there yet: it sets the phase, then looks at knock_count.
+  if (c->impl().phase.load() == Phase::running) p.end_knock_of(*c.get(), false);
 }
 
 // The thread has come into being: tid is whose notification it is.

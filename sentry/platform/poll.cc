@@ -138,7 +138,6 @@ void Platform::Impl::neglect(Space& s) {
 
 bool Platform::Impl::poll() {
   MutexLock l(poll_mu);
-  if (!knocks.empty()) answer_knocks();
   bool found = false;
   for (unsigned i = 0; i < hot_count; i++) found |= look(*hot[i]);
   for (size_t i = 0; i < attended.size(); i++) found |= scan(*attended[i]);
@@ -147,7 +146,6 @@ bool Platform::Impl::poll() {
 
 bool Platform::Impl::prepare_sleep() {
   MutexLock l(poll_mu);
-  answer_knocks();
   for (unsigned i = 0; i < hot_count; i++) {
     hot[i]->impl().hot = false;
     __atomic_store_n(&hot[i]->impl().slot->header.polled, 0, __ATOMIC_RELAXED);
@@ -197,27 +195,33 @@ bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
 
 // ---- Knocks ----
 
-void Platform::Impl::answer_knocks() {
-  for (PendingKnock& k : knocks) send_answer(k.listener, k.id, 0, 0);
-  knocks.clear();
-  knock_count.store(0, std::memory_order_relaxed);
+void Platform::Impl::keep_knock(const PendingKnock& k) {
+  if (knocks.size() == kMaxPendingKnocks) {  // the oldest will sleep in the futex
+    send_answer(knocks[0].listener, knocks[0].id, 0, 0);
+    knocks.erase(knocks.begin());
+  }
+  knocks.push_back(k);
+  knock_count.store(static_cast<uint32_t>(knocks.size()));
 }
 
-void Platform::Impl::answer_knock_of(Context& c) {
-  MutexLock l(poll_mu);
+void Platform::Impl::end_knock_of(Context& c, bool dying) {
   for (size_t i = knocks.size(); i-- > 0;) {
     if (knocks[i].context != &c) continue;
-    send_answer(knocks[i].listener, knocks[i].id, 0, 0);
-    knocks[i] = knocks.back();
-    knocks.pop_back();
+    if (!dying) send_answer(knocks[i].listener, knocks[i].id, 0, 0);
+    knocks.erase(knocks.begin() + static_cast<long>(i));
   }
   knock_count.store(static_cast<uint32_t>(knocks.size()), std::memory_order_relaxed);
 }
 
+void Platform::Impl::answer_knock_of(Context& c) {
+  MutexLock l(poll_mu);
+  end_knock_of(c, false);
+}
+
 void Platform::Impl::forget(Context& c) {
-  answer_knock_of(c);
   {
     MutexLock l(poll_mu);
+    end_knock_of(c, c.space().gone());
     cool(c);
     Space::Impl& s = c.impl().space->impl();
     if (c.impl().index < s.slots.size() && s.slots[c.impl().index] == &c) s.slots[c.impl().index] = nullptr;
