@@ -31,7 +31,7 @@ FUNC _start
     ud2
 
 # ---- Application -> stub ----
-# From the SIGSYS redirect: rcx = return address, r11 = flags, all else as at the call.
+# From a patched site: rcx = return address, r11 = flags, all else as at the call.
 FUNC stub_entry
     mov %rsp, %gs:REGS_RSP
     mov %gs:SLOT_STACK, %rsp
@@ -117,6 +117,22 @@ FUNC stub_kick_entry
     test %eax, %eax
     jnz stub_restore_iret
     jmp stub_restore
+# From the SIGSYS handler, which does not return: sigreturn costs more than what has to be undone. The registers are in
+# the slot; rdi: the frame's XSAVE image, rsi: mask.
+FUNC stub_trap_entry
+    mov %esi, %eax
+    mov %rsi, %rdx
+    shr $32, %rdx
+trap_xrstor_at:
+    xrstor64 (%rdi)
+trap_go:
+    mov %gs:SLOT_STACK, %rsp
+    mov %gs:SLOT_SELF, %rdi
+    call stub_on_syscall
+    test %eax, %eax
+    jnz stub_restore_iret
+    jmp stub_restore
+    FIXUP trap_xrstor_at, trap_go
 FUNC stub_fault_entry
     mov %gs:SLOT_STACK, %rsp
     cld

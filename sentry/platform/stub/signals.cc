@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host signals of a stub: SIGSYS (an application's system call), faults, and the kick. Handlers only change
-// where the thread goes on; they run on the host's alternate stack.
+// The host signals of a stub: SIGSYS (an application's system call), faults, and the kick. Handlers run on the host's alternate
+// stack. Those of faults and kicks only change where the thread goes on; that of SIGSYS leaves for the entry itself.
 #include "sentry/platform/stub/stub.h"
 
 namespace sentry::platform::stub {
@@ -16,6 +16,7 @@ struct SigInfo {
 struct SigContext {  // arch/x86/include/uapi/asm/sigcontext.h
   uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags, selectors,
       err, trapno, oldmask, cr2;
+  const void* fpstate;
 };
 struct UContext {
   uint64_t flags, link;
@@ -95,9 +96,12 @@ void handle_signal(int sig, const void* info, void* context) {
       c.rax = static_cast<uint64_t>(-38);
       return;
     }
-    c.rcx = c.rip;
-    c.r11 = c.eflags;
-    redirect(c, stub_entry);
+    Slot* s = own_slot();
+    save(s, c);
+    s->header.regs.rcx = c.rip;
+    s->header.regs.r11 = c.eflags;
+    if (c.eflags & kFlagAlign) asm volatile("pushfq; andq %0, (%%rsp); popfq" : : "i"(~static_cast<int>(kFlagAlign)) : "memory", "cc");
+    stub_trap_entry(c.fpstate, zygote_page().xfeatures);
   } else if (sig == STUB_KICK_SIGNAL) {
     on_kick(c);
   } else {
@@ -106,12 +110,16 @@ void handle_signal(int sig, const void* info, void* context) {
 }
 
 long install_handlers() {
-  constexpr uint64_t kSiginfo = 4, kOnstack = 0x08000000, kRestorer = 0x04000000;
+  constexpr uint64_t kSiginfo = 4, kOnstack = 0x08000000, kRestorer = 0x04000000, kNodefer = 0x40000000;
   constexpr uint64_t kick = 1ull << (STUB_KICK_SIGNAL - 1);
   uint64_t unblocked = kick;
   const int signals[] = {kSigill, kSigtrap, kSigbus, kSigfpe, kSigsegv, kSigsys, STUB_KICK_SIGNAL};
   for (int sig : signals) {
     KernelSigaction sa{handle_signal, kSiginfo | kOnstack | kRestorer, stub_sigreturn, kick};
+    if (sig == kSigsys) {  // its handler leaves without a return that would restore the mask
+      sa.flags |= kNodefer;
+      sa.mask = 0;
+    }
     long r = stub_call(13, sig, reinterpret_cast<long>(&sa), 0, 8);
     if (r < 0) return r;
     unblocked |= 1ull << (sig - 1);

@@ -15,6 +15,7 @@ void stub_restore();
 void stub_restore_end();
 void stub_kick_entry();
 void stub_fault_entry();
+[[noreturn]] void stub_trap_entry(const void* fpstate, uint64_t mask);
 void stub_sigreturn();
 void stub_futex_check();
 void stub_ip_futex();
