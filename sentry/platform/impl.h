@@ -288,7 +288,8 @@ struct Platform::Impl final : sched::Poller {
   // Stubs that were told to do what they must notify for. Then nobody spins: the notification wakes its receiver on the stub's own
   // processor, which costs 5 us; if the receiver spun on another one, the answer would wake the stub across processors, 60 us.
   std::atomic<unsigned> notices_expected{0};
-  uint64_t last_move_tsc = 0;
+  uint64_t last_move_tsc = 0, pulled_tsc = 0;  // when it left its partner's processor; when it was found there again, or 0
+  uint64_t move_after_us = 100;
   cpu_set_t usable_cpus{};       // of the sandbox, when it started
   bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
 

@@ -12,10 +12,12 @@ namespace sentry::platform {
 namespace {
 
 constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for an answer
-constexpr uint64_t kSpinLimitUs = 50;      // how long a worker spins without a request
-constexpr uint64_t kGapLimitUs = 40;       // if requests come less often than this, nobody spins
-constexpr uint64_t kGapCapUs = 400;
-constexpr uint64_t kMoveEveryUs = 2000;    // a worker changes its processor at most this often
+constexpr uint64_t kSpinLimitUs = 100;     // how long a worker spins without a request
+constexpr uint64_t kGapLimitUs = 30;       // if requests come less often than this on average, nobody spins
+constexpr uint64_t kGapCapUs = 150;        // one long gap is not the end of a burst
+// A worker that was pulled to its partner's processor leaves it after this time; twice that if the last time it was pulled back
+// at once, and so on.
+constexpr uint64_t kMoveAfterUs = 100, kMoveAfterMostUs = 4000, kMoveWasGoodUs = 1000;
 
 void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
   seccomp_notif_resp r{};
@@ -48,6 +50,7 @@ void Platform::Impl::note_request(Context& c) {
     s.shown_cpu = worker_cpu;
     s.control.page().worker_cpu = worker_cpu;
   }
+  __builtin_prefetch(&m.slot->header.state, 1);  // the answer goes there
   partner_cpu = __atomic_load_n(&m.slot->header.cpu, __ATOMIC_RELAXED);
   uint64_t gap = std::min(t - last_request_tsc, kGapCapUs * tsc_per_us);
   last_request_tsc = t;
@@ -183,10 +186,19 @@ bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
     // Two that wait for each other on one processor only cost each other time. The host's scheduler wakes us beside our waker and
     // leaves us there, so we go ourselves, if requests come often enough to pay for it.
     uint64_t t = read_tsc();
-    if (gap_tsc > kGapLimitUs * tsc_per_us || t - last_move_tsc < kMoveEveryUs * tsc_per_us) return false;
+    if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
+    if (pulled_tsc == 0) {
+      pulled_tsc = t;
+      move_after_us = t - last_move_tsc > kMoveWasGoodUs * tsc_per_us ? kMoveAfterUs
+                                                                      : std::min(move_after_us * 2, kMoveAfterMostUs);
+    }
+    if (t - pulled_tsc < move_after_us * tsc_per_us) return false;
+    pulled_tsc = 0;
     last_move_tsc = t;
     if (!leave_cpu(partner_cpu)) return false;
     partner_cpu = ~1u;
+  } else {
+    pulled_tsc = 0;
   }
   if (read_tsc() < expected_until.load(std::memory_order_relaxed)) return true;
   if (gap_tsc > kGapLimitUs * tsc_per_us) return false;

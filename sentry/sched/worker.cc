@@ -254,7 +254,8 @@ void Scheduler::Impl::idle(Worker& w) {
   if (has_work(w) || (p && p->attends() && !leading_.load())) return;
   if (w.seat) sleep_in_seat(w);
   else if (try_watch()) sleep_in_epoll(w);
-  else sleep_as_follower(w, true);
+  else if (sleeping_.load()) sleep_as_follower(w, true);
+  // Else somebody takes a quick look only: we shall be the one in epoll.
 }
 
 // ---- Sleeping ----

@@ -23,7 +23,7 @@ uint64_t tsc_and_cpu(uint32_t* cpu) {
 
 void post(Slot* s, uint32_t request) {
   SlotHeader& h = s->header;
-  h.kicked = 0;
+  if (__atomic_load_n(&h.kicked, __ATOMIC_RELAXED)) h.kicked = 0;  // its line stays shared
   __atomic_exchange_n(&h.state, request, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&h.polled, __ATOMIC_RELAXED)) return;
   Doorbell& d = doorbell();
@@ -49,7 +49,10 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
       for (int i = 0; i < 4; i++) {
         asm volatile("pause");
         v = __atomic_load_n(&h.state, __ATOMIC_ACQUIRE);
-        if ((v & kStateMask) == kReply) return v;
+        if ((v & kStateMask) == kReply) {
+          __builtin_prefetch(&h.state, 1);  // the next request goes there
+          return v;
+        }
       }
       if (tsc() - start >= budget) break;
     }
