@@ -42,25 +42,25 @@
 namespace seccomp_profiles {
 namespace {
 
-// Position-independent code for a page of the stub's text: gadget(nr, args) makes a call; the restorer returns
-// from a signal. kSyscallEnd is the address that the kernel reports for the gadget.
-constexpr U64 kText = 0x7fff00000000;
+// Position-independent code in the stub's text: gadget(nr, args, site) loads the registers and jumps to a site, which is a
+// `syscall; ret` where the stub has its own; the restorer returns from a signal by the site that may.
+constexpr U64 kText = 0x7fff00000000, kTextLength = 0x10000, kGadgetAt = kText + 0xe000, kRestorer = kText + 0xf000;
 constexpr unsigned char kGadget[] = {
-    0x48, 0x89, 0xf8,              // mov rax, rdi        the number
-    0x49, 0x89, 0xf3,              // mov r11, rsi        the arguments
-    0x49, 0x8b, 0x3b,              // mov rdi, [r11]
-    0x49, 0x8b, 0x73, 0x08,        // mov rsi, [r11+8]
-    0x49, 0x8b, 0x53, 0x10,        // mov rdx, [r11+16]
-    0x4d, 0x8b, 0x53, 0x18,        // mov r10, [r11+24]
-    0x4d, 0x8b, 0x43, 0x20,        // mov r8, [r11+32]
-    0x4d, 0x8b, 0x4b, 0x28,        // mov r9, [r11+40]
-    0x0f, 0x05,                    // syscall
-    0xc3,                          // ret
+    0x48, 0x89, 0xf8,        // mov rax, rdi        the number
+    0x49, 0x89, 0xd3,        // mov r11, rdx        the site
+    0x48, 0x89, 0xf1,        // mov rcx, rsi        the arguments
+    0x48, 0x8b, 0x39,        // mov rdi, [rcx]
+    0x48, 0x8b, 0x71, 0x08,  // mov rsi, [rcx+8]
+    0x48, 0x8b, 0x51, 0x10,  // mov rdx, [rcx+16]
+    0x4c, 0x8b, 0x51, 0x18,  // mov r10, [rcx+24]
+    0x4c, 0x8b, 0x41, 0x20,  // mov r8, [rcx+32]
+    0x4c, 0x8b, 0x49, 0x28,  // mov r9, [rcx+40]
+    0x41, 0xff, 0xe3,        // jmp r11
 };
-constexpr U64 kSyscallEnd = kText + sizeof kGadget - 1;
-constexpr U64 kRestorer = kText + 0x100;
-constexpr unsigned char kRestorerCode[] = {0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05};  // mov eax, 15; syscall
-using Gadget = long (*)(U64 nr, const U64* args);
+constexpr unsigned char kSite[] = {0x0f, 0x05, 0xc3};                                // syscall; ret
+constexpr unsigned char kRestorerCode[] = {0xb8, 0x0f, 0, 0, 0, 0x49, 0xbb};         // mov eax, 15; mov r11, imm64
+constexpr unsigned char kJumpR11[] = {0x41, 0xff, 0xe3};
+using Gadget = long (*)(U64 nr, const U64* args, U64 site);
 
 constexpr long kTrapped = -4000;
 enum Observed : int { kNothing, kSawTrap, kSawNotify, kSawAllow };
@@ -72,7 +72,7 @@ void on_sigsys(int, siginfo_t*, void* context) {
 struct Sample {
   U64 nr;
   Args args;
-  bool inside;  // from the stub's text, or from here
+  U64 site;  // in the stub's text, or 0: from here
 };
 
 // As gadget(), but from this program's own text.
@@ -85,14 +85,22 @@ struct Sample {
   return r;
 }
 
-// In a fresh child: a page of stub text, and a SIGSYS handler that returns through it.
-Gadget become_stub() {
-  auto* page = static_cast<unsigned char*>(::mmap(reinterpret_cast<void*>(kText), 0x1000, PROT_READ | PROT_WRITE,
+// The instruction itself of a site that the filter knows by the address behind it.
+U64 instruction(const Program& p, const char* name) { return site_of(p, name) - 2; }
+
+// In a fresh child: the stub's syscall instructions where it has them, and a SIGSYS handler that returns through one.
+Gadget become_stub(const Program& p) {
+  auto* text = static_cast<unsigned char*>(::mmap(reinterpret_cast<void*>(kText), kTextLength, PROT_READ | PROT_WRITE,
                                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
-  if (page == MAP_FAILED) ::_exit(2);
-  std::memcpy(page, kGadget, sizeof kGadget);
-  std::memcpy(page + (kRestorer - kText), kRestorerCode, sizeof kRestorerCode);
-  if (::mprotect(page, 0x1000, PROT_READ | PROT_EXEC) != 0) ::_exit(3);
+  if (text == MAP_FAILED) ::_exit(2);
+  auto put = [&](U64 at, const void* code, std::size_t n) { std::memcpy(text + (at - kText), code, n); };
+  for (unsigned i = 0; i < p.site_count; ++i) put(p.sites[i].ip - 2, kSite, sizeof kSite);
+  const U64 sigreturn = instruction(p, "stub_ip_sigreturn");
+  put(kGadgetAt, kGadget, sizeof kGadget);
+  put(kRestorer, kRestorerCode, sizeof kRestorerCode);
+  put(kRestorer + sizeof kRestorerCode, &sigreturn, 8);
+  put(kRestorer + sizeof kRestorerCode + 8, kJumpR11, sizeof kJumpR11);
+  if (::mprotect(text, kTextLength, PROT_READ | PROT_EXEC) != 0) ::_exit(3);
   struct {
     void (*handler)(int, siginfo_t*, void*);
     unsigned long flags;
@@ -100,26 +108,26 @@ Gadget become_stub() {
     unsigned long mask;
   } action{on_sigsys, SA_SIGINFO | 0x04000000 /* SA_RESTORER */, kRestorer, 0};
   if (::syscall(SYS_rt_sigaction, SIGSYS, &action, nullptr, 8) != 0) ::_exit(4);
-  return reinterpret_cast<Gadget>(kText);
+  return reinterpret_cast<Gadget>(kGadgetAt);
 }
 
-[[noreturn]] void leave(Gadget gadget) {
+[[noreturn]] void leave(const Program& p, Gadget gadget) {
   const Args zero{};
-  gadget(SYS_exit, zero.data());
+  gadget(SYS_exit, zero.data(), instruction(p, "stub_ip_exit"));
   __builtin_trap();
 }
 
 // After the filter no call of the C library is possible.
 [[noreturn]] void run_behind_stub_filter(const Program& p, const Sample* samples, std::size_t n, Observed* seen) {
-  Gadget gadget = become_stub();
+  Gadget gadget = become_stub(p);
   if (!install(p, 0).ok()) ::_exit(5);
   for (std::size_t i = 0; i < n; ++i) {
     const Sample& s = samples[i];
-    const long r = s.inside ? gadget(s.nr, s.args.data()) : call_from_here(s.nr, s.args.data());
+    const long r = s.site != 0 ? gadget(s.nr, s.args.data(), s.site) : call_from_here(s.nr, s.args.data());
     // A notification that nobody listens to is ENOSYS. No call of the samples answers that otherwise.
     seen[i] = r == kTrapped ? kSawTrap : r == -ENOSYS ? kSawNotify : kSawAllow;
   }
-  leave(gadget);
+  leave(p, gadget);
 }
 
 // An unused page inside the control zone (this process's stack may lie there too).
@@ -141,11 +149,18 @@ void expect_kernel_agrees(const Program& p) {
     // programs); called from anywhere but the kernel's own trampoline they only raise SIGILL or fail.
     constexpr U64 kUretprobe = 335, kUprobe = 336;
     if (nr == kUretprobe || nr == kUprobe) continue;
-    // Zero arguments do no harm with any allowed call but these two.
-    if (nr != SYS_exit && nr != SYS_rt_sigreturn) samples.push_back({nr, {}, true});
-    samples.push_back({nr, {}, false});
-    samples.push_back({nr | 0x40000000, {}, true});
+    samples.push_back({nr, {}, 0});
+    for (unsigned i = 0; i < p.site_count; ++i) {
+      // Zero arguments do no harm with any allowed call but these two.
+      const U64 site = p.sites[i].ip - 2;
+      const bool ends = (nr == SYS_exit && site == instruction(p, "stub_ip_exit")) ||
+                        (nr == SYS_rt_sigreturn && site == instruction(p, "stub_ip_sigreturn"));
+      if (!ends) samples.push_back({nr, {}, site});
+      if (nr % 16 == 0) samples.push_back({nr | 0x40000000, {}, site});
+    }
   }
+  const U64 memory = instruction(p, "stub_ip_memory"), wait = instruction(p, "stub_ip_wait"),
+            time = instruction(p, "stub_ip_time"), clone = instruction(p, "stub_ip_clone");
   const U64 anon = MAP_PRIVATE | MAP_ANONYMOUS, minus_one = ~0ull;
   const U64 scratch = 0x200000000000;  // free in every process of this test
   for (const Args& a : {Args{scratch, 0x2000, 3, anon | MAP_FIXED, minus_one, 0}, Args{scratch, 0x2000, 3, anon | 0x100000, 0xffffffff, 0},
@@ -153,24 +168,24 @@ void expect_kernel_agrees(const Program& p) {
                         Args{0x7ffe00000000, 0x1000, 3, anon | 0x100000, minus_one, 0},
                         Args{0x7ffdfffff000, 0x2000, 3, anon | 0x100000, minus_one, 0},
                         Args{scratch, 0x2000, 3, anon | MAP_FIXED | 1ull << 40, minus_one, 0}}) {
-    samples.push_back({SYS_mmap, a, true});
-    samples.push_back({SYS_mmap, a, false});
+    samples.push_back({SYS_mmap, a, memory});
+    samples.push_back({SYS_mmap, a, wait});
+    samples.push_back({SYS_mmap, a, 0});
   }
-  for (U64 advice : {4, 8, 9, 10, 14, 15, 20, 21, 22, 23, 100}) samples.push_back({SYS_madvise, {scratch, 0x1000, advice, 0, 0, 0}, true});
-  for (U64 prot : {1ull, 3ull, 8ull, 0x100000001ull}) samples.push_back({SYS_mprotect, {scratch, 0x1000, prot, 0, 0, 0}, true});
-  samples.push_back({SYS_munmap, {scratch, 0x2000, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_munmap, {scratch, U64{0} - scratch, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_munmap, {control, 0x1000, 0, 0, 0, 0}, true});
+  for (U64 advice : {4, 8, 9, 10, 14, 15, 20, 21, 22, 23, 100}) samples.push_back({SYS_madvise, {scratch, 0x1000, advice, 0, 0, 0}, memory});
+  for (U64 prot : {1ull, 3ull, 8ull, 0x100000001ull}) samples.push_back({SYS_mprotect, {scratch, 0x1000, prot, 0, 0, 0}, memory});
+  samples.push_back({SYS_munmap, {scratch, 0x2000, 0, 0, 0, 0}, memory});
+  samples.push_back({SYS_munmap, {scratch, U64{0} - scratch, 0, 0, 0, 0}, memory});
+  samples.push_back({SYS_munmap, {control, 0x1000, 0, 0, 0, 0}, memory});
   for (U64 op : {U64{FUTEX_WAKE}, U64{FUTEX_WAKE | FUTEX_PRIVATE_FLAG}, U64{FUTEX_REQUEUE}, U64{FUTEX_WAKE_BITSET}}) {
-    samples.push_back({SYS_futex, {control, op, 1, 0, 0, 0}, true});
-    samples.push_back({SYS_futex, {kText, op, 1, 0, 0, 0}, true});
-    samples.push_back({SYS_futex, {control, op, 1, 0, 0, 0}, false});
+    for (U64 site : {wait, instruction(p, "stub_ip_futex"), U64{0}}) samples.push_back({SYS_futex, {control, op, 1, 0, 0, 0}, site});
+    samples.push_back({SYS_futex, {kText, op, 1, 0, 0, 0}, wait});
   }
-  samples.push_back({SYS_clock_gettime, {3, control, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_clock_gettime, {1, control, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_clone, {SIGCHLD, 0, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_clone, {0x8011, 0, 0, 0, 0, 0}, true});
-  samples.push_back({SYS_close, {700, 0, 0, 0, 0, 0}, true});
+  samples.push_back({SYS_clock_gettime, {3, control, 0, 0, 0, 0}, time});
+  samples.push_back({SYS_clock_gettime, {1, control, 0, 0, 0, 0}, time});
+  samples.push_back({SYS_clone, {SIGCHLD, 0, 0, 0, 0, 0}, clone});
+  samples.push_back({SYS_clone, {0x8011, 0, 0, 0, 0, 0}, clone});
+  samples.push_back({SYS_close, {700, 0, 0, 0, 0, 0}, instruction(p, "stub_ip_close")});
 
   const std::size_t bytes = samples.size() * sizeof(Observed);
   auto* seen = static_cast<Observed*>(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -179,14 +194,18 @@ void expect_kernel_agrees(const Program& p) {
   if (child == 0) run_behind_stub_filter(p, samples.data(), samples.size(), seen);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  std::size_t done = 0;
+  while (done < samples.size() && seen[done] != kNothing) ++done;
+  ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status) << " at sample " << done << ", call "
+                                 << (done < samples.size() ? samples[done].nr : 0) << " from " << std::hex
+                                 << (done < samples.size() ? samples[done].site : 0);
   ASSERT_EQ(WEXITSTATUS(status), 0);
   std::size_t allowed = 0, notified = 0;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const Sample& s = samples[i];
-    const U64 ip = s.inside ? kSyscallEnd : reinterpret_cast<U64>(&call_from_here);
+    const U64 ip = s.site != 0 ? s.site + 2 : reinterpret_cast<U64>(&call_from_here);
     const seccomp_data d = call_of(static_cast<std::uint32_t>(s.nr), s.args, ip);
-    const std::uint32_t a = answer(p, d);
+    const std::uint32_t a = answer_at(p, d);
     const Observed want = a == kAllow ? kSawAllow : a == kNotify ? kSawNotify : kSawTrap;
     EXPECT_EQ(seen[i], want) << describe(p, d);
     allowed += want == kSawAllow;
@@ -295,13 +314,13 @@ TEST(Install, TheListenerHearsTheKnockAndAnswersIt) {
   ASSERT_NE(shared, MAP_FAILED);
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
   if (child == 0) {
-    Gadget gadget = become_stub();
+    Gadget gadget = become_stub(stub_direct::kProgram);
     auto listener = install(stub_direct::kProgram, SECCOMP_FILTER_FLAG_NEW_LISTENER);
     if (!listener.ok()) __builtin_trap();
     shared->listener = listener->release();
     const Args token = {1, 2, 3, 4, 5, 0x123456789abcdef0};
-    shared->answer = gadget(stub_direct::kKnock, token.data());
-    leave(gadget);
+    shared->answer = gadget(stub_direct::kKnock, token.data(), instruction(stub_direct::kProgram, "stub_ip_ask"));
+    leave(stub_direct::kProgram, gadget);
   }
   ASSERT_GT(child, 0);
   for (int ms = 0; shared->listener == 0 && ms < 5000; ++ms) ::usleep(1000);
@@ -312,7 +331,7 @@ TEST(Install, TheListenerHearsTheKnockAndAnswersIt) {
   EXPECT_EQ(got.pid, static_cast<std::uint32_t>(child));
   EXPECT_EQ(got.data.nr, 400);
   EXPECT_EQ(got.data.args[5], 0x123456789abcdef0u);
-  EXPECT_EQ(got.data.instruction_pointer, kSyscallEnd);
+  EXPECT_EQ(got.data.instruction_pointer, site_of(stub_direct::kProgram, "stub_ip_ask"));
   seccomp_notif_resp reply{};
   reply.id = got.id;
   reply.val = 77;
@@ -326,7 +345,7 @@ TEST(Install, TheListenerHearsTheKnockAndAnswersIt) {
 }
 
 TEST(Describe, NamesTheRuleThatDecided) {
-  const std::string allowed = describe(stub_direct::kProgram, call_of(SYS_futex, {0x10000, 128, 0, 0, 0, 0}));
+  const std::string allowed = describe(stub_direct::kProgram, at_best_site(stub_direct::kProgram, call_of(SYS_futex, {0x10000, 128, 0, 0, 0, 0})));
   EXPECT_NE(allowed.find("(futex)"), std::string::npos) << allowed;
   EXPECT_NE(allowed.find("allow; rule: allow when op in"), std::string::npos) << allowed;
   const std::string none = describe(sentry::kProgram, call_of(SYS_openat));

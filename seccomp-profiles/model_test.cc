@@ -35,7 +35,12 @@ compiler::Profile load(const Role& r) {
   std::ostringstream text;
   text << in.rdbuf();
   EXPECT_TRUE(in.good());
-  return compiler::parse_profile(text.str(), {r.file, r.program.name, r.variant, std::nullopt});
+  std::optional<std::string> sites;
+  if (r.program.site_count != 0) {
+    std::ifstream list(STUB_SITES);
+    sites.emplace(std::istreambuf_iterator<char>(list), std::istreambuf_iterator<char>());
+  }
+  return compiler::parse_profile(text.str(), {r.file, r.program.name, r.variant, sites});
 }
 
 // Arguments that satisfy one rule; those that it does not name are `rest`.
@@ -77,7 +82,7 @@ TEST(Model, EveryRuleDecidesSomeCall) {
       // With a length of 1 if an earlier rule takes the call with 0.
       seccomp_data d{};
       for (U64 rest : {U64{0}, U64{1}}) {
-        d = call_of(p.rules[i].number, witness(p.rules[i], rest));
+        d = call_of(p.rules[i].number, witness(p.rules[i], rest), p.rules[i].at.empty() ? kAnySite : p.rules[i].at.front());
         if (std::none_of(p.rules.begin(), p.rules.begin() + static_cast<std::ptrdiff_t>(i),
                          [&](const compiler::Rule& r) { return r.matches(d); })) break;
       }
@@ -96,14 +101,14 @@ TEST(Model, ProgramsAgreeWithTheirProfilesAroundEveryNumber) {
     std::size_t compared = 0;
     auto same = [&](const seccomp_data& d) {
       ++compared;
-      return answer(role.program, d) == p.action_for(d);
+      return answer_at(role.program, d) == p.action_for(d);
     };
     for (const compiler::Rule& rule : p.rules) {
       std::vector<U64> values = interesting(p, rule.number);
       const Args base = witness(rule);
       for (unsigned a = 0; a < 6; ++a) {
         for (U64 v : values) {
-          seccomp_data d = call_of(rule.number, base);
+          seccomp_data d = call_of(rule.number, base, rule.at.empty() ? kAnySite : rule.at.back());
           d.args[a] = v;
           ASSERT_TRUE(same(d)) << describe(role.program, d);
           // A second argument, thinned out to keep the test short.
@@ -131,9 +136,12 @@ TEST(Model, ProgramsAgreeOnEveryNumberArchitectureAndCallSite) {
       for (std::uint32_t nr = 0; nr < 1024; ++nr) {
         for (std::uint32_t n : {nr, nr | 0x40000000u, nr | 0x80000000u, ~nr}) {
           seccomp_data d = call_of(n, args);
-          ASSERT_EQ(answer(role.program, d), p.action_for(d)) << describe(role.program, d);
+          for (unsigned i = 0; i < role.program.site_count; ++i) {
+            d.instruction_pointer = role.program.sites[i].ip + random() % 3 - 1;
+            ASSERT_EQ(answer_at(role.program, d), p.action_for(d)) << describe(role.program, d);
+          }
           d.instruction_pointer = random();
-          ASSERT_EQ(answer(role.program, d), p.action_for(d)) << describe(role.program, d);
+          ASSERT_EQ(answer_at(role.program, d), p.action_for(d)) << describe(role.program, d);
           d.arch ^= 1u << random() % 32;
           ASSERT_EQ(answer(role.program, d), p.wrong_arch);
         }
@@ -147,7 +155,7 @@ TEST(Model, ProgramsAreValidAndShortOnTheHotPath) {
     EXPECT_TRUE(base::bpf::validate({role.program.filter, role.program.length}).ok()) << role.program.name;
   }
   auto steps = [](const Program& p, std::uint32_t nr, const Args& a) {
-    auto v = base::bpf::evaluate({p.filter, p.length}, call_of(nr, a));
+    auto v = base::bpf::evaluate({p.filter, p.length}, at_best_site(p, call_of(nr, a)));
     return v.ok() ? v->steps : ~0u;
   };
   EXPECT_LE(steps(stub_direct::kProgram, 202, {0x10000, 128, 0, 0, 0, 0}), 13u);

@@ -19,6 +19,12 @@ struct Rule {
   std::uint16_t at;      // index of its return instruction
 };
 
+// A syscall instruction that rules name; ip as the kernel reports it, behind the instruction.
+struct CallSite {
+  const char* name;
+  std::uint64_t ip;
+};
+
 struct Program {
   const char* name;
   const sock_filter* filter;
@@ -26,6 +32,8 @@ struct Program {
   std::uint16_t rule_count;
   const Rule* rules;  // in the order of the profile
   std::uint32_t default_action;
+  const CallSite* sites = nullptr;
+  std::uint16_t site_count = 0;  // 0: the profile tests no exact addresses
 };
 
 }  // namespace seccomp_profiles

@@ -6,7 +6,9 @@
 #include <sys/syscall.h>
 
 #include <csignal>
+#include <map>
 #include <set>
+#include <string>
 
 #include "seccomp-profiles/filter_test_util.h"
 #include "seccomp-profiles/stub_direct.h"
@@ -33,7 +35,7 @@ static_assert(stub_direct::kControlBase + stub_direct::kControlLength == kContro
 
 // The published list: nothing else is ever allowed or notified, whatever the arguments.
 const std::set<unsigned> kReachable = {
-    SYS_futex, SYS_rt_sigreturn, SYS_exit, SYS_restart_syscall, SYS_sched_yield, SYS_membarrier, SYS_clock_gettime,
+    SYS_futex, SYS_rt_sigreturn, SYS_exit, SYS_restart_syscall, SYS_membarrier, SYS_clock_gettime,
     SYS_sigaltstack, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_close, SYS_clone, SYS_mremap, kMseal, kKnockNumber};
 
 TEST(StubFilter, ReachesNothingButThePublishedCalls) {
@@ -70,25 +72,81 @@ TEST(StubFilter, AnotherArchitectureEndsTheProcess) {
   }
 }
 
-TEST(StubFilter, OnlyTheStubsTextMayCall) {
+TEST(StubFilter, OnlyTheStubsSyscallInstructionsMayCall) {
   for (const Program* p : kBoth) {
-    for (U64 ip : {U64{0}, U64{0x401000}, U64{0x7ffe12345678}, U64{0x7ffeffffffff}, U64{0x7fff00010000}, U64{0x7ffffffff000},
-                   U64{0xffffffffff600000}, U64{0x100007fff0100}, U64{0xffff7fff00000100}, U64{0x17fff00000100}, U64{0x100}}) {
+    std::vector<U64> others = {0, 0x401000, 0x7ffe12345678, 0x7ffeffffffff, 0x7fff00000000, 0x7fff0000ffff, 0x7fff00010000,
+                               0x7ffffffff000, 0xffffffffff600000, 0x100007fff0100, 0xffff7fff00000100, 0x17fff00000100, 0x100};
+    ASSERT_GE(p->site_count, 10u);
+    for (unsigned i = 0; i < p->site_count; ++i) {
+      const U64 ip = p->sites[i].ip;
+      for (U64 other : {ip - 2, ip - 1, ip + 1, ip + 2, ip ^ U64{1} << 32, ip ^ U64{1} << 63, ip & 0xffffffff}) others.push_back(other);
+    }
+    for (U64 ip : others) {
       for (unsigned nr = 0; nr < 1024; ++nr) {
         ASSERT_EQ(answer(*p, call_of(nr, {kControl, 129, 0, 0, 0, 0}, ip)), kTrap) << std::hex << ip;
       }
     }
-    for (U64 ip : {U64{0x7fff00000000}, U64{0x7fff0000ffff}}) {
-      EXPECT_EQ(answer(*p, call_of(SYS_rt_sigreturn, {}, ip)), kAllow);
+  }
+}
+
+// Who may make which calls: all that is published, no more, whatever the arguments.
+TEST(StubFilter, EachInstructionMakesItsOwnCallsOnly) {
+  const std::map<std::string, std::set<unsigned>> own = {
+      {"stub_ip_start", {}},
+      {"stub_ip_memory", {SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap}},
+      {"stub_ip_wait", {SYS_futex, SYS_membarrier, SYS_restart_syscall}},
+      {"stub_ip_futex", {SYS_futex, SYS_restart_syscall}},
+      {"stub_ip_ask", {kKnockNumber}},
+      {"stub_ip_knock", {kKnockNumber}},
+      {"stub_ip_time", {SYS_clock_gettime}},
+      {"stub_ip_sigreturn", {SYS_rt_sigreturn}},
+      {"stub_ip_exit", {SYS_exit}},
+      {"stub_ip_clone", {SYS_clone}},
+      {"stub_ip_sigaltstack", {SYS_sigaltstack}},
+      {"stub_ip_map_page", {SYS_mmap}},
+      {"stub_ip_map_zone", {SYS_mmap}},
+      {"stub_ip_dontfork", {SYS_madvise}},
+      {"stub_ip_mseal", {kMseal}},
+      {"stub_ip_close", {SYS_close}},
+      {"stub_ip_close_parent", {SYS_close}},
+  };
+  const Args tuples[] = {{}, {1, 1, 1, 1, 1, 1}, {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull},
+                         {kControl, 0, 0, 0, 0, 0}, {kControl, 129, 0, 0, 0, 0}, {3, kControl, 0, 0, 0, 0},
+                         {0x10000, 0x1000, 7, 0x32, kNoFd, 0}, {0x10000, 0x1000, 4, 0, 0, 0}, {0x8011, 0, 0, 0, 0, 0},
+                         {kControl, 0x1000, 1, MAP_SHARED | kNoReplace, 3, 0}, {3, 0, 0, 0, 0, 0},
+                         {kControl + 0x1000, 0x7ffff000, 3, MAP_SHARED | kNoReplace, 3, 0x1000},
+                         {kControl, 0x80000000, MADV_DONTFORK, 0, 0, 0}, {kControl, 0x80000000, 0, 0, 0, 0}};
+  for (const Program* p : kBoth) {
+    ASSERT_EQ(p->site_count, own.size());
+    for (unsigned i = 0; i < p->site_count; ++i) {
+      ASSERT_TRUE(own.count(p->sites[i].name)) << p->sites[i].name;
+      const std::set<unsigned>& may = own.at(p->sites[i].name);
+      std::set<unsigned> reached;
+      for (unsigned nr = 0; nr < 1024; ++nr) {
+        for (const Args& a : tuples) {
+          if (answer_at(*p, call_of(nr, a, p->sites[i].ip)) != kTrap) reached.insert(nr);
+        }
+      }
+      EXPECT_EQ(reached, may) << p->sites[i].name;
     }
   }
+  // Numbers alone do not tell these apart.
+  const U64 page = site_of(kDirect, "stub_ip_map_page"), wait = site_of(kDirect, "stub_ip_wait"),
+            futex = site_of(kDirect, "stub_ip_futex"), memory = site_of(kDirect, "stub_ip_memory");
+  const Args anon = {0x10000, 0x1000, 7, kAnon | MAP_FIXED, kNoFd, 0};
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_mmap, anon, page)), kTrap);
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_mmap, anon, memory)), kAllow);
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_futex, {kControl, FUTEX_WAIT, 0, 0, 0, 0}, futex)), kTrap);
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_futex, {kControl, FUTEX_WAIT, 0, 0, 0, 0}, wait)), kAllow);
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_futex, {0x10000, 128, 0, 0, 0, 0}, wait)), kTrap);
+  EXPECT_EQ(answer_at(kDirect, call_of(SYS_futex, {0x10000, 129, 0, 0, 0, 0}, wait)), kAllow);
 }
 
 TEST(StubFilter, PrivateFutexesAnywhereSharedOnesOnlyInControlMemory) {
   for (const Program* p : kBoth) {
     for (U64 op = 0; op < 1024; ++op) {
       const bool anywhere = op == 128 || op == 129 || op == 137 || op == 393;
-      const bool control = anywhere || op == FUTEX_WAIT || op == FUTEX_WAKE;
+      const bool control = anywhere || op == FUTEX_WAIT;
       expect(*p, anywhere ? kAllow : kTrap, SYS_futex, {0x10000, op, 1, 0, 0, 0});
       expect(*p, anywhere ? kAllow : kTrap, SYS_futex, {kControl - 1, op, 1, 0, 0, 0});
       expect(*p, control ? kAllow : kTrap, SYS_futex, {kControl, op, 1, 0, 0, 0});
@@ -96,7 +154,7 @@ TEST(StubFilter, PrivateFutexesAnywhereSharedOnesOnlyInControlMemory) {
       expect(*p, anywhere ? kAllow : kTrap, SYS_futex, {kControlEnd, op, 1, 0, 0, 0});
       expect(*p, kTrap, SYS_futex, {kControl, op | 1ull << 32, 1, 0, 0, 0});
     }
-    expect_both_halves(*p, kAllow, kTrap, SYS_futex, {kControl + 64, FUTEX_WAKE, 1, 0, 0, 0}, 0b11);
+    expect_both_halves(*p, kAllow, kTrap, SYS_futex, {kControl + 64, FUTEX_WAIT, 1, 0, 0, 0}, 0b11);
     expect_both_halves(*p, kAllow, kTrap, SYS_futex, {0x10000, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0}, 0b10);
   }
 }
@@ -106,9 +164,8 @@ TEST(StubFilter, SmallCallsWithExactArguments) {
     expect(*p, kAllow, SYS_rt_sigreturn);
     expect(*p, kAllow, SYS_exit, {1, 0, 0, 0, 0, 0});
     expect(*p, kAllow, SYS_restart_syscall);
-    expect(*p, kAllow, SYS_sched_yield);
     for (unsigned nr : {SYS_exit_group, SYS_kill, SYS_tgkill, SYS_prctl, SYS_execve, SYS_openat, SYS_seccomp, SYS_ptrace,
-                        SYS_clone3, SYS_fork, SYS_vfork, SYS_brk, SYS_set_robust_list, SYS_rseq, SYS_rt_sigaction,
+                        SYS_clone3, SYS_sched_yield, SYS_fork, SYS_vfork, SYS_brk, SYS_set_robust_list, SYS_rseq, SYS_rt_sigaction,
                         SYS_rt_sigprocmask, SYS_arch_prctl, SYS_userfaultfd, SYS_process_vm_writev, SYS_pkey_mprotect}) {
       expect(*p, kTrap, nr);
     }
@@ -143,15 +200,15 @@ TEST(StubFilter, AFreshChildsOwnSetUpIsExact) {
     expect(*p, kAllow, SYS_mmap, rw);
     expect_both_halves(*p, kAllow, other, SYS_madvise, dontfork, 0b111);
     expect_both_halves(*p, kAllow, kTrap, kMseal, seal, 0b111);
-    expect_both_halves(*p, kAllow, kNotify, SYS_close, {3, 0, 0, 0, 0, 0}, 0b1);
+    expect_both_halves(*p, kAllow, kTrap, SYS_close, {3, 0, 0, 0, 0, 0}, 0b1);
     // One bit off in any argument, and it is another call.
     for (unsigned a = 0; a < 6; ++a) {
       for (unsigned bit = 0; bit < 64; ++bit) {
         for (Args x : {ro, rw}) {
           x[a] ^= U64{1} << bit;
-          // In direct mode some of these addresses lie where the application may map shared files itself.
-          const bool shared = p == &kDirect && x[0] >= kShared && below(x[0], x[1], kBound);
-          expect(*p, shared ? kAllow : other, SYS_mmap, x);
+          // In direct mode some of these addresses lie where the application may map shared files, itself or by a grant.
+          const bool shared = p == &kDirect && below(x[0], x[1], kBound);
+          expect(*p, !shared ? other : x[0] >= kShared ? kAllow : kNotify, SYS_mmap, x);
         }
       }
     }
@@ -188,12 +245,12 @@ TEST(StubFilter, NotifiedCallsHaveNoPointerForTheKernel) {
     for (const Args& any : {Args{}, Args{1, 2, 3, 4, 5, 6}, Args{~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull}}) {
       expect(*p, kNotify, kKnockNumber, any);
       expect(*p, kNotify, SYS_mremap, any);
-      expect(*p, kNotify, SYS_close, any);
+      if (any[0] != 3) expect(*p, kTrap, SYS_close, any);
     }
     // No rule notifies but for calls whose arguments are all plain values.
     for (unsigned i = 0; i < p->rule_count; ++i) {
       if (p->rules[i].action != kNotify) continue;
-      static const std::set<unsigned> kPlain = {kKnockNumber, SYS_clone, SYS_mremap, SYS_close, SYS_mmap,
+      static const std::set<unsigned> kPlain = {kKnockNumber, SYS_clone, SYS_mremap, SYS_mmap,
                                                 SYS_munmap, SYS_mprotect, SYS_madvise};
       EXPECT_TRUE(kPlain.count(p->rules[i].number)) << p->rules[i].call;
     }
@@ -272,20 +329,24 @@ TEST(StubFilter, DirectAnonymousMmap) {
 TEST(StubFilter, DirectFileMmap) {
   for (U64 fixed : {U64{MAP_FIXED}, kNoReplace}) {
     for_each_range([&](U64 addr, U64 len) {
-      expect(kDirect, below(addr, len, kShared) ? kAllow : kTrap, SYS_mmap, {addr, len, 5, MAP_PRIVATE | fixed, 17, 0x2000});
-      expect(kDirect, addr >= kShared && below(addr, len, kBound) ? kAllow : kTrap, SYS_mmap,
-             {addr, len, 5, MAP_SHARED | fixed, 17, 0x2000});
+      const bool in = below(addr, len, kBound);
+      expect(kDirect, in ? kAllow : kTrap, SYS_mmap, {addr, len, 5, MAP_PRIVATE | fixed, 17, 0x2000});
+      expect(kDirect, !in ? kTrap : addr >= kShared ? kAllow : kNotify, SYS_mmap, {addr, len, 5, MAP_SHARED | fixed, 17, 0x2000});
     });
     for (U64 fd : {0ull, 3ull, 4095ull}) {
       expect(kDirect, kAllow, SYS_mmap, {0x10000, 0x1000, 5, MAP_PRIVATE | fixed, fd, 0});
       expect(kDirect, kAllow, SYS_mmap, {kShared, 0x1000, 7, MAP_SHARED | fixed, fd, 0});
+      expect(kDirect, kNotify, SYS_mmap, {0x10000, 0x1000, 7, MAP_SHARED | fixed, fd, 0});
     }
     for (U64 fd : {4096ull, 0xffffffffull, ~0ull, 1ull << 32, 0x80000000ull}) {
       expect(kDirect, kTrap, SYS_mmap, {0x10000, 0x1000, 5, MAP_PRIVATE | fixed, fd, 0});
       expect(kDirect, kTrap, SYS_mmap, {kShared, 0x1000, 7, MAP_SHARED | fixed, fd, 0});
+      expect(kDirect, kTrap, SYS_mmap, {0x10000, 0x1000, 7, MAP_SHARED | fixed, fd, 0});
     }
     expect(kDirect, kTrap, SYS_mmap, {0x10000, 0x1000, 8, MAP_PRIVATE | fixed, 4, 0});
     expect(kDirect, kTrap, SYS_mmap, {kShared, 0x1000, 8, MAP_SHARED | fixed, 4, 0});
+    expect(kDirect, kTrap, SYS_mmap, {0x10000, 0x1000, 8, MAP_SHARED | fixed, 4, 0});
+    expect_both_halves(kDirect, kNotify, kTrap, SYS_mmap, {0x10000, 0x1000, 7, MAP_SHARED | fixed, 4, 0}, 0b11100);
     expect_both_halves(kDirect, kAllow, kTrap, SYS_mmap, {0x10000, 0x1000, 5, MAP_PRIVATE | fixed, 4, 0}, 0b11100);
     expect_both_halves(kDirect, kAllow, kTrap, SYS_mmap, {kShared, 0x1000, 7, MAP_SHARED | fixed, 4, 0}, 0b11100);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Order of a program: architecture, instruction pointer, hot calls one by one, then a binary search over the
+// Order of a program: architecture, instruction pointer (if it is a range), hot calls one by one, then a binary search over the
 // other numbers, then one block for each call. A block tests its rules in order, and every rule has a return
 // instruction of its own: where a program ends tells which rule decided.
 #include "seccomp-profiles/compiler/generate.h"
@@ -73,12 +73,9 @@ Compiled compile(const Profile& p) {
   Label wrong_arch = a.label(), refuse = a.label();
   a.load(base::bpf::kArchOffset);
   a.jump_eq(AUDIT_ARCH_X86_64, kNext, wrong_arch);
-  if (p.sites) {
-    if (p.sites->exact.empty()) {
-      test_range(a, base::bpf::kInstructionPointer, p.sites->first, p.sites->last, kNext, refuse);
-    } else {
-      test_in(a, base::bpf::kInstructionPointer, p.sites->exact, kNext, refuse);
-    }
+  // With exact sites every rule tests its own.
+  if (p.sites && p.sites->exact.empty()) {
+    test_range(a, base::bpf::kInstructionPointer, p.sites->first, p.sites->last, kNext, refuse);
   }
   std::vector<Block> hot, rest;
   for (std::uint32_t n : p.hot) hot.push_back({n, a.label()});
@@ -105,11 +102,12 @@ Compiled compile(const Profile& p) {
     for (std::size_t i = 0; i < p.rules.size(); ++i) {
       if (p.rules[i].number != b.number) continue;
       Label no = a.label();
+      if (!p.rules[i].at.empty()) test_in(a, base::bpf::kInstructionPointer, p.rules[i].at, kNext, no);
       for (const Condition& c : p.rules[i].when) c.emit(a, no);
       emitted[i] = a.size();
       a.ret(p.rules[i].action);
       a.place(no);
-      open = !p.rules[i].when.empty();
+      open = !p.rules[i].when.empty() || !p.rules[i].at.empty();
     }
     if (open) a.ret(p.default_action);
   }
@@ -141,8 +139,17 @@ std::string header_text(const Profile& p, const Compiled& c, const std::string& 
     o += "    {" + quoted(r.call) + ", " + std::to_string(r.number) + ", " + hex(r.action) + ", " + quoted(when_text(r)) +
          ",\n     " + quoted(r.why) + ", " + std::to_string(c.return_of[i]) + "},\n";
   }
-  o += "};\n\ninline constexpr Program kProgram = {" + quoted(p.name) + ", kFilter, sizeof kFilter / sizeof kFilter[0],\n";
-  o += "    sizeof kRules / sizeof kRules[0], kRules, " + hex(p.default_action) + "};\n\n";
+  const bool exact = p.sites && !p.sites->exact.empty();
+  o += "};\n\n";
+  if (exact) {
+    o += "// The syscall instructions that may make calls; addresses as a filter sees them, behind the instruction.\n";
+    o += "inline constexpr CallSite kSites[] = {\n";
+    for (const Site& s : p.sites->exact) o += "    {" + quoted(s.name) + ", " + hex(s.ip) + "},\n";
+    o += "};\n\n";
+  }
+  o += "inline constexpr Program kProgram = {" + quoted(p.name) + ", kFilter, sizeof kFilter / sizeof kFilter[0],\n";
+  o += "    sizeof kRules / sizeof kRules[0], kRules, " + hex(p.default_action);
+  o += exact ? ",\n    kSites, sizeof kSites / sizeof kSites[0]};\n\n" : "};\n\n";
   return o + "}  // namespace seccomp_profiles::" + p.name + "\n";
 }
 

@@ -41,7 +41,8 @@ class Reader {
   Condition condition(const json& j) const;
   void read_constants(const json& j);
   void read_ip(const json& j);
-  std::vector<std::uint64_t> read_symbols(const CallSites& range) const;
+  std::vector<Site> read_symbols(const CallSites& range) const;
+  std::vector<std::uint64_t> read_at(const json& j) const;
   bool in_variant(const json& j);
   std::uint32_t resolve(const json& call, std::string* name) const;
   void read_rule(const json& j, std::size_t index);
@@ -268,9 +269,9 @@ void Reader::read_constants(const json& j) {
   where_.clear();
 }
 
-std::vector<std::uint64_t> Reader::read_symbols(const CallSites& range) const {
+std::vector<Site> Reader::read_symbols(const CallSites& range) const {
   std::istringstream in(*o_.ip_symbols);
-  std::vector<std::uint64_t> out;
+  std::vector<Site> out;
   constexpr std::uint64_t kSyscallInsnLength = 2;
   for (std::string line; std::getline(in, line);) {
     std::istringstream words(line);
@@ -281,11 +282,31 @@ std::vector<std::uint64_t> Reader::read_symbols(const CallSites& range) const {
     }
     const std::uint64_t site = term(address) + kSyscallInsnLength;
     if (!range.contains(site)) fail("symbol " + name + " at " + address + " is outside the range of \"ip\"");
-    out.push_back(site);
+    for (const Site& o : out) {
+      if (o.name == name) fail("symbol " + name + " is there twice");
+    }
+    out.push_back({name, site});
   }
   if (out.empty()) fail("no symbol in the list of syscall instructions");
+  std::sort(out.begin(), out.end(), [](const Site& a, const Site& b) { return a.ip < b.ip; });
+  auto same = std::adjacent_find(out.begin(), out.end(), [](const Site& a, const Site& b) { return a.ip == b.ip; });
+  if (same != out.end()) fail("two symbols have the same address");
+  return out;
+}
+
+std::vector<std::uint64_t> Reader::read_at(const json& j) const {
+  if (!p_.sites || p_.sites->exact.empty()) fail("\"at\" needs a profile with \"ip\" and a list of syscall instructions");
+  if (!j.is_array() || j.empty()) fail("\"at\" is a list of names of syscall instructions");
+  std::vector<std::uint64_t> out;
+  for (const json& name : j) {
+    if (!name.is_string()) fail("\"at\" is a list of names of syscall instructions");
+    auto site = std::find_if(p_.sites->exact.begin(), p_.sites->exact.end(),
+                             [&](const Site& s) { return s.name == name.get<std::string>(); });
+    if (site == p_.sites->exact.end()) fail("no syscall instruction is named " + name.dump());
+    out.push_back(site->ip);
+  }
   std::sort(out.begin(), out.end());
-  if (std::adjacent_find(out.begin(), out.end()) != out.end()) fail("two symbols have the same address");
+  if (std::adjacent_find(out.begin(), out.end()) != out.end()) fail("\"at\" has a name twice");
   return out;
 }
 
@@ -338,7 +359,7 @@ std::uint32_t Reader::resolve(const json& call, std::string* name) const {
 void Reader::read_rule(const json& j, std::size_t index) {
   where_ = "rule " + std::to_string(index);
   if (j.is_object() && j.contains("call")) where_ += " (" + spelling(j["call"]) + ")";
-  only_fields(j, {"call", "action", "args", "variants", "why"});
+  only_fields(j, {"call", "action", "at", "args", "variants", "why"});
   if (!j.contains("call")) fail("\"call\" is missing");
   Rule rule;
   rule.why = why_of(j);
@@ -347,6 +368,8 @@ void Reader::read_rule(const json& j, std::size_t index) {
     if (!j["args"].is_array() || j["args"].empty()) fail("\"args\" is a list of conditions");
     for (const json& c : j["args"]) rule.when.push_back(condition(c));
   }
+  if (j.contains("at")) rule.at = read_at(j["at"]);
+  else if (p_.sites && !p_.sites->exact.empty()) fail("\"at\" is missing: which syscall instruction makes this call");
   if (contradict(rule.when)) fail("its conditions contradict each other, no call can match");
   // A rule is read to its end before it is left out, so that every variant's build finds its mistakes.
   const bool mine = in_variant(j);
@@ -366,7 +389,9 @@ void Reader::check_reachable() const {
     for (std::size_t k = 0; k < i; ++k) {
       const Rule& earlier = p_.rules[k];
       if (earlier.number != later.number) continue;
-      const bool covered = std::all_of(earlier.when.begin(), earlier.when.end(), [&](const Condition& e) {
+      const bool everywhere = earlier.at.empty() ||
+          std::includes(earlier.at.begin(), earlier.at.end(), later.at.begin(), later.at.end());
+      const bool covered = everywhere && std::all_of(earlier.when.begin(), earlier.when.end(), [&](const Condition& e) {
         return std::any_of(later.when.begin(), later.when.end(), [&](const Condition& l) { return implies(l, e); });
       });
       if (covered) fail(later.label + " can never be reached: " + earlier.label + " matches all of it first");
@@ -418,11 +443,12 @@ Profile Reader::read(const std::string& text) {
 
 bool Rule::matches(const seccomp_data& d) const {
   return static_cast<std::uint32_t>(d.nr) == number &&
+         (at.empty() || std::binary_search(at.begin(), at.end(), d.instruction_pointer)) &&
          std::all_of(when.begin(), when.end(), [&](const Condition& c) { return c.holds(d); });
 }
 
 bool CallSites::contains(std::uint64_t ip) const {
-  if (!exact.empty()) return std::find(exact.begin(), exact.end(), ip) != exact.end();
+  if (!exact.empty()) return std::any_of(exact.begin(), exact.end(), [&](const Site& s) { return s.ip == ip; });
   return ip >= first && ip <= last;
 }
 

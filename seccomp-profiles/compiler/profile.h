@@ -31,17 +31,23 @@ struct Rule {
   std::uint32_t number = 0;
   std::uint32_t action = 0;  // SECCOMP_RET_*
   std::vector<Condition> when;
+  std::vector<std::uint64_t> at;  // instruction pointers, sorted; empty: any that the profile's sites allow
   std::string why;
   std::string label;  // "rule 7 (mmap)"
   bool matches(const seccomp_data& d) const;
 };
 
-// Which instruction pointers may call at all; others get the default action. Either a range or exact values,
-// as the kernel reports them: the address behind the syscall instruction.
+// A named syscall instruction. ip is what the kernel reports: the address behind the instruction.
+struct Site {
+  std::string name;
+  std::uint64_t ip;
+};
+
+// Which instruction pointers may call at all; others get the default action. A range, or exactly those that rules name.
 struct CallSites {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
-  std::vector<std::uint64_t> exact;
+  std::vector<Site> exact;  // by address
   bool contains(std::uint64_t ip) const;
 };
 
@@ -63,7 +69,7 @@ struct ParseOptions {
   std::string path;     // for messages
   std::string name;     // of the program
   std::string variant;  // empty: the profile has none
-  // Lines "name 0xaddress" of syscall instructions, which replace the range of "ip". Empty text: none given.
+  // Lines "name 0xaddress" of syscall instructions: every rule then holds at those alone that its "at" names.
   std::optional<std::string> ip_symbols;
 };
 

@@ -214,17 +214,44 @@ TEST(Profile, CallSitesAreARangeOrExactAddresses) {
   auto with = [&](const std::string& symbols) {
     return parse_profile(json, {"test.json", "test", "", symbols});
   };
-  const Profile exact = with("# sites\nstub_futex 0x7fff00000120\n\nstub_knock 0x7fff00000240\n");
-  for (std::uint64_t ip = 0x7fff00000000; ip < 0x7fff00000400; ++ip) {
-    // The kernel reports the address behind the two bytes of the instruction.
-    const bool site = ip == 0x7fff00000122 || ip == 0x7fff00000242;
-    EXPECT_EQ(answer(exact, at(ip)), site ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRAP) << std::hex << ip;
-  }
-  EXPECT_EQ(answer(exact, at(0x100000122)), SECCOMP_RET_TRAP);
+  EXPECT_THROW(with("stub_futex 0x7fff00000120"), ProfileError) << "no rule may be without its sites then";
   EXPECT_THROW(with(""), ProfileError);
   EXPECT_THROW(with("stub_futex 7fff00000120"), ProfileError);
   EXPECT_THROW(with("stub_futex 0x7ffe00000120"), ProfileError);
   EXPECT_THROW(with("a 0x7fff00000120\nb 0x7fff00000120"), ProfileError);
+}
+
+TEST(Profile, RulesHoldAtTheSitesThatTheyName) {
+  const std::string ip = R"("ip": {"first": "0x7fff00000000", "last": "0x7fff0000ffff", "why": "for the test"}, )";
+  auto with = [&](const std::string& rules, const char* symbols = "# sites\nstub_futex 0x7fff00000120\n\nstub_knock 0x7fff00000240\n") {
+    return parse_profile(profile_of(rules, ip), {"test.json", "test", "", symbols});
+  };
+  const std::string at_futex = rule_of(R"("call": "close", "action": "allow", "at": ["stub_futex"])");
+  const std::string at_knock = rule_of(R"("call": "close", "action": "notify", "at": ["stub_knock"])");
+  const std::string at_both = rule_of(R"("call": "close", "action": "notify", "at": ["stub_knock", "stub_futex"])");
+  const Profile exact = with(at_futex + ", " + at_knock);
+  auto at = [](std::uint64_t site, int nr = 3) {
+    seccomp_data d = call_of(nr);
+    d.instruction_pointer = site;
+    return d;
+  };
+  for (std::uint64_t site = 0x7fff00000000; site < 0x7fff00000400; ++site) {
+    // The kernel reports the address behind the two bytes of the instruction.
+    const std::uint32_t want = site == 0x7fff00000122 ? SECCOMP_RET_ALLOW : site == 0x7fff00000242 ? SECCOMP_RET_USER_NOTIF
+                                                                                                    : SECCOMP_RET_TRAP;
+    EXPECT_EQ(answer(exact, at(site)), want) << std::hex << site;
+    EXPECT_EQ(answer(exact, at(site, 4)), SECCOMP_RET_TRAP);
+  }
+  EXPECT_EQ(answer(exact, at(0x100000122)), SECCOMP_RET_TRAP);
+  EXPECT_EQ(answer(with(at_both), at(0x7fff00000122)), SECCOMP_RET_USER_NOTIF);
+  EXPECT_NO_THROW(with(at_futex + ", " + at_both)) << "half of the second can be reached";
+  EXPECT_THROW(with(at_both + ", " + at_futex), ProfileError) << "never reached";
+  EXPECT_THROW(with(rule_of(R"("call": "close", "action": "allow", "at": ["stub_other"])")), ProfileError);
+  EXPECT_THROW(with(rule_of(R"("call": "close", "action": "allow", "at": ["stub_futex", "stub_futex"])")), ProfileError);
+  EXPECT_THROW(with(rule_of(R"("call": "close", "action": "allow", "at": [])")), ProfileError);
+  EXPECT_THROW(with(at_futex, "stub_futex 0x7fff00000120\nstub_futex 0x7fff00000130"), ProfileError);
+  EXPECT_THROW(parse(profile_of(at_futex, ip)), ProfileError) << "without its addresses it would hold anywhere";
+  EXPECT_THROW(parse(profile_of(at_futex)), ProfileError);
 }
 
 }  // namespace

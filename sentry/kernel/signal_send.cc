@@ -142,7 +142,8 @@ void force_signal(Task& t, const SignalInfo& info, bool to_default) {
   SignalAction action = handlers->get(signo);
   MutexLock h(g.impl().mu);
   const bool blocked = t.impl().blocked & signal_bit(signo);
-  if (blocked || action.handler == kIgnore || to_default) t.impl().forced_default |= signal_bit(signo);
+  // By default it ends an init too (Linux: SIGNAL_UNKILLABLE goes).
+  if (blocked || action.handler == 0 || action.handler == kIgnore || to_default) t.impl().forced_default |= signal_bit(signo);
   t.impl().blocked &= ~signal_bit(signo);
   t.impl().pending.add(info);
   recalculate_pending_locked(g.impl(), t);

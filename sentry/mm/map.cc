@@ -24,7 +24,7 @@ Result<uint64_t> AddressSpace::Impl::place_locked(const platform::Context& by, u
   std::vector<Range> blocked = blocked_locked(by);
   if (hint != 0) {
     uint64_t at = std::max(page_down(hint), platform::kMinAddress);
-    if (at >= wide.start && at < wide.end && wide.end - at >= length) {
+    if (at < platform::kAppLimit && platform::kAppLimit - at >= length) {
       Range r{at, at + length};
       bool taken = std::any_of(blocked.begin(), blocked.end(), [&](const Range& b) { return b.overlaps(r); });
       if (!taken && vmas.is_gap(r)) return at;

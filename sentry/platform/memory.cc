@@ -108,7 +108,8 @@ Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
   if (!op) return kESRCH;
   op->aux = static_cast<uint32_t>(number);
   for (int i = 0; i < 6; i++) op->a[i] = args[i];
-  bool asks = m.platform().mode == Mode::strict || c.op == MemoryOp::remap ||
+  bool shared_below = c.op == MemoryOp::map_file && (c.flags & MAP_TYPE) != MAP_PRIVATE && c.address < kSharedBase;
+  bool asks = m.platform().mode == Mode::strict || c.op == MemoryOp::remap || shared_below ||
               (c.op == MemoryOp::protect && c.address + c.length > kSharedBase);
   if (asks) m.grant(number, args);
   auto& note = m.notes[m.op_count - 1];

@@ -49,9 +49,15 @@ Result<Fd> make_zygote_page(const PlatformOptions& o) {
       o.mode == Mode::strict ? seccomp_profiles::stub_strict::kProgram : seccomp_profiles::stub_direct::kProgram;
   static_assert(sizeof(sock_filter) == sizeof(page.filter[0]));
   CHECK(filter.length <= 4096);
+  static_assert(sizeof seccomp_profiles::stub_direct::kSites != 0);  // exact addresses, not a range
   page.filter_length = filter.length;
   memcpy(page.filter, filter.filter, filter.length * sizeof(sock_filter));
-  page.have_mseal = sys::raw(kMseal, 0, 0, 0).ok();
+  if (!o.other_filter.empty()) {
+    CHECK(o.other_filter.size() <= 4096);
+    page.filter_length = static_cast<uint32_t>(o.other_filter.size());
+    memcpy(page.filter, o.other_filter.data(), o.other_filter.size_bytes());
+  }
+  page.have_mseal = o.seal && sys::raw(kMseal, 0, 0, 0).ok();
   TRY(sys::munmap(at, stub::kZygotePageSize));
   TRY(sys::add_seals(fd.get(), F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
   return fd;

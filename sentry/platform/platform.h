@@ -263,6 +263,9 @@ struct PlatformOptions {
   bool may_spin = true;
   unsigned cpus = 1;
   std::span<const CallDescriptor> descriptors;  // by number, at most kMaxCallNumber; copied
+  // Tests that show what a wall is worth take it away.
+  std::span<const uint64_t> other_filter = {};  // instead of the mode's
+  bool seal = true;                             // whether stubs seal their own mappings, where the host can
 };
 
 // One zygote: the ancestor of a container's stubs, in that container's cgroup.

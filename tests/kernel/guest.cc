@@ -432,6 +432,7 @@ int main(int argc, char** argv) {
   g_self = argv[0];
   if (argc < 2) return 90;
   if (strcmp(argv[1], "--exit") == 0) return atoi(argv[2]);
+  if (strcmp(argv[1], "--crash") == 0) return *reinterpret_cast<volatile int*>(getppid() + 8);
   if (strcmp(argv[1], "--check-exec") == 0) return check_exec(argc, argv);
   if (strcmp(argv[1], "--pid-is") == 0)
     return atoi(argv[2]) == getpid() && getpid() == static_cast<int>(syscall(SYS_gettid)) ? 0 : 1;

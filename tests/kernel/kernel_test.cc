@@ -104,10 +104,19 @@ class Sandbox {
     CHECK(n.ok() && *n == image.size());
   }
 
+  struct Storage final : kernel::FileSystems {
+    Result<Ref<vfs::FileSystem>> make(const std::string&, const std::string&) override { return kENODEV; }
+    Result<Ref<vfs::File>> make_memfd(std::string_view name, bool allow_sealing, uint32_t mode,
+                                      const Ref<auth::Credentials>& cred) override {
+      return fs::tmpfs::create_memfd(name, allow_sealing, mode, fs::common::memfd_backing(), cred);
+    }
+  };
+
   void start(const std::vector<std::string>& args) {
     auto uts = make_ref<kernel::UtsNamespace>("sandbox", "(none)");
     auto container = make_ref<kernel::Container>("test", Ref<platform::Zygote>(world_->zygote()), mounts_.get_ref(), uts,
                                                  kernel::ContainerLimits{.memory_bytes = 0, .cpus = 0, .pids = 200});
+    container->set_file_systems(std::make_unique<Storage>());
     kernel::ProcessSpec spec{.args = args, .env = {"PATH=/", "HOME=/"}, .cwd = "/", .credentials = root(), .rlimits = {}, .files = {}};
     for (int fd : {0, 1, 2}) {
       auto host = sys::dup_cloexec(fd == 0 ? open("/dev/null", O_RDONLY) : 2);
@@ -140,6 +149,14 @@ TEST_P(Guest, CasePasses) {
   EXPECT_EQ(*status, 0);
 }
 INSTANTIATE_TEST_SUITE_P(Kernel, Guest, testing::ValuesIn(case_names()), [](const auto& i) { return i.param; });
+
+// Signals that the kernel forces end an init as well.
+TEST(Programs, AnInitThatCrashesEnds) {
+  if (!std::string_view(KERNEL_GUEST).ends_with("kernel_guest")) GTEST_SKIP() << "another program's tests";
+  auto status = Sandbox::get().run({"/kernel_guest", "--crash"});
+  ASSERT_TRUE(status.has_value()) << "does not end";
+  EXPECT_EQ(*status & 0x7f, SIGSEGV);
+}
 
 // A shell with pipelines, subshells, traps and background jobs; 42 if everything came out right.
 TEST(Programs, Shell) {

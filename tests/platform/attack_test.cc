@@ -80,41 +80,6 @@ std::optional<int64_t> through(Guest& g, uint64_t ip, uint64_t nr, std::array<ui
 
 // ---- 2: every number from the stub's own instructions ----
 
-TEST_P(Attack, No2EveryNumberThroughEveryGadgetIsRefusedOrHarmless) {
-  on_fiber([&] {
-    Guest g(*world);
-    // With nothing but zeroes as arguments these are allowed, or end the caller.
-    const std::set<uint64_t> not_tried = {15, 60, 219};
-    const std::set<uint64_t> direct = {10, 11};
-    // uretprobe and uprobe: newer hosts do not show them to filters; from a wrong place they are SIGILL or ENXIO.
-    const std::set<uint64_t> probes = {335, 336};
-    std::string before = maps_of(g->space().host_pid());
-    for (const char* name : {"stub_ip_call", "stub_ip_futex"}) {
-      uint64_t ip = stub_symbol(name);
-      ASSERT_NE(ip, 0u);
-      EXPECT_EQ(through(g, ip, SYS_sched_yield, {}), 0) << "the control: an allowed call works";
-      for (uint64_t x32 : {0ull, 0x40000000ull})
-        for (uint64_t nr = 0; nr < 1024; nr++) {
-          if (x32 == 0 && not_tried.contains(nr)) continue;
-          auto r = through(g, ip, nr | x32, {});
-          if (!r.has_value() && probes.contains(nr)) {
-            EXPECT_EQ(g->fault().signo, SIGILL);
-            continue;
-          }
-          ASSERT_TRUE(r.has_value()) << nr;
-          if (x32 == 0 && probes.contains(nr)) EXPECT_LT(*r, 0);
-          else if (x32 == 0 && (nr == SYS_sched_yield || nr == STUB_KNOCK)) EXPECT_EQ(*r, 0);
-          else if (x32 == 0 && nr == SYS_futex) EXPECT_EQ(*r, -ENOSYS);  // shared, outside the zone
-          else if (x32 == 0 && nr == SYS_sigaltstack) EXPECT_EQ(*r, 0);
-          else if (x32 == 0 && nr == SYS_membarrier) EXPECT_GT(*r, 0);
-          else if (x32 == 0 && GetParam() == Mode::direct && direct.contains(nr)) EXPECT_TRUE(*r == 0 || *r == -EINVAL) << nr;
-          else EXPECT_EQ(*r, -ENOSYS) << nr;
-        }
-    }
-    EXPECT_EQ(maps_of(g->space().host_pid()), before);
-  });
-}
-
 TEST_P(Attack, No2CompatibilityCallsKill) {
   on_fiber([&] {
     Guest g(*world);
@@ -130,20 +95,22 @@ TEST_P(Attack, No2CompatibilityCallsKill) {
 TEST_P(Attack, No3And4NoArgumentReachesTheStubsPages) {
   on_fiber([&] {
     Random rnd;
-    uint64_t ip = stub_symbol("stub_ip_call");
+    uint64_t sites[] = {stub_symbol("stub_ip_memory"), stub_symbol("stub_ip_wait"), stub_symbol("stub_ip_time"),
+                        stub_symbol("stub_ip_start")};
     auto g = std::make_unique<Guest>(*world);
     std::string before = maps_of((*g)->space().host_pid(), 0x7ffe00000000);
     unsigned lost = 0, effects = 0;
     for (unsigned i = 0; i < 3000 * scale(); i++) {
-      static const uint64_t numbers[] = {9, 10, 11, 28, 25, 28, 131, 202, 228, 3, 462};
-      uint64_t nr = numbers[rnd.next() % std::size(numbers)];
+      static const uint64_t numbers[] = {9, 10, 11, 28, 25, 28, 131, 202, 228, 3, 462, 324};
+      uint64_t nr = numbers[rnd.next() % std::size(numbers)], ip = sites[rnd.next() % 2 ? 0 : rnd.next() % 4];
       std::array<uint64_t, 6> a;
       for (auto& w : a) w = rnd.word();
       if (rnd.next() % 2) a[2] &= 7;
+      if (nr == SYS_membarrier && rnd.next() % 2) a[0] = a[1] = 0;
       if (nr == 9 && rnd.next() % 2) a[3] = rnd.next() % 2 ? 0x32 : 0x100022, a[4] = ~0ull;
       if (nr == SYS_futex) a[1] = FUTEX_WAKE | (rnd.next() % 2 ? 128 : 0);  // a wait may last
       auto r = through(*g, ip, nr, a);
-      if (r && *r == 0) effects++;
+      if (r && *r >= 0) effects++;
       std::string now = maps_of((*g)->space().host_pid(), 0x7ffe00000000);
       ASSERT_TRUE(now == before || (*g)->space().gone()) << nr << ' ' << std::hex << a[0] << ' ' << a[1] << ' ' << a[2] << '\n' << now;
       if (!r) {  // it took its own code or stack away
@@ -159,7 +126,7 @@ TEST_P(Attack, No3And4NoArgumentReachesTheStubsPages) {
 TEST_P(Attack, No21MemoryCallsAgainstStubPagesDoNothing) {
   on_fiber([&] {
     Guest g(*world);
-    uint64_t ip = stub_symbol("stub_ip_call");
+    uint64_t ip = stub_symbol("stub_ip_memory");
     std::string before = maps_of(g->space().host_pid());
     auto refused = [&](uint64_t nr, std::array<uint64_t, 6> a) {
       auto r = through(g, ip, nr, a);
@@ -356,7 +323,7 @@ TEST_P(Attack, No8AReadOnlySharedMappingStaysReadOnly) {
     EXPECT_EQ(mprotect(p, 4096, PROT_READ | PROT_WRITE), 0);
     munmap(p, 4096);
     Guest g(*world);
-    uint64_t at = platform::kSharedBase + 0x10000, ip = stub_symbol("stub_ip_call");
+    uint64_t at = platform::kSharedBase + 0x10000, ip = stub_symbol("stub_ip_memory");
     for (int fd : {ro.get(), rw.get()}) {
       ASSERT_TRUE(g->memory_call({.op = MemoryOp::map_file, .address = at, .length = 0x1000, .prot = PROT_READ,
                                   .flags = MAP_SHARED | MAP_FIXED_NOREPLACE, .host_fd = fd}).ok());
@@ -431,6 +398,8 @@ class Audit : public testing::Test {
     World::Options o;
     o.cgroup = cgroup;
     o.workers = 2;
+    // The filter leaves no instruction that clones and comes back to the application; the audit is for the day it does.
+    o.filter = false;
     world = std::make_unique<World>(o);
   }
   void TearDown() override {
@@ -451,7 +420,7 @@ class Audit : public testing::Test {
 
 TEST_F(Audit, No11UndeclaredThreadsAndChildrenAreFoundAndKilled) {
   on_fiber([&] {
-    uint64_t ip = stub_symbol("stub_ip_call");
+    uint64_t ip = stub_symbol("stub_ip_memory");
     for (bool thread : {false, true}) {
       uint64_t flags = thread ? CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
                               : CLONE_PARENT | SIGCHLD;

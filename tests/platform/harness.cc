@@ -4,10 +4,13 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,8 +19,10 @@
 #include <mutex>
 #include <sstream>
 
+#include "base/bpf/assembler.h"
 #include "base/sys.h"
 #include "sentry/platform/launch.h"
+#include "sentry/platform/stub/stub_layout.h"
 
 namespace platform_test {
 
@@ -131,6 +136,31 @@ std::string maps_of(int pid, uint64_t from) {
   return out;
 }
 
+std::vector<uint64_t> open_filter() {
+  using base::bpf::kNext;
+  base::bpf::Assembler a;
+  auto allow = a.label(), notify = a.label(), trap = a.label();
+  a.load(base::bpf::kArchOffset);
+  a.jump_eq(AUDIT_ARCH_X86_64, kNext, allow);
+  a.load(base::bpf::kInstructionPointer.high());
+  a.jump_eq(0x7fff, kNext, trap);
+  a.load(base::bpf::kInstructionPointer.low());
+  a.jump_ge(0x10000, trap, kNext);
+  a.load(base::bpf::kNumberOffset);
+  for (unsigned nr : {STUB_KNOCK, SYS_clone, SYS_mremap}) a.jump_eq(nr, notify, kNext);
+  a.place(allow);
+  a.ret(SECCOMP_RET_ALLOW);
+  a.place(notify);
+  a.ret(SECCOMP_RET_USER_NOTIF);
+  a.place(trap);
+  a.ret(SECCOMP_RET_TRAP);
+  auto done = a.finish();
+  CHECK(done.ok());
+  std::vector<uint64_t> out(done->insns.size());
+  memcpy(out.data(), done->insns.data(), out.size() * 8);
+  return out;
+}
+
 // ---- World ----
 
 World::World(const Options& o) {
@@ -152,6 +182,10 @@ World::World(const Options& o) {
     sched_setaffinity(0, sizeof set, &set);
   }
   platform::PlatformOptions po{.mode = o.mode, .may_spin = o.may_spin, .cpus = o.cpus, .descriptors = o.descriptors};
+  std::vector<uint64_t> filter;
+  if (!o.filter) filter = open_filter();
+  po.other_filter = filter;
+  po.seal = o.seal;
   auto p = platform::Platform::create(po);
   CHECK(p.ok());
   platform_ = std::move(*p);

@@ -5,7 +5,7 @@
 namespace sentry::platform::stub {
 namespace {
 
-constexpr long kFutex = 202;
+constexpr long kFutex = 202, kMembarrier = 324;
 constexpr int64_t kEfault = -14, kEintr = -4;
 constexpr uint64_t kTrapFlag = 1 << 8;
 
@@ -31,7 +31,7 @@ void post(Slot* s, uint32_t request) {
   __atomic_fetch_or(&d.bits[i / 64], 1ull << (i % 64), __ATOMIC_SEQ_CST);
   __atomic_exchange_n(&d.rung, 1, __ATOMIC_SEQ_CST);
   // A kick takes a knock away before the sentry has seen it.
-  while (control_page().attended == 0 && stub_call(STUB_KNOCK) == kEintr) {
+  while (control_page().attended == 0 && stub_ask_call(STUB_KNOCK) == kEintr) {
   }
 }
 
@@ -61,7 +61,7 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
     __atomic_exchange_n(&h.sleeping, 1, __ATOMIC_SEQ_CST);
     v = __atomic_load_n(&h.state, __ATOMIC_SEQ_CST);
     if ((v & kStateMask) == kReply) break;
-    stub_call(kFutex, reinterpret_cast<long>(&h.state), 0, v, 0, 0, 0);
+    stub_wait_call(kFutex, reinterpret_cast<long>(&h.state), 0, v, 0, 0, 0);
   }
   h.sleeping = 0;
   return v;
@@ -78,17 +78,17 @@ bool app_futex(Slot* s, const Op& op) {
 [[noreturn]] void leave(Slot* s, const Op& op) {
   if (op.a[0] != 0 && in_application(op.a[0], 4) &&
       stub_store32(reinterpret_cast<void*>(op.a[0]), 0) == 0)
-    stub_call(kFutex, static_cast<long>(op.a[0]), 1 | 128, 1);  // FUTEX_WAKE, private
+    stub_wait_call(kFutex, static_cast<long>(op.a[0]), 1 | 128, 1);  // FUTEX_WAKE, private
   if (op.a[1] != 0)
-    for (;;) stub_call(kFutex, reinterpret_cast<long>(&s->header.cpu), 0, s->header.cpu, 0);
+    for (;;) stub_wait_call(kFutex, reinterpret_cast<long>(&s->header.cpu), 0, s->header.cpu, 0);
   stub_exit();
 }
 
 // A notified call that a kick interrupts has not been made.
-long call_again(uint32_t nr, const uint64_t (&a)[6]) {
+long call_again(decltype(stub_ask_call)* site, uint32_t nr, const uint64_t (&a)[6]) {
   for (;;) {
-    long r = stub_call(nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
-                       static_cast<long>(a[3]), static_cast<long>(a[4]), static_cast<long>(a[5]));
+    long r = site(nr, static_cast<long>(a[0]), static_cast<long>(a[1]), static_cast<long>(a[2]),
+                  static_cast<long>(a[3]), static_cast<long>(a[4]), static_cast<long>(a[5]));
     if (r != kEintr) return r;
   }
 }
@@ -175,7 +175,7 @@ int64_t perform(Slot* s, Op& op) {
                                                          static_cast<uint32_t>(op.a[2]))
                                         : kEfault;
     case OpCode::host_call:
-      return call_again(op.aux, op.a);
+      return call_again(op.aux == kFutex || op.aux == kMembarrier ? stub_wait_call : stub_memory_call, op.aux, op.a);
     case OpCode::xsave:
       stub_xsave(s->xsave, zygote_page().xfeatures);
       return 0;
@@ -184,9 +184,9 @@ int64_t perform(Slot* s, Op& op) {
     case OpCode::clone:
       return stub_clone(op.a[0], op.a[1], op.a[2]);
     case OpCode::knock:
-      return call_again(STUB_KNOCK, op.a);
+      return call_again(stub_ask_call, STUB_KNOCK, op.a);
     case OpCode::cpu_time: {
-      long r = stub_call(228, 3, reinterpret_cast<long>(s->time));
+      long r = stub_time_call(228, 3, reinterpret_cast<long>(s->time));
       return r < 0 ? r : s->time[0] * 1000000000 + s->time[1];
     }
     default:

@@ -120,12 +120,12 @@ long install_handlers() {
       sa.flags |= kNodefer;
       sa.mask = 0;
     }
-    long r = stub_call(13, sig, reinterpret_cast<long>(&sa), 0, 8);
+    long r = stub_start_call(13, sig, reinterpret_cast<long>(&sa), 0, 8);
     if (r < 0) return r;
     unblocked |= 1ull << (sig - 1);
   }
   uint64_t mask = ~unblocked;
-  return stub_call(14, 2, reinterpret_cast<long>(&mask), 0, 8);
+  return stub_start_call(14, 2, reinterpret_cast<long>(&mask), 0, 8);
 }
 
 }  // namespace sentry::platform::stub

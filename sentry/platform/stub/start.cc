@@ -7,7 +7,7 @@ namespace sentry::platform::stub {
 namespace {
 
 constexpr long kMmap = 9, kMunmap = 11, kMremap = 25, kMincore = 27, kMadvise = 28, kYield = 24,
-               kSendmsg = 46, kRecvmsg = 47, kPrctl = 157, kSigaltstack = 131, kSeccomp = 317, kCloseRange = 436,
+               kSendmsg = 46, kRecvmsg = 47, kPrctl = 157, kSigaltstack = 131, kFutex = 202, kSeccomp = 317, kCloseRange = 436,
                kMseal = 462, kExitGroup = 231;
 constexpr long kSocket = 3;
 constexpr uint64_t kPage = 4096;
@@ -49,13 +49,13 @@ void send_answer(ZygoteAnswer& a, int fd) {
   Message::Part part{&a, sizeof a};
   Rights rights{16 + 4, 1, 1, {fd, 0}};
   Message m{nullptr, 0, &part, 1, fd >= 0 ? &rights : nullptr, fd >= 0 ? sizeof rights : 0, 0};
-  stub_call(kSendmsg, kSocket, word(&m), 0);
+  stub_start_call(kSendmsg, kSocket, word(&m), 0);
 }
 
 [[noreturn]] void give_up(int step, long r) {
   ZygoteAnswer a{kZygoteMagic, step << 16 | -r, 0, 0, 0};
   send_answer(a, -1);
-  for (;;) stub_call(kExitGroup, 1);
+  for (;;) stub_start_call(kExitGroup, 1);
 }
 #define STEP(n, call)                     \
   do {                                    \
@@ -83,13 +83,13 @@ void move_vdso(uint64_t vdso, ZygoteAnswer& a) {
   if (vdso == 0) return;
   uint64_t end = vdso_end(vdso), low = vdso;
   unsigned char resident;
-  for (int i = 0; i < 64 && stub_call(kMincore, static_cast<long>(low - kPage), kPage, word(&resident)) == 0; i++)
+  for (int i = 0; i < 64 && stub_start_call(kMincore, static_cast<long>(low - kPage), kPage, word(&resident)) == 0; i++)
     low -= kPage;
   for (uint64_t from = low; from < end;) {
     uint64_t length = kPage;
     for (;; length += kPage) {
       if (from + length > end) give_up(20, -22);
-      long r = stub_call(kMremap, static_cast<long>(from), static_cast<long>(length), static_cast<long>(length), 3,
+      long r = stub_start_call(kMremap, static_cast<long>(from), static_cast<long>(length), static_cast<long>(length), 3,
                          static_cast<long>(STUB_VDSO_AREA + (from - low)));
       if (!failed(r)) break;
     }
@@ -101,12 +101,12 @@ void move_vdso(uint64_t vdso, ZygoteAnswer& a) {
 }
 
 void map_shared(int step, uint64_t at, uint64_t length, int prot, int fd, uint64_t offset) {
-  STEP(step, stub_call(kMmap, static_cast<long>(at), static_cast<long>(length), prot, 0x100001, fd,
+  STEP(step, stub_start_call(kMmap, static_cast<long>(at), static_cast<long>(length), prot, 0x100001, fd,
                        static_cast<long>(offset)));
 }
 
 void seal(uint64_t from, uint64_t to) {
-  if (zygote_page().have_mseal) STEP(30, stub_call(kMseal, static_cast<long>(from), static_cast<long>(to - from), 0));
+  if (zygote_page().have_mseal) STEP(30, stub_start_call(kMseal, static_cast<long>(from), static_cast<long>(to - from), 0));
 }
 
 extern "C" const char stub_image_end[];
@@ -120,12 +120,12 @@ void zygote_start(const uint64_t* stack) {
   Message::Part part{&hello, sizeof hello};
   Rights rights{};
   Message m{nullptr, 0, &part, 1, &rights, sizeof rights, 0};
-  STEP(1, stub_call(kRecvmsg, kSocket, word(&m), 0));
+  STEP(1, stub_start_call(kRecvmsg, kSocket, word(&m), 0));
   if (hello.magic != kZygoteMagic || rights.length != 16 + 8) give_up(2, -71);
   map_shared(3, STUB_ZYGOTE_PAGE, kZygotePageSize, 1, rights.fds[1], 0);
   map_shared(4, STUB_ZONE, kPage, 1, rights.fds[0], 0);
   map_shared(5, STUB_ZONE + kPage, STUB_ZONE_SIZE - kPage, 3, rights.fds[0], kPage);
-  STEP(6, stub_call(kMadvise, STUB_ZONE, STUB_ZONE_SIZE, 10));  // DONTFORK
+  STEP(6, stub_start_call(kMadvise, STUB_ZONE, STUB_ZONE_SIZE, 10));  // DONTFORK
   Slot* s = reinterpret_cast<Slot*>(slot_address(0));
   auto* start = reinterpret_cast<Start*>(s->data);
   start->answer = {kZygoteMagic, 0, 0, 0, 0};
@@ -139,7 +139,7 @@ void zygote_start(const uint64_t* stack) {
   move_vdso(vdso, start->answer);
 
   asm volatile("wrgsbase %0" : : "r"(s));
-  STEP(7, stub_call(kSigaltstack, word(&s->altstack), 0));
+  STEP(7, stub_start_call(kSigaltstack, word(&s->altstack), 0));
   STEP(8, install_handlers());
   stub_switch(s->header.stack, start);
 }
@@ -147,10 +147,10 @@ void zygote_start(const uint64_t* stack) {
 void zygote_finish(void* arg) {
   auto* start = static_cast<Start*>(arg);
   uint64_t text_end = (reinterpret_cast<uint64_t>(stub_image_end) + kPage - 1) & ~(kPage - 1);
-  STEP(9, stub_call(kMunmap, 0, STUB_TEXT));
-  STEP(10, stub_call(kMunmap, static_cast<long>(text_end), static_cast<long>(STUB_ZYGOTE_PAGE - text_end)));
+  STEP(9, stub_start_call(kMunmap, 0, STUB_TEXT));
+  STEP(10, stub_start_call(kMunmap, static_cast<long>(text_end), static_cast<long>(STUB_ZYGOTE_PAGE - text_end)));
   constexpr uint64_t zone_end = uint64_t{STUB_ZONE} + STUB_ZONE_SIZE;
-  STEP(11, stub_call(kMunmap, static_cast<long>(zone_end), static_cast<long>(kUserEnd - zone_end)));
+  STEP(11, stub_start_call(kMunmap, static_cast<long>(zone_end), static_cast<long>(kUserEnd - zone_end)));
   seal(STUB_TEXT, text_end);
   seal(STUB_ZYGOTE_PAGE, STUB_ZYGOTE_PAGE + kZygotePageSize);
   seal(STUB_ZONE, zone_end);
@@ -160,25 +160,26 @@ void zygote_finish(void* arg) {
   constexpr uint64_t thread = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000 | 0x200000;  // + CHILD_CLEARTID
   start->helper_tid = 1;
   STEP(12, stub_spawn(thread, slot_address(1) + STUB_STACK_TOP, &start->helper_tid, start));
-  STEP(13, stub_call(kPrctl, 38, 1, 0, 0, 0));  // PR_SET_NO_NEW_PRIVS
+  STEP(13, stub_start_call(kPrctl, 38, 1, 0, 0, 0));  // PR_SET_NO_NEW_PRIVS
   struct {
     uint16_t length;
     const uint64_t* filter;
   } program{static_cast<uint16_t>(zygote_page().filter_length), zygote_page().filter};
-  long fd = stub_call(kSeccomp, 1, 8 | 32, word(&program));  // NEW_LISTENER, WAIT_KILLABLE_RECV
+  long fd = stub_start_call(kSeccomp, 1, 8 | 32, word(&program));  // NEW_LISTENER, WAIT_KILLABLE_RECV
   if (failed(fd)) give_up(14, fd);
   __atomic_store_n(&start->listener, static_cast<uint32_t>(fd) + 1, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&start->helper_tid, __ATOMIC_ACQUIRE) != 0) stub_call(kYield);
-  stub_call(STUB_KNOCK, static_cast<long>(start->token));
+  while (uint32_t tid = __atomic_load_n(&start->helper_tid, __ATOMIC_ACQUIRE))
+    stub_wait_call(kFutex, word(&start->helper_tid), 0, tid, 0, 0, 0);
+  stub_ask_call(STUB_KNOCK, static_cast<long>(start->token));
   stub_born();
 }
 
 void zygote_helper(void* arg) {
   auto* start = static_cast<Start*>(arg);
   uint32_t fd;
-  while ((fd = __atomic_load_n(&start->listener, __ATOMIC_ACQUIRE)) == 0) stub_call(kYield);
+  while ((fd = __atomic_load_n(&start->listener, __ATOMIC_ACQUIRE)) == 0) stub_start_call(kYield);
   send_answer(start->answer, static_cast<int>(fd) - 1);
-  stub_call(kCloseRange, 0, 0xffffffff, 0);
+  stub_start_call(kCloseRange, 0, 0xffffffff, 0);
   stub_exit();
 }
 

@@ -20,7 +20,12 @@ void stub_sigreturn();
 void stub_futex_check();
 void stub_ip_futex();
 void stub_futex_interrupted();
-long stub_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+// Host calls, each from a `syscall` of its own: what it may do there is in seccomp-profiles/stub.json.
+long stub_start_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+long stub_memory_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+long stub_wait_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+long stub_ask_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
+long stub_time_call(long nr, long a0 = 0, long a1 = 0, long a2 = 0, long a3 = 0, long a4 = 0, long a5 = 0);
 long stub_app_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeout, uint64_t uaddr2, uint64_t val3);
 long stub_clone(uint64_t flags, uint64_t stack, uint64_t token);
 [[noreturn]] void stub_exit();
