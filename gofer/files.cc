@@ -22,7 +22,6 @@ using wire::Attr;
 using wire::NodeId;
 
 namespace {
-constexpr size_t kReplyHeaderBytes = 12;
 constexpr uint32_t kAllOpenFlags = wire::kRead | wire::kWrite | wire::kTruncate | wire::kAppend;
 bool matches(const Node& n, const Attr& a) {
   return n.ino == a.ino && n.dev == a.dev && n.type == (a.mode & S_IFMT);
@@ -182,7 +181,7 @@ Files::Reply<wire::WalkRequest> Files::handle(const wire::WalkRequest& q, Donate
     Name name = TRY(Name::check(s));
     Held h;
     if (last && !q.open) {
-      h.attr = TRY(tree::attr_at(dir, name));
+      h.attr = TRY(tree::attr_with_xattrs(dir, name));
     } else {
       h.own = TRY(with_room([&] { return tree::open_path(dir, name); }));
       h.fd = h.own.get();
@@ -272,91 +271,6 @@ Files::Reply<wire::OpenRequest> Files::handle(const wire::OpenRequest& q, Donate
   refresh(n, *attr);
   reply.node = NodeTable::id_of(*n);
   reply.attr = *attr;
-  return reply;
-}
-
-Result<Files::Stream*> Files::stream(Node& n, uint64_t cookie) {
-  NodeId id = NodeTable::id_of(n);
-  auto it = std::find_if(streams_.begin(), streams_.end(), [&](const Stream& s) { return s.dir == id; });
-  if (it == streams_.end()) {
-    Stream s;
-    s.dir = id;
-    int dir = TRY(dir_fd(n));
-    s.fd = TRY(with_room([&] { return tree::open_listing(dir); }));
-    if (streams_.size() >= max_streams_)
-      streams_.erase(std::min_element(streams_.begin(), streams_.end(),
-                                      [](const Stream& a, const Stream& b) { return a.used < b.used; }));
-    streams_.push_back(std::move(s));
-    it = streams_.end() - 1;
-  } else if (cookie == 0) {
-    it->sought = false;  // from the start again: see what is new
-  }
-  it->used = ++clock_;
-  if (!it->sought || it->position != cookie) {
-    it->sought = false;
-    TRY(tree::seek(it->fd.get(), cookie));
-    it->position = cookie;
-    it->sought = true;
-  }
-  return &*it;
-}
-
-void Files::close_stream(NodeId dir) {
-  std::erase_if(streams_, [&](const Stream& s) { return s.dir == dir; });
-}
-
-Files::Reply<wire::ReadDirRequest> Files::handle(const wire::ReadDirRequest& q, Donated&) {
-  if (q.max_bytes < wire::kMinReadDir) return kEINVAL;
-  Node* n = TRY(nodes_.find(q.dir));
-  int dir = TRY(dir_fd(*n));
-  Stream* s = TRY(stream(*n, q.cookie));
-  wire::ReadDirReply reply;
-  reply.cookie = q.cookie;
-  size_t room = std::min<size_t>(q.max_bytes, wire::kMaxRecord) - kReplyHeaderBytes - 4 - 9;
-  const size_t fixed = 4 + 8 + 8 + 1 + 1 + (q.want_attr ? wire::kAttrBytes : 0);
-  alignas(8) std::byte buf[16 * 1024];
-  for (bool full = false; !full;) {
-    // About as many records as will fit: 24 bytes and the name each, against `fixed` and the name.
-    size_t ask = std::clamp<size_t>(q.want_attr ? room / 3 : room, 512, sizeof buf);
-    size_t got = TRY(tree::list(s->fd.get(), {buf, ask}));
-    if (got == 0) {
-      reply.end = true;
-      break;
-    }
-    for (size_t at = 0; at < got;) {
-      uint16_t length;
-      wire::Dirent e;
-      memcpy(&e.ino, buf + at, 8);
-      memcpy(&e.cookie, buf + at + 8, 8);
-      memcpy(&length, buf + at + 16, 2);
-      memcpy(&e.type, buf + at + 18, 1);
-      CHECK(length > 19 && length <= got - at);
-      const char* name = reinterpret_cast<const char*>(buf + at + 19);
-      e.name.assign(name, strnlen(name, length - 19u));
-      at += length;
-      if (!wire::valid_name(e.name)) {  // "." and "..", and what a broken file system makes up
-        s->position = reply.cookie = e.cookie;
-        continue;
-      }
-      if (fixed + e.name.size() > room) {
-        full = true;
-        s->sought = false;
-        break;
-      }
-      if (q.want_attr) {
-        auto attr = tree::attr_at(dir, TRY(Name::check(e.name)));
-        if (attr.ok()) {
-          e.has_attr = true;
-          e.attr = *attr;
-        }
-      }
-      room -= fixed + e.name.size();
-      s->position = reply.cookie = e.cookie;
-      reply.entries.push_back(std::move(e));
-    }
-    if (room < fixed + wire::kMaxName) full = true;
-  }
-  if (reply.end) close_stream(q.dir);
   return reply;
 }
 

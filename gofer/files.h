@@ -41,6 +41,7 @@ class Files {
   Reply<wire::AttachRequest> handle(const wire::AttachRequest&, Donated&);
   Reply<wire::WalkRequest> handle(const wire::WalkRequest&, Donated&);
   Reply<wire::ReadDirRequest> handle(const wire::ReadDirRequest&, Donated&);
+  Reply<wire::ReadDirsRequest> handle(const wire::ReadDirsRequest&, Donated&);
   Reply<wire::GetAttrRequest> handle(const wire::GetAttrRequest&, Donated&);
   Reply<wire::SetAttrRequest> handle(const wire::SetAttrRequest&, Donated&);
   Reply<wire::ReadLinkRequest> handle(const wire::ReadLinkRequest&, Donated&);
@@ -124,6 +125,8 @@ class Files {
   base::Result<void> keep(Node& n);
   base::Result<Stream*> stream(Node& n, uint64_t cookie);
   void close_stream(wire::NodeId dir);
+  // Entries from r.cookie on, as many as there is room for in the reply.
+  base::Result<void> read_entries(Node& n, bool want_attr, size_t& room, wire::ReadDirReply& r);
   void relocate(Node& n, Node& parent, const std::string& name);
   void refresh(Node* n, const wire::Attr& attr);
 

@@ -28,12 +28,6 @@ Result<void> check_key(const std::string& key) {
   return {};
 }
 
-// The other names mean something to the host alone: security modules, and what its overlays mark as trusted.
-bool writable_key(const std::string& key) {
-  return (key.size() > 5 && key.starts_with("user.")) || key == "security.capability" ||
-         key == "system.posix_acl_access" || key == "system.posix_acl_default";
-}
-
 }  // namespace
 
 Files::Reply<wire::SetAttrRequest> Files::handle(const wire::SetAttrRequest& q, Donated&) {
@@ -106,7 +100,7 @@ Files::Reply<wire::ListXattrRequest> Files::handle(const wire::ListXattrRequest&
 }
 Files::Reply<wire::SetXattrRequest> Files::handle(const wire::SetXattrRequest& q, Donated&) {
   TRY(check_key(q.name));
-  if (!writable_key(q.name)) return kEPERM;
+  if (!wire::shared_xattr(q.name)) return kEPERM;
   if (q.value.size() > wire::kMaxXattrValue) return kE2BIG;
   if (q.flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) return kEINVAL;
   Held h = TRY(hold(q.at, Intent::modify));
@@ -118,7 +112,7 @@ Files::Reply<wire::SetXattrRequest> Files::handle(const wire::SetXattrRequest& q
 }
 Files::Reply<wire::RemoveXattrRequest> Files::handle(const wire::RemoveXattrRequest& q, Donated&) {
   TRY(check_key(q.name));
-  if (!writable_key(q.name)) return kEPERM;
+  if (!wire::shared_xattr(q.name)) return kEPERM;
   Held h = TRY(hold(q.at, Intent::modify));
   if (!S_ISREG(h.attr.mode) && !S_ISDIR(h.attr.mode)) return kEPERM;
   Fd opened;

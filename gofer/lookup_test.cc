@@ -2,8 +2,10 @@
 // Walking, attributes, listings and opening; and everything in a tree that tries to lead out of it.
 #include <dirent.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 
 #include <atomic>
 #include <set>
@@ -249,6 +251,65 @@ TEST_F(Lookup, ReadDirListsEverythingOnceInAnyChunkSize) {
   }
   EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{dir, 0, 100, true}), kEINVAL));
   EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{node("big/entry-0"), 0, 4096, true}), kENOTDIR));
+}
+
+TEST_F(Lookup, ManyDirectoriesAreListedAtOnce) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 60; i++) {
+    names.push_back("many" + std::to_string(i));
+    make_dir("/0/" + names.back());
+    for (int f = 0; f < i; f++) write_file("/0/" + names.back() + "/f" + std::to_string(f), "");
+  }
+  write_file("/0/plain", "");
+  ASSERT_EQ(symlink("many1", (top_ + "/0/alias").c_str()), 0);
+  // Whatever did not fit is asked for again.
+  for (size_t at = 0; at < names.size();) {
+    auto r = call(wire::ReadDirsRequest{root_, {names.begin() + static_cast<ptrdiff_t>(at), names.end()}});
+    ASSERT_TRUE(r.ok());
+    ASSERT_GT(r->listed.size(), 0u);
+    for (const auto& d : r->listed) {
+      ASSERT_TRUE(d.end && d.node && S_ISDIR(d.attr.mode));
+      EXPECT_EQ(d.entries.size(), at++);
+      for (const auto& e : d.entries) EXPECT_TRUE(e.has_attr && S_ISREG(e.attr.mode));
+      EXPECT_TRUE(call(wire::GetAttrRequest{{d.node, ""}}).ok());
+    }
+  }
+  size_t before = files_->nodes().nodes();
+  auto r = call(wire::ReadDirsRequest{root_, {"many3", "plain", "alias", "gone", "many2"}});
+  ASSERT_TRUE(r.ok() && r->listed.size() == 5);
+  for (size_t i : {1, 2, 3}) EXPECT_EQ(r->listed[i].node, 0u);
+  EXPECT_EQ(r->listed[4].entries.size(), 2u);
+  EXPECT_EQ(files_->nodes().nodes(), before + 2);
+  EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"plain"}}), kENOTDIR));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"alias"}}), kENOTDIR));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {}}), kEINVAL));
+  for (const char* bad : {"..", ".", "a/b", ""})
+    EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"many3", bad}}), kEINVAL)) << bad;
+}
+
+TEST_F(Lookup, WalksAndListingsSayWhatHasNoXattrs) {
+  make_dir("/0/x");
+  for (const char* f : {"bare", "user", "foreign"}) write_file(std::string("/0/x/") + f, "");
+  make_dir("/0/x/dir");
+  ASSERT_EQ(symlink("user", (top_ + "/0/x/link").c_str()), 0);
+  ASSERT_EQ(mkfifo((top_ + "/0/x/fifo").c_str(), 0600), 0);
+  ASSERT_EQ(setxattr((top_ + "/0/x/user").c_str(), "user.a", "1", 1, 0), 0);
+  // What the host alone understands counts as nothing.
+  bool foreign = setxattr((top_ + "/0/x/foreign").c_str(), "trusted.overlay.x", "1", 1, 0) == 0;
+  wire::NodeId dir = node("x");
+  auto r = call(wire::ReadDirRequest{dir, 0, 65536, true});
+  ASSERT_TRUE(r.ok());
+  size_t seen = 0;
+  for (const auto& e : r->entries) {
+    auto w = call(wire::WalkRequest{dir, {e.name}, 0});
+    ASSERT_TRUE(w.ok() && w->found.size() == 1) << e.name;
+    uint32_t want = e.name == "user" ? 0 : wire::Attr::kNoXattrs;
+    EXPECT_EQ(e.attr.flags & wire::Attr::kNoXattrs, want) << e.name;
+    EXPECT_EQ(w->found[0].attr.flags & wire::Attr::kNoXattrs, want) << e.name;
+    seen++;
+  }
+  EXPECT_EQ(seen, 6u);
+  if (!foreign) GTEST_LOG_(INFO) << "no privilege to set trusted.*";
 }
 
 TEST_F(Lookup, ReadDirFromTheStartSeesNewEntriesAndManyStreamsGoOn) {

@@ -41,6 +41,7 @@ Answer Server::answer(std::span<const std::byte> record) {
     case Op::kAttach: return run<wire::AttachRequest>(h.tag, r);
     case Op::kWalk: return run<wire::WalkRequest>(h.tag, r);
     case Op::kReadDir: return run<wire::ReadDirRequest>(h.tag, r);
+    case Op::kReadDirs: return run<wire::ReadDirsRequest>(h.tag, r);
     case Op::kGetAttr: return run<wire::GetAttrRequest>(h.tag, r);
     case Op::kSetAttr: return run<wire::SetAttrRequest>(h.tag, r);
     case Op::kReadLink: return run<wire::ReadLinkRequest>(h.tag, r);

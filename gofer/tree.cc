@@ -14,6 +14,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "base/sys.h"
 
 namespace gofer::tree {
@@ -115,6 +118,26 @@ Result<Fd> open_listing(int dir) { return look_up(dir, ".", O_RDONLY | O_DIRECTO
 
 Result<Attr> attr_of(int fd) { return stat(fd, "", AT_EMPTY_PATH); }
 Result<Attr> attr_at(int dir, const Name& name) { return stat(dir, name.c_str(), 0); }
+
+Result<Attr> attr_with_xattrs(int dir, const Name& name) {
+  Attr a = TRY(attr_at(dir, name));
+  // There is no llistxattrat(2): stand in the directory.
+  if (!none(::fchdir(dir)).ok()) return a;
+  char names[1024];
+  auto n = from_libc(::llistxattr(name.c_str(), names, sizeof names));
+  if (!n.ok()) {
+    if (n.error() == kEOPNOTSUPP) a.flags |= Attr::kNoXattrs;
+    return a;
+  }
+  std::string_view all(names, static_cast<size_t>(*n));
+  while (!all.empty()) {
+    size_t end = std::min(all.find('\0'), all.size());
+    if (wire::shared_xattr(all.substr(0, end))) return a;
+    all.remove_prefix(std::min(end + 1, all.size()));
+  }
+  a.flags |= Attr::kNoXattrs;
+  return a;
+}
 
 Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append) {
   Attr held = TRY(attr_of(path_fd));

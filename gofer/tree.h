@@ -36,6 +36,8 @@ Result<Fd> open_listing(int dir);
 
 Result<Attr> attr_of(int fd);
 Result<Attr> attr_at(int dir, const Name& name);
+// Also says if it has no extended attributes, of whatever kind it is.
+Result<Attr> attr_with_xattrs(int dir, const Name& name);
 inline bool same_object(const Attr& a, const Attr& b) {
   return a.ino == b.ino && a.dev == b.dev && ((a.mode ^ b.mode) & 0170000) == 0;
 }

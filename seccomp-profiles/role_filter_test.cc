@@ -31,7 +31,7 @@ const Args kTuples[] = {{}, {1, 1, 1, 1, 1, 1}, {2, kAny, 3, 0x22, ~0ull, 0}, {~
 const unsigned kByPath[] = {
     SYS_open, SYS_openat, SYS_creat, SYS_stat, SYS_lstat, SYS_access, SYS_faccessat, SYS_execve, SYS_execveat, SYS_mkdir,
     SYS_rmdir, SYS_unlink, SYS_rename, SYS_renameat, SYS_link, SYS_symlink, SYS_readlink, SYS_chmod, SYS_chown, SYS_lchown,
-    SYS_mknod, SYS_chdir, SYS_fchdir, SYS_chroot, SYS_pivot_root, SYS_mount, SYS_umount2, SYS_truncate, SYS_statfs, SYS_utime,
+    SYS_mknod, SYS_chdir, SYS_chroot, SYS_pivot_root, SYS_mount, SYS_umount2, SYS_truncate, SYS_statfs, SYS_utime,
     SYS_utimes, SYS_futimesat, SYS_setxattr, SYS_getxattr, SYS_listxattr, SYS_removexattr, SYS_name_to_handle_at,
     SYS_open_by_handle_at, SYS_open_tree, SYS_move_mount, SYS_fsopen, SYS_fspick, SYS_inotify_add_watch, SYS_fanotify_mark,
     SYS_swapon, SYS_acct, SYS_uselib, SYS_quotactl, SYS_socket, SYS_bind, SYS_connect, SYS_listen, SYS_ptrace, SYS_bpf,
@@ -45,7 +45,8 @@ const unsigned kByPath[] = {
 TEST(SentryFilter, NoCallByPathAndNoneThatChangesTheProcess) {
   std::vector<unsigned> refused(std::begin(kByPath), std::end(kByPath));
   for (unsigned nr : {SYS_openat2, SYS_newfstatat, SYS_statx, SYS_readlinkat, SYS_mkdirat, SYS_unlinkat, SYS_linkat, SYS_symlinkat,
-                      SYS_mknodat, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_renameat2, SYS_faccessat2, SYS_getdents64}) {
+                      SYS_mknodat, SYS_fchmodat, SYS_fchownat, SYS_utimensat, SYS_renameat2, SYS_faccessat2, SYS_getdents64,
+                      SYS_fchdir, SYS_llistxattr}) {
     refused.push_back(nr);
   }
   for (unsigned nr : refused) {

@@ -15,6 +15,11 @@ std::vector<std::byte> encode_error(uint64_t tag, Errno error) {
   return encode(ReplyHeader{tag, error.value()});
 }
 
+bool shared_xattr(std::string_view name) {
+  return (name.size() > 5 && name.starts_with("user.")) || name == "security.capability" ||
+         name == "system.posix_acl_access" || name == "system.posix_acl_default";
+}
+
 Result<uint64_t> reply_tag(std::span<const std::byte> record) {
   Reader r(record);
   ReplyHeader h;

@@ -8,90 +8,11 @@
 // gofer knew it answers ESTALE: walk to it again from its directory.
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <string_view>
 #include <vector>
 
-#include "base/wire/codec.h"
+#include "base/wire/gofer_types.h"
 
 namespace base::wire::gofer {
-
-inline constexpr uint32_t kVersion = 1;
-inline constexpr size_t kMaxRecord = 64 * 1024;
-inline constexpr size_t kMaxFds = 2;         // descriptors with a reply: read-only first, then read-write
-inline constexpr size_t kMaxName = 255;
-inline constexpr size_t kMaxTarget = 4095;   // of a symbolic link
-inline constexpr size_t kMaxWalk = 64;       // names of one Walk
-inline constexpr size_t kMaxXattrName = 255;
-inline constexpr size_t kMaxXattrValue = 60 * 1024;
-inline constexpr size_t kMinReadDir = 1024;  // smallest max_bytes of ReadDir
-
-// A single component that can be looked up in a directory: 1 to 255 bytes, no '/', no NUL, not "." or "..". Both sides
-// check every name that they receive.
-bool valid_name(std::string_view name);
-
-using NodeId = uint64_t;  // 0 is no node
-
-enum class Op : uint16_t {
-  kHello = 1,
-  kAttach,
-  kWalk,
-  kReadDir,
-  kGetAttr,
-  kSetAttr,
-  kReadLink,
-  kOpen,
-  kCreate,
-  kMkdir,
-  kSymlink,
-  kMknod,
-  kLink,
-  kUnlink,
-  kRename,
-  kStatFs,
-  kGetXattr,
-  kSetXattr,
-  kListXattr,
-  kRemoveXattr,
-  kFsync,
-  kForget,
-  kCreateBacking,
-};
-
-struct RequestHeader {
-  Op op{};
-  uint64_t tag = 0;
-  template <typename A> void visit(A& a) { a(op); a(tag); }
-};
-struct ReplyHeader {
-  uint64_t tag = 0;
-  int32_t error = 0;  // errno, positive
-  template <typename A> void visit(A& a) { a(tag); a(error); }
-};
-struct Empty { template <typename A> void visit(A&) {} };
-
-// What stat(2) tells. Times are nanoseconds since 1970, dev and rdev as makedev(3) packs them.
-struct Attr {
-  static constexpr uint32_t kHasBtime = 1, kImmutable = 2, kAppendOnly = 4;
-  uint32_t mode = 0, uid = 0, gid = 0, nlink = 0;
-  uint64_t ino = 0, size = 0, blocks = 0, dev = 0, rdev = 0;
-  uint32_t blksize = 0;
-  int64_t atime = 0, mtime = 0, ctime = 0, btime = 0;
-  uint32_t flags = 0;
-  template <typename A> void visit(A& a) {
-    a(mode); a(uid); a(gid); a(nlink); a(ino); a(size); a(blocks); a(dev); a(rdev); a(blksize); a(atime); a(mtime);
-    a(ctime); a(btime); a(flags);
-  }
-};
-inline constexpr size_t kAttrBytes = 96;
-
-// An object: the node itself when name is empty, else the child of that name in directory `node`.
-struct At {
-  NodeId node = 0;
-  std::string name;
-  template <typename A> void visit(A& a) { a(node); a(name); }
-};
 
 struct NodeReply {
   NodeId node = 0;
@@ -177,6 +98,27 @@ struct ReadDirRequest {
   uint32_t max_bytes = kMaxRecord;
   bool want_attr = false;
   template <typename A> void visit(A& a) { a(dir); a(cookie); a(max_bytes); a(want_attr); }
+};
+
+struct ListedDir {
+  NodeId node = 0;    // 0: it cannot be listed, or is better listed alone
+  Attr attr;
+  uint64_t cookie = 0;
+  bool end = false;   // all but the first end
+  std::vector<Dirent> entries;  // with attributes
+  template <typename A> void visit(A& a) { a(node); a(attr); a(cookie); a(end); a(entries); }
+};
+struct ReadDirsReply {
+  std::vector<ListedDir> listed;  // a prefix of the names
+  template <typename A> void visit(A& a) { a(listed); }
+};
+// Lists directories of one parent from their beginnings, as many as fit into the reply: what walks a tree needs next.
+struct ReadDirsRequest {
+  static constexpr Op kOp = Op::kReadDirs;
+  using Reply = ReadDirsReply;
+  NodeId dir = 0;
+  std::vector<std::string> names;  // at most kMaxWalk
+  template <typename A> void visit(A& a) { a(dir); a(names); }
 };
 
 struct GetAttrRequest {

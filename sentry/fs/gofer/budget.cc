@@ -4,19 +4,21 @@
 
 namespace sentry::fs::gofer {
 
-void Budget::unlink(Entry& e) {
+RefOrNull<vfs::Inode> Budget::unlink(Entry& e) {
   (e.newer_ ? e.newer_->older_ : head_) = e.older_;
   (e.older_ ? e.older_->newer_ : tail_) = e.newer_;
   e.newer_ = e.older_ = nullptr;
   e.owner_ = nullptr;
   used_ -= e.weight_;
+  RefOrNull<vfs::Inode> held = std::move(e.held_);
+  e.held_ = nullptr;
+  return held;
 }
 
 void Budget::take_down_to(size_t limit, Victims& out) {
   while (used_ > limit && tail_) {
-    Entry& oldest = *tail_;
-    auto owner = RefOrNull<vfs::Inode>::upgrade(oldest.owner_);
-    unlink(oldest);
+    RefOrNull<vfs::Inode> owner = RefOrNull<vfs::Inode>::upgrade(tail_->owner_);
+    RefOrNull<vfs::Inode> held = unlink(*tail_);
     if (owner) out.push_back(owner.get_ref());  // else it is dying, and gives up everything
   }
 }
@@ -24,9 +26,11 @@ void Budget::take_down_to(size_t limit, Victims& out) {
 Budget::Victims Budget::keep(Entry& e, vfs::Inode& owner, size_t weight) {
   Victims out;
   MutexLock l(mu_);
-  if (e.owner_) unlink(e);
+  RefOrNull<vfs::Inode> held;
+  if (e.owner_) held = unlink(e);
   take_down_to(weight < max_ ? max_ - weight : 0, out);
   e.owner_ = &owner;
+  if (hold_ == Hold::strongly) e.held_ = Ref<vfs::Inode>(owner);
   e.weight_ = weight;
   e.older_ = head_;
   (head_ ? head_->newer_ : tail_) = &e;
@@ -36,8 +40,21 @@ Budget::Victims Budget::keep(Entry& e, vfs::Inode& owner, size_t weight) {
 }
 
 void Budget::release(Entry& e) {
+  RefOrNull<vfs::Inode> held;
   MutexLock l(mu_);
-  if (e.owner_) unlink(e);
+  if (e.owner_) held = unlink(e);
+}
+
+Budget::Victims Budget::release_all(const vfs::FileSystem& fs) {
+  Victims out;
+  MutexLock l(mu_);
+  for (Entry* e = head_; e;) {
+    Entry* next = e->older_;
+    if (&e->owner_->fs() == &fs)
+      if (auto owner = unlink(*e)) out.push_back(owner.get_ref());
+    e = next;
+  }
+  return out;
 }
 
 Budget::Victims Budget::shrink(size_t by) {

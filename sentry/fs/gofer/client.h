@@ -27,7 +27,7 @@ class Channel final : public Client {
  public:
   static constexpr size_t kMaxInFlight = 64;
   static constexpr size_t kForgetBatch = 64;
-  static constexpr size_t kIdleFds = 512;             // of files that nobody has open
+  static constexpr size_t kIdleFds = 4096;            // of files that nobody has open; a quarter of what we may have at most
   static constexpr size_t kCachedEntries = 64 * 1024;  // of directory listings
 
   static Result<Ref<Channel>> create(Fd socket);
@@ -56,8 +56,9 @@ class Channel final : public Client {
   Errno bad_reply() EXCLUDES(mu_);
   bool broken() const EXCLUDES(mu_);
 
-  Budget idle_fds{kIdleFds};
-  Budget listings{kCachedEntries};
+  Budget idle_fds;
+  // A listing outlives the names that led to its directory: a walk of the whole tree needs it again, the names are soon made again.
+  Budget listings{kCachedEntries, Budget::Hold::strongly};
 
  private:
   // Lives on the stack of the fiber that waits.

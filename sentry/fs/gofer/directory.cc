@@ -80,8 +80,11 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
   using Answer = std::optional<RefOrNull<vfs::Inode>>;
   Place at;
   wire::Attr attr;
+  Key key;
+  bool old = false;
   {
     MutexLock l(mu_);
+    key = key_of(attr_);
     if (removed_) return Answer(RefOrNull<vfs::Inode>());
     if (!gofer().exclusive()) return Answer();
     if (absent_.contains(name)) return Answer(RefOrNull<vfs::Inode>());
@@ -91,14 +94,21 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
     const Listing::Entry& e = listing_->at(*i);
     if (!e.has_attr || !places_.front().own) return Answer();
     if (!gofer().read_only()) {
-      // Once an inode has been made of it, it may have changed since; so it may by another of its names.
-      if (listing_->spent(*i) || (!S_ISDIR(e.attr.mode) && e.attr.nlink > 1)) return Answer();
+      // Once an inode has been made of it, it may have changed since; so it may by another of its names. The inode knows.
+      old = listing_->spent(*i) || (!S_ISDIR(e.attr.mode) && e.attr.nlink > 1);
       listing_->spend(*i);
     }
     attr = e.attr;
     at = Place{places_.front().own, std::string(name), nullptr};
   }
+  if (old) {
+    auto live = gofer().find(key_of(attr), attr.mode);
+    if (!live) return Answer();
+    live->found_at(std::move(at));
+    return Answer(RefOrNull<vfs::Inode>(live.get_ref()));
+  }
   auto inode = TRY(gofer().inode_for(attr, std::move(at)));
+  if (inode->is_directory()) static_cast<Directory&>(*inode).listed_in(key);
   return Answer(RefOrNull<vfs::Inode>(inode));
 }
 
@@ -182,6 +192,12 @@ Result<RefOrNull<vfs::Inode>> Directory::lookup(std::string_view name) {
 
 // ---- Reading ----
 
+bool Directory::well_formed(const std::vector<wire::Dirent>& entries) const {
+  for (const auto& e : entries)
+    if (!wire::valid_name(e.name) || e.type > 15) return false;
+  return true;
+}
+
 Result<wire::ReadDirReply> Directory::read_some(uint64_t cookie, bool want_attr) {
   auto r = TRY(with_node([&](const Ref<Node>& n) -> Result<wire::ReadDirReply> {
     wire::ReadDirRequest q;
@@ -190,8 +206,7 @@ Result<wire::ReadDirReply> Directory::read_some(uint64_t cookie, bool want_attr)
     q.want_attr = want_attr;
     return client().call(q);
   }));
-  for (const auto& e : r.entries)
-    if (!wire::valid_name(e.name) || e.type > 15) return client().bad_reply();
+  if (!well_formed(r.entries)) return client().bad_reply();
   if (r.entries.empty() && !r.end) return client().bad_reply();  // would go on for ever
   return r;
 }
@@ -206,48 +221,174 @@ Listing::Entry Directory::entry_of(wire::Dirent e) const {
   return out;
 }
 
+void Directory::add_to(Listing& fresh, std::vector<wire::Dirent> entries) const {
+  for (auto& e : entries) {
+    auto entry = entry_of(std::move(e));
+    // Of an object that we have in hand the gofer may have told older attributes.
+    bool spent = !gofer().read_only() && entry.has_attr && gofer().find(key_of(entry.attr), entry.attr.mode);
+    fresh.add(std::move(entry), spent);
+  }
+}
+
+void Directory::listed_in(const Key& parent) {
+  MutexLock l(mu_);
+  listed_in_ = parent;
+}
+uint64_t Directory::changes() const {
+  MutexLock l(mu_);
+  return changes_;
+}
+bool Directory::is_listed() const {
+  MutexLock l(mu_);
+  return listing_ && changed_.empty();
+}
+
+void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
+  Budget::Victims victims;
+  RefOrNull<Listing> old;
+  {
+    MutexLock l(mu_);
+    if (changes != changes_ || removed_) return;
+    old = std::move(listing_);
+    listing_ = fresh;
+    changed_.clear();
+    absent_.clear();
+    listed_below_ = 0;
+    victims = client().listings.keep(kept_listing_, *this, fresh->size() + 4);
+  }
+  drop_listings(std::move(victims));
+}
+
 Result<RefOrNull<Listing>> Directory::listing() {
   if (!gofer().exclusive()) return RefOrNull<Listing>();
   uint64_t changes;
+  Key above;
+  std::string name;
   {
     MutexLock l(mu_);
     if (listing_ && changed_.empty()) return listing_;
     if (too_large_) return RefOrNull<Listing>();
     changes = changes_;
+    above = listed_in_;
+    if (!places_.empty()) name = places_.front().name;
   }
   uint64_t modifications = gofer().modifications();
   auto fresh = make_ref<Listing>();
   wire::ReadDirReply r;
-  do {
-    r = TRY(read_some(r.cookie, true));
-    for (auto& e : r.entries) {
-      auto entry = entry_of(std::move(e));
-      // Of an object that we have in hand the gofer may have told older attributes.
-      bool spent = !gofer().read_only() && entry.has_attr && gofer().find(key_of(entry.attr), entry.attr.mode);
-      fresh->add(std::move(entry), spent);
+  bool begun = false;
+  if (above != Key{}) {
+    if (auto parent = gofer().find(above, S_IFDIR)) {
+      auto ahead = TRY(static_cast<Directory&>(*parent).read_ahead(*this, name));
+      begun = ahead.has_value();
+      if (begun) r = std::move(*ahead);
     }
+  }
+  for (;; r = TRY(read_some(r.cookie, true))) {
+    add_to(*fresh, std::move(r.entries));
     if (fresh->size() > Listing::kMax) {
       MutexLock l(mu_);
       too_large_ = true;
       return RefOrNull<Listing>();
     }
+    if (r.end) break;
     sched::yield();
-  } while (!r.end);
-  fresh->all_spent = modifications != gofer().modifications();
-  Budget::Victims victims;
-  RefOrNull<Listing> old;
-  {
-    MutexLock l(mu_);
-    if (changes == changes_) {
-      old = std::move(listing_);
-      listing_ = fresh;
-      changed_.clear();
-      absent_.clear();
-      victims = client().listings.keep(kept_listing_, *this, fresh->size() + 1);
-    }
   }
-  drop_listings(std::move(victims));
+  fresh->all_spent = modifications != gofer().modifications();
+  take_listing(fresh, changes);
   return RefOrNull<Listing>(fresh);
+}
+
+// ---- Reading ahead ----
+
+// Whoever has read two directories of this one will read the others as well: each time as many more as were of use.
+std::vector<std::string> Directory::next_to_list(std::string_view name) {
+  constexpr unsigned kSeen = 2;
+  std::vector<std::string> names;
+  MutexLock l(mu_);
+  if (!listing_ || !changed_.empty()) return names;
+  auto first = listing_->find(name);
+  if (!first || ++listed_below_ <= kSeen) return names;
+  size_t most = std::min<size_t>(4u * listed_below_, wire::kMaxWalk);
+  listing_->read_ahead.resize(listing_->size());
+  names.emplace_back(name);
+  for (size_t n = 1; n < listing_->size() && names.size() < most; n++) {
+    size_t i = (*first + n) % listing_->size();
+    const Listing::Entry& e = listing_->at(i);
+    if (!e.has_attr || !S_ISDIR(e.attr.mode) || listing_->read_ahead[i]) continue;
+    if (!gofer().read_only() && listing_->spent(i)) continue;
+    names.push_back(e.name);
+  }
+  return names;
+}
+
+Result<std::optional<wire::ReadDirReply>> Directory::read_ahead(Directory& child, std::string_view name) {
+  using Answer = std::optional<wire::ReadDirReply>;
+  wire::ReadDirsRequest q;
+  q.names = next_to_list(name);
+  if (q.names.size() < 2) return Answer();
+  Ref<Node> dir = TRY(node());
+  q.dir = dir->id();
+  uint64_t modifications = gofer().modifications();
+  auto reply = client().call(q);
+  if (!reply.ok()) return Answer();
+  if (reply->listed.size() > q.names.size()) return client().bad_reply();
+  std::vector<RefOrNull<Node>> nodes;  // all are ours to forget
+  for (auto& d : reply->listed) nodes.push_back(d.node ? RefOrNull<Node>(TRY(gofer().node_of(d.node))) : RefOrNull<Node>());
+  Answer answer;
+  for (size_t i = 0; i < nodes.size(); i++) {
+    wire::ListedDir& d = reply->listed[i];
+    if (!nodes[i]) {
+      asked_for(q.names[i]);
+      continue;
+    }
+    if (!S_ISDIR(d.attr.mode) || !well_formed(d.entries) || (d.entries.empty() && !d.end)) return client().bad_reply();
+    if (!is_listed_as(q.names[i], key_of(d.attr), i > 0)) continue;
+    Place place{dir, q.names[i], nodes[i]};
+    if (i == 0) {
+      if (child.key_of_self() != key_of(d.attr)) return Answer();
+      child.found_at(place);
+      answer = wire::ReadDirReply{std::move(d.entries), d.cookie, d.end};
+      continue;
+    }
+    // Nothing that we did meanwhile may be missing in what was read.
+    if (!d.end || modifications != gofer().modifications()) continue;
+    auto inode = TRY(gofer().inode_for(d.attr, std::move(place)));
+    auto& other = static_cast<Directory&>(*inode);
+    uint64_t changes = other.changes();
+    if (other.is_listed()) continue;
+    auto fresh = make_ref<Listing>();
+    add_to(*fresh, std::move(d.entries));
+    if (modifications != gofer().modifications()) continue;
+    other.listed_in(key_of_self());
+    other.take_listing(fresh, changes);
+  }
+  return answer;
+}
+
+// Whether the name is still that directory. mark: its own listing is there now.
+bool Directory::is_listed_as(std::string_view name, const Key& key, bool mark) {
+  MutexLock l(mu_);
+  if (!listing_ || changed_.contains(name)) return false;
+  auto i = listing_->find(name);
+  if (!i || !listing_->at(*i).has_attr || key_of(listing_->at(*i).attr) != key) return false;
+  if (!mark) return true;
+  if (!gofer().read_only()) {
+    if (listing_->spent(*i)) return false;
+    listing_->spend(*i);
+  }
+  if (listing_->read_ahead.size() == listing_->size()) listing_->read_ahead[*i] = true;
+  return true;
+}
+
+void Directory::asked_for(std::string_view name) {
+  MutexLock l(mu_);
+  if (!listing_ || listing_->read_ahead.size() != listing_->size()) return;
+  if (auto i = listing_->find(name)) listing_->read_ahead[*i] = true;
+}
+
+Key Directory::key_of_self() const {
+  MutexLock l(mu_);
+  return key_of(attr_);
 }
 
 namespace {

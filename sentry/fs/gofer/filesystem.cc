@@ -48,6 +48,8 @@ bool is_known_type(uint32_t mode) {
 GoferFs::GoferFs(Ref<Channel> client, const AttachOptions& options, bool read_only)
     : client_(std::move(client)), exclusive_(options.exclusive), read_only_(read_only) {}
 
+GoferFs::~GoferFs() { drop_listings(client_->listings.release_all(*this)); }
+
 Result<void> GoferFs::start(const wire::AttachReply& r) {
   if (!S_ISDIR(r.attr.mode) && !S_ISREG(r.attr.mode)) return kEIO;
   root_dev_ = r.attr.dev;

@@ -24,17 +24,12 @@ int64_t nanos_of(const timespec& t) {
   return std::clamp<int64_t>(t.tv_sec, -kMaxSeconds, kMaxSeconds) * 1'000'000'000 + t.tv_nsec;
 }
 
-// Names that mean something outside the host. Labels of its security modules and marks of its overlays stay there.
-bool visible_xattr(std::string_view name) {
-  return name.starts_with("user.") || name == "security.capability" || name == "system.posix_acl_access" ||
-         name == "system.posix_acl_default";
-}
-
 }  // namespace
 
 HostInode::HostInode(GoferFs& fs, const wire::Attr& attr, Place place)
     : Inode(fs, attr.mode), attr_(attr), fetched_(sched::now()) {
   places_.push_back(std::move(place));
+  if (gofer().exclusive() && (attr.flags & wire::Attr::kNoXattrs)) xattrs_.emplace();
 }
 
 HostInode::~HostInode() { gofer().forget(*this, key_of(attr_)); }
@@ -256,6 +251,7 @@ Result<std::vector<std::string>> HostInode::xattr_names() {
   {
     MutexLock l(mu_);
     if (xattrs_) return *xattrs_;
+    if ((attr_.flags & wire::Attr::kNoXattrs) && current()) return names;
     e = epoch_;
   }
   auto r = ask(wire::ListXattrRequest{});
@@ -264,7 +260,7 @@ Result<std::vector<std::string>> HostInode::xattr_names() {
     std::string_view all = r->value;
     while (!all.empty()) {
       size_t n = std::min(all.find('\0'), all.size());
-      if (visible_xattr(all.substr(0, n))) names.emplace_back(all.substr(0, n));
+      if (wire::shared_xattr(all.substr(0, n))) names.emplace_back(all.substr(0, n));
       all.remove_prefix(std::min(n + 1, all.size()));
     }
   }
@@ -276,9 +272,14 @@ Result<std::vector<std::string>> HostInode::xattr_names() {
 Result<std::vector<std::string>> HostInode::list_xattr() { return xattr_names(); }
 
 Result<std::string> HostInode::get_xattr(const std::string& name) {
-  if (!visible_xattr(name)) return name.starts_with("security.") || name.starts_with("trusted.") ? kENODATA : kEOPNOTSUPP;
+  if (!wire::shared_xattr(name)) return name.starts_with("security.") || name.starts_with("trusted.") ? kENODATA : kEOPNOTSUPP;
   if (!is_regular() && !is_directory()) return kENODATA;
-  if (gofer().exclusive()) {
+  bool none;
+  {
+    MutexLock l(mu_);
+    none = (attr_.flags & wire::Attr::kNoXattrs) && current();
+  }
+  if (gofer().exclusive() || none) {
     auto names = TRY(xattr_names());
     if (std::find(names.begin(), names.end(), name) == names.end()) return kENODATA;
   }
@@ -289,7 +290,7 @@ Result<std::string> HostInode::get_xattr(const std::string& name) {
 
 Result<void> HostInode::set_xattr(const std::string& name, std::string_view value, int flags) {
   if (gofer().read_only()) return kEROFS;
-  if (!visible_xattr(name)) return kEPERM;
+  if (!wire::shared_xattr(name)) return kEPERM;
   if (value.size() > wire::kMaxXattrValue) return kENOSPC;
   wire::SetXattrRequest q;
   q.name = name;
@@ -305,7 +306,7 @@ Result<void> HostInode::set_xattr(const std::string& name, std::string_view valu
 
 Result<void> HostInode::remove_xattr(const std::string& name) {
   if (gofer().read_only()) return kEROFS;
-  if (!visible_xattr(name)) return kENODATA;
+  if (!wire::shared_xattr(name)) return kENODATA;
   wire::RemoveXattrRequest q;
   q.name = name;
   auto r = ask(std::move(q));

@@ -157,7 +157,7 @@ class Regular final : public HostInode {
 // The names of a directory as they were read at once. Complete before others see it. Held by: the directory, descriptions.
 class Listing : public RefCounted<Listing> {
  public:
-  static constexpr size_t kMax = 4096;
+  static constexpr size_t kMax = 8192;
   struct Entry {
     std::string name;
     uint64_t ino = 0;
@@ -170,6 +170,7 @@ class Listing : public RefCounted<Listing> {
   size_t size() const { return entries_.size(); }
   const Entry& at(size_t i) const { return entries_[i]; }
   std::optional<size_t> find(std::string_view name) const;
+  std::vector<bool> read_ahead;  // guarded by the directory: whose own listing has been asked for
   // Guarded by the directory: whose attributes are not to be used, as they may have changed since.
   bool spent(size_t i) const { return all_spent || spent_[i]; }
   void spend(size_t i) { spent_[i] = true; }
@@ -186,6 +187,12 @@ class Listing : public RefCounted<Listing> {
 class Directory final : public HostInode {
  public:
   using HostInode::HostInode;
+  // It was found in this directory's listing.
+  void listed_in(const Key& parent) EXCLUDES(mu_);
+  // Takes a listing that somebody has read for it when changes() was `changes`.
+  void take_listing(const Ref<Listing>& fresh, uint64_t changes) EXCLUDES(mu_);
+  uint64_t changes() const EXCLUDES(mu_);
+  bool is_listed() const EXCLUDES(mu_);
   ~Directory() override;
   Result<RefOrNull<vfs::Inode>> lookup(std::string_view name) override;
   Result<Ref<vfs::Inode>> create(std::string_view name, const vfs::CreateRequest& r) override;
@@ -221,6 +228,15 @@ class Directory final : public HostInode {
   Result<Known> leaving(const Ref<Node>& dir, std::string_view name, HostInode& inode, bool* keep);
   Result<RefOrNull<vfs::Inode>> walk(std::string_view name);
   bool worth_listing() EXCLUDES(mu_);
+  void add_to(Listing& fresh, std::vector<wire::Dirent> entries) const;
+  bool well_formed(const std::vector<wire::Dirent>& entries) const;
+  // The beginning of the listing of `child`, whose name in here this is, together with those of others that a walk of the
+  // tree will ask for next. Null: nobody walks the tree, as it seems.
+  Result<std::optional<wire::ReadDirReply>> read_ahead(Directory& child, std::string_view name);
+  std::vector<std::string> next_to_list(std::string_view name) EXCLUDES(mu_);
+  bool is_listed_as(std::string_view name, const Key& key, bool mark) EXCLUDES(mu_);
+  void asked_for(std::string_view name) EXCLUDES(mu_);
+  Key key_of_self() const EXCLUDES(mu_);
   // What is known of a name without asking: nothing (nullopt), that it is not there (null), or its inode.
   Result<std::optional<RefOrNull<vfs::Inode>>> remembered(std::string_view name);
   void name_changed(std::string_view name) EXCLUDES(mu_);
@@ -236,12 +252,14 @@ class Directory final : public HostInode {
   std::set<std::string, std::less<>> absent_ GUARDED_BY(mu_);   // names that were not there
   bool too_large_ GUARDED_BY(mu_) = false;                      // for a listing
   Budget::Entry kept_listing_;
+  Key listed_in_ GUARDED_BY(mu_){};
+  unsigned listed_below_ GUARDED_BY(mu_) = 0;  // directories of listing_ that have been listed one by one
 };
 
 class GoferFs final : public vfs::FileSystem {
  public:
   GoferFs(Ref<Channel> client, const AttachOptions& options, bool read_only);
-  ~GoferFs() override = default;
+  ~GoferFs() override;
   Result<void> start(const wire::AttachReply& r);
   Ref<vfs::Inode> root() override { return Ref<vfs::Inode>(root_.get_ref()); }
   vfs::FsStat statfs() override;

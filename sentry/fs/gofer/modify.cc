@@ -108,6 +108,7 @@ Result<void> Directory::remove(std::string_view name, HostInode& victim, bool di
     auto r = client().call(q);
     if (!r.ok()) return of_name(r.error());
     victim.name_removed(*dir, name, q.keep ? known.place->own : nullptr);
+    if (victim.is_directory()) client().listings.release(static_cast<Directory&>(victim).kept_listing_);
     name_changed(name);
     return {};
   });

@@ -2,6 +2,7 @@
 // Looking up, listing, reading and mapping; what needs no second round trip; shared attach points.
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "sentry/fs/gofer/host_inode.h"
 #include "sentry/fs/gofer/test_gofer.h"
@@ -114,6 +115,90 @@ TEST(GoferRead, AListingAnswersForItsNames) {
     ASSERT_TRUE(f->seek(0, SEEK_SET).ok());
     EXPECT_EQ(Tree::list(*f).size(), 401u);
   });
+}
+
+TEST(GoferRead, NamesWithoutXattrsAreNotAskedForThem) {
+  auto prepare = [](TestHost& h) {
+    for (int i = 0; i < 20; i++) h.put("0/f" + std::to_string(i), "");
+    CHECK(setxattr(h.path("0/f7").c_str(), "user.a", "1", 1, 0) == 0);
+  };
+  for (bool exclusive : {true, false}) {
+    with_gofer(prepare, [&](TestHost& h, const Ref<Client>& c) {
+      auto t = Tree::of(c, {.index = 0, .exclusive = exclusive});
+      t.list("/");
+      h.requests();
+      for (int i = 0; i < 20; i++) {
+        auto inode = t.inode("/f" + std::to_string(i));
+        auto names = inode->list_xattr();
+        ASSERT_TRUE(names.ok());
+        EXPECT_EQ(names->size(), i == 7 ? 1u : 0u);
+        EXPECT_EQ(error_of(inode->get_xattr("system.posix_acl_access")), ENODATA);
+        EXPECT_EQ(error_of(inode->get_xattr("user.a")), i == 7 ? 0 : ENODATA);
+      }
+      if (exclusive) {
+        EXPECT_LE(h.requests(), 2u);  // the names of f7, and its value
+      }
+      auto f = t.inode("/f3");
+      ASSERT_TRUE(f->set_xattr("user.b", "2", 0).ok());
+      EXPECT_EQ(must(f->get_xattr("user.b")), "2");
+      EXPECT_EQ(must(f->list_xattr()).size(), 1u);
+      ASSERT_TRUE(f->remove_xattr("user.b").ok());
+      EXPECT_EQ(error_of(f->get_xattr("user.b")), ENODATA);
+    });
+  }
+}
+
+TEST(GoferRead, AWalkOfATreeIsReadAhead) {
+  constexpr int kDirs = 60;
+  auto prepare = [](TestHost& h) {
+    for (int i = 0; i < kDirs; i++) {
+      std::string d = "0/d" + std::to_string(i);
+      h.make_dir(d);
+      for (int f = 0; f < i % 5; f++) h.put(d + "/f" + std::to_string(f), "");
+    }
+    h.make_dir("0/large");
+    for (int f = 0; f < 3000; f++) h.put("0/large/f" + std::to_string(f), "");
+  };
+  for (bool read_only : {true, false}) {
+    with_gofer(prepare, [&](TestHost& h, const Ref<Client>& c) {
+      auto t = Tree::of(c, {.index = 0, .read_only = read_only});
+      EXPECT_EQ(t.list("/").size(), kDirs + 1u);
+      h.requests();
+      auto expect = [&](int i) {
+        auto names = t.list("/d" + std::to_string(i));
+        ASSERT_EQ(names.size(), static_cast<size_t>(i % 5));
+        for (int f = 0; f < i % 5; f++) EXPECT_EQ(names[static_cast<size_t>(f)], "f" + std::to_string(f));
+      };
+      for (int i = 0; i < kDirs / 2; i++) expect(i);
+      EXPECT_EQ(t.list("/large").size(), 3000u);
+      EXPECT_LE(h.requests(), 20u) << h.requests(wire::Op::kWalk) << " walks, " << h.requests(wire::Op::kReadDir) << " single, "
+                                   << h.requests(wire::Op::kReadDirs) << " many";
+      if (!read_only) {
+        // What we do to a directory shows, whether it has been read ahead or not.
+        for (int i = kDirs / 2; i < kDirs; i++) {
+          std::string d = "/d" + std::to_string(i);
+          t.put(d + "/g", "new");
+          EXPECT_EQ(t.list(d).size(), i % 5 + 1u);
+          if (i % 5 == 1) {
+            ASSERT_TRUE(vfs::remove_file(t.ctx(), d + "/f0").ok());
+            EXPECT_EQ(t.list(d), std::vector<std::string>{"g"});
+            EXPECT_EQ(t.get(d + "/g"), "new");
+          }
+        }
+        ASSERT_TRUE(vfs::remove_directory(t.ctx(), "/d0").ok());
+        EXPECT_EQ(t.list("/").size(), kDirs + 0u);
+        ASSERT_TRUE(vfs::make_directory(t.ctx(), "/d0", 0755).ok());
+        EXPECT_TRUE(t.list("/d0").empty());
+      } else {
+        for (int i = kDirs / 2; i < kDirs; i++) expect(i);
+        h.requests();
+        for (int i = 0; i < kDirs; i++) expect(i);
+        EXPECT_EQ(t.stat("/large/f2999").size, 0u);
+        EXPECT_EQ(h.requests(), 0u);
+      }
+      EXPECT_LE(static_cast<Channel&>(*c).listings.used(), Channel::kCachedEntries);
+    });
+  }
 }
 
 TEST(GoferRead, ASearchedDirectoryIsListed) {
