@@ -4,6 +4,7 @@
 
 #include <linux/audit.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -38,6 +39,11 @@ void prepare_libc() {
   (void)::gmtime_r(&zero, &fields);
   constexpr int kNever = -1;  // as an unsigned size: no top chunk is ever larger
   (void)::mallopt(M_TRIM_THRESHOLD, kNever);
+}
+
+void prepare_threads() {
+  pthread_t t{};
+  if (::pthread_create(&t, nullptr, [](void*) -> void* { return nullptr; }, nullptr) == 0) ::pthread_join(t, nullptr);
 }
 
 base::Result<base::Fd> install(const Program& program, unsigned long flags) {

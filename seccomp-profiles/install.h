@@ -14,6 +14,8 @@ namespace seccomp_profiles {
 // answer with the end of the process: reads the time zone (even gmtime_r does once), and tells malloc never to
 // shrink a thread's arena (it would read /proc/sys/vm/overcommit_memory first). Call before install().
 void prepare_libc();
+// For a program with threads, before its filter: the first thread of the C library sets signal handlers.
+void prepare_threads();
 
 // Sets no_new_privs and installs the filter with SECCOMP_FILTER_FLAG_* flags. Returns the listener with
 // SECCOMP_FILTER_FLAG_NEW_LISTENER, else an empty Fd.

@@ -229,6 +229,7 @@ int behind(const Program& p, F f) {
   const pid_t child = ::fork();
   if (child == 0) {
     prepare_libc();
+    if (&p == &sentry::kProgram) prepare_threads();
     if (!install(p, 0).ok()) ::_exit(100);
     f();
     ::_exit(0);

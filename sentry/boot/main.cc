@@ -70,10 +70,6 @@ int serve(int control_fd) {
   const bool have_memory = sysinfo(&host) == 0;
   grow_fd_table();
   signal(SIGPIPE, SIG_IGN);
-  seccomp_profiles::prepare_libc();
-  auto filter = seccomp_profiles::install(seccomp_profiles::sentry::kProgram, 0);
-  if (!filter.ok()) fatal("installing the sentry's seccomp filter", filter.error());
-
   auto scheduler = sched::Scheduler::create({.workers = 1, .io_threads = 4, .may_spin = boot->may_spin});
   if (!scheduler.ok()) fatal("starting the scheduler", scheduler.error());
   platform::PlatformOptions po;
@@ -83,6 +79,12 @@ int serve(int control_fd) {
   po.descriptors = syscalls::descriptors();
   auto platform = platform::Platform::create(po);
   if (!platform.ok()) fatal("starting the platform", platform.error());
+  // Still one thread, and nothing has come from any application: what only the start needs is in no rule.
+  seccomp_profiles::prepare_libc();
+  seccomp_profiles::prepare_threads();
+  auto filter = seccomp_profiles::install(seccomp_profiles::sentry::kProgram, 0);
+  if (!filter.ok()) fatal("installing the sentry's seccomp filter", filter.error());
+
   if (threads.valid()) platform.value()->set_threads_file(std::move(threads));
 
   auto calls = syscalls::make_dispatcher({.strace = boot->strace});
