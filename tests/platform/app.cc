@@ -253,6 +253,12 @@ extern "C" {
   done(n);
 }
 
+// Hostile: writes v to n words, `step` bytes apart, for ever.
+[[noreturn]] void forge(volatile char* p, long step, long n, long v) {
+  for (;;)
+    for (long i = 0; i < n; i++) *reinterpret_cast<volatile long*>(p + i * step) = v;
+}
+
 }  // extern "C"
 
 #define F(name) ".long " #name "\n"

@@ -22,7 +22,8 @@
   F(int80)               \
   F(rogue_clone)         \
   F(direct_calls)        \
-  F(mmap_cost)
+  F(mmap_cost)           \
+  F(forge)
 
 enum class App : unsigned {
 #define F(name) name,
