@@ -82,14 +82,14 @@ void Scheduler::Impl::arm(Timer& t, Nanos deadline) {
 // The worker in epoll need not wake up for a new deadline: a host timer is set forward. One that has become too early stays.
 void Scheduler::Impl::set_wake_timer() {
   if (timers_.heap.empty() || !sleeping_.load()) return;
-  Nanos deadline = timers_.heap[0]->deadline_;
-  if (deadline >= timers_.wake) return;
+  Nanos deadline = timers_.heap[0]->deadline_, t = now();
+  if (timers_.wake > t && timers_.wake <= deadline) return;  // one that has rung may have been seen already
   timers_.wake = deadline;
-  Nanos in = std::max<Nanos>(deadline - now(), 1);
-  itimerspec t{};
-  t.it_value.tv_sec = in / 1'000'000'000;
-  t.it_value.tv_nsec = in % 1'000'000'000;
-  CHECK(timerfd_settime(wake_timer_.get(), 0, &t, nullptr) == 0);
+  Nanos in = std::max<Nanos>(deadline - t, 1);
+  itimerspec spec{};
+  spec.it_value.tv_sec = in / 1'000'000'000;
+  spec.it_value.tv_nsec = in % 1'000'000'000;
+  CHECK(timerfd_settime(wake_timer_.get(), 0, &spec, nullptr) == 0);
 }
 
 bool Scheduler::Impl::armed(const Timer& t) {

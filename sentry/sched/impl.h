@@ -119,7 +119,7 @@ struct Scheduler::Impl {
   // Ends the sleep of the worker in epoll, if one is there.
   bool ring_sleeper();
   void look_around(Worker& w);
-  void look_at_events();
+  void look_at_events(const Worker& w);
   void idle(Worker& w);
   // With leadership: looks and spins for requests. Whether there is something to do; else stubs will knock.
   bool lead(Worker& w, Poller& p);
@@ -191,6 +191,7 @@ struct Scheduler::Impl {
   // Leadership: the right to look for requests. Whoever gives it up while stubs are attended takes it again.
   alignas(64) std::atomic<bool> leading_{false};
   std::atomic<bool> watching_{false};              // the right to wait in epoll and to run descriptors' callbacks
+  std::atomic<int> glances_{0};                    // workers with seats that take it for a moment
   alignas(64) std::atomic<bool> sleeping_{false};  // a worker is, or is about to be, in epoll: ring
   std::atomic<int> searching_{0};      // workers awake without a fiber: they will look into the queue before they sleep
   std::atomic<unsigned> threads_{1};   // worker threads that exist

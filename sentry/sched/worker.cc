@@ -194,11 +194,14 @@ bool Scheduler::Impl::try_watch() {
 }
 
 // Nothing if another worker watches: it sees them itself.
-void Scheduler::Impl::look_at_events() {
-  if (!try_watch()) return;
-  Event events[kMaxEvents];
-  dispatch(events, wait_for_events(events, false));
-  stop_watching();
+void Scheduler::Impl::look_at_events(const Worker& w) {
+  if (w.seat) glances_.fetch_add(1);
+  if (try_watch()) {
+    Event events[kMaxEvents];
+    dispatch(events, wait_for_events(events, false));
+    stop_watching();
+  }
+  if (w.seat) glances_.fetch_sub(1);
 }
 
 // A quick look at everything that may have come while this worker is busy.
@@ -211,7 +214,7 @@ void Scheduler::Impl::look_around(Worker& w) {
   Nanos t = now();
   if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
   if (t - w.looked_at_events >= kBusyEvents) {
-    look_at_events();
+    look_at_events(w);
     w.looked_at_events = t;
   }
 }
@@ -228,7 +231,7 @@ bool Scheduler::Impl::lead(Worker& w, Poller& p) {
       if (since == 0) since = t;
       if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
       if (t - w.looked_at_events >= kSpinEvents) {
-        look_at_events();
+        look_at_events(w);
         w.looked_at_events = t;
         if (w.seat && w.seat->called()) return !p.prepare_sleep();
       }
@@ -254,8 +257,7 @@ void Scheduler::Impl::idle(Worker& w) {
   if (has_work(w) || (p && p->attends() && !leading_.load())) return;
   if (w.seat) sleep_in_seat(w);
   else if (try_watch()) sleep_in_epoll(w);
-  else if (sleeping_.load()) sleep_as_follower(w, true);
-  // Else somebody takes a quick look only: we shall be the one in epoll.
+  else sleep_as_follower(w, true);
 }
 
 // ---- Sleeping ----
@@ -281,10 +283,6 @@ void Scheduler::Impl::sleep_in_epoll(Worker& w) {
   stop_watching();
   Nanos t = now();
   w.looked_at_events = t;
-  {
-    MutexLock l(timers_.mu);
-    if (timers_.wake <= t) timers_.wake = kNever;
-  }
   if (timers_.next.load(std::memory_order_relaxed) <= t) run_timers(t);
 }
 
@@ -313,6 +311,12 @@ void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
     MutexLock l(mu_);
     if (counted && (queue_size_.load() > 0 || stopping_.load())) return;
     if (stopping_.load()) return;
+    // Somebody has to be in epoll, or on the way there. Whoever watches now either stays there or passes here later; but a worker with
+    // a seat only glances.
+    if (!watching_.load() || glances_.load() != 0) {
+      if (!counted) active_++;
+      return;
+    }
     if (counted) active_--;
     w.bell.store(0, std::memory_order_relaxed);
     w.next_idle = idle_;
