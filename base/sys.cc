@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -196,5 +197,13 @@ Result<void> pidfd_send_signal(int pidfd, int sig) {
   return none(syscall(SYS_pidfd_send_signal, pidfd, sig, nullptr, 0));
 }
 Result<void> tgkill(int tgid, int tid, int sig) { return none(syscall(SYS_tgkill, tgid, tid, sig)); }
+
+size_t max_open_files() {
+  static const size_t limit = [] {
+    struct rlimit l;
+    return getrlimit(RLIMIT_NOFILE, &l) == 0 ? static_cast<size_t>(l.rlim_cur) : size_t{1024};
+  }();
+  return limit;
+}
 
 }  // namespace base::sys

@@ -76,4 +76,7 @@ Result<Fd> pidfd_open(int pid);
 Result<void> pidfd_send_signal(int pidfd, int sig);
 Result<void> tgkill(int tgid, int tid, int sig);
 
+// RLIMIT_NOFILE of this process as it was at the first call: a filter may not let it be asked later.
+size_t max_open_files();
+
 }  // namespace base::sys

@@ -31,6 +31,7 @@ void grow_fd_table() {
   IGNORE_ERROR(sys::from_libc(setrlimit(RLIMIT_NOFILE, &lim)), "a lower limit only means fewer cached files");
   int top = static_cast<int>(lim.rlim_cur < 16384 ? lim.rlim_cur : 16384) - 1;
   if (dup2(2, top) == top) close(top);
+  (void)sys::max_open_files();  // learnt before the filter
 }
 
 [[noreturn]] void fatal(const char* what, Errno e) {

@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -20,16 +19,8 @@ constexpr size_t kForgetRecord = 4096;        // ids in one request
 constexpr sched::Nanos kSendRetry = 2'000'000;  // a full socket: replies tell sooner
 }  // namespace
 
-namespace {
-size_t idle_fd_limit() {
-  struct rlimit l;
-  if (getrlimit(RLIMIT_NOFILE, &l) != 0) return 64;
-  return std::min<size_t>(Channel::kIdleFds, l.rlim_cur / 4);
-}
-}  // namespace
-
 Channel::Channel(Fd socket)
-    : idle_fds(idle_fd_limit(), Budget::Hold::weakly), socket_(std::move(socket)), watch_(&Channel::on_ready, this), in_(wire::kMaxRecord) {}
+    : idle_fds(std::min(kIdleFds, sys::max_open_files() / 4), Budget::Hold::weakly), socket_(std::move(socket)), watch_(&Channel::on_ready, this), in_(wire::kMaxRecord) {}
 
 Channel::~Channel() {
   watch_.stop();
