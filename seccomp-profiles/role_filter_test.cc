@@ -115,6 +115,7 @@ TEST(SentryFilter, ThePublishedListIsComplete) {
       SYS_getpid, SYS_gettid,                                                                  // its own threads
       SYS_sendmsg, SYS_recvmsg, SYS_accept4,                                                   // gofers and the runtime
       SYS_tgkill, SYS_pidfd_open, SYS_pidfd_send_signal, SYS_waitid, SYS_process_vm_readv, SYS_process_vm_writev,  // stubs
+      SYS_move_pages,                                                                          // which pages are resident
       SYS_getrandom, SYS_getrusage};
   std::set<unsigned> named;
   for (unsigned i = 0; i < kSentry.rule_count; ++i) named.insert(kSentry.rules[i].number);
@@ -173,6 +174,8 @@ TEST(SentryFilter, ReachesItsOwnStubsOnly) {
   expect_both_halves(kSentry, kAllow, kKill, SYS_sched_getaffinity, {0, 128, kAny, 0, 0, 0}, 0b1);
   expect_both_halves(kSentry, kAllow, kKill, SYS_process_vm_readv, {7, kAny, 1, kAny, 1, 0}, 0b100000);
   expect_both_halves(kSentry, kAllow, kKill, SYS_process_vm_writev, {7, kAny, 1, kAny, 1, 0}, 0b100000);
+  // It asks where pages are, and moves none.
+  expect_both_halves(kSentry, kAllow, kKill, SYS_move_pages, {7, kAny, kAny, 0, kAny, 0}, 0b101000);
   for (U64 who : {U64{0}, U64{0xffffffff}, ~U64{0}}) expect(kSentry, kAllow, SYS_getrusage, {who, kAny, 0, 0, 0, 0});
   for (U64 who : {U64{1}, U64{2}, ~U64{1}}) expect(kSentry, kKill, SYS_getrusage, {who, kAny, 0, 0, 0, 0});
 }

@@ -36,6 +36,12 @@ void close_files(Task& t) {
   std::swap(fs, t.impl().fs);
 }
 
+// How much memory it had at its end, for its parent's ru_maxrss; a process that was short pays nothing for it.
+void note_peak(Task& t) {
+  constexpr uint64_t kLongLife = 20'000'000;  // ns of CPU time
+  if (cpu_times(t.group()).total_ns() >= kLongLife) peak_resident(t.group());
+}
+
 void hang_up_terminal(ThreadGroup& g) {
   Ref<Session> s = g.session();
   {
@@ -122,7 +128,10 @@ void exit_current(Task& t) {
     walk_robust_list(t);
     clear_tid = clear_child_tid(t);
   }
-  if (group_dead && !lent_out) cpu_leave(g, t.context().space());
+  if (group_dead && !lent_out) {
+    cpu_leave(g, t.context().space());
+    note_peak(t);
+  }
   bool mine = true;
   release_vfork(t, &mine);
   if (lent_out) mine = false;

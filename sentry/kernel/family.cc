@@ -130,6 +130,7 @@ void leave_family(Task& t) {
   {
     MutexLock m(g.impl().mu);
     auto& tasks = g.impl().tasks;
+    if (TaskAccess::fiber(t)) g.impl().system_before += static_cast<uint64_t>(TaskAccess::fiber(t)->cpu_time());
     tasks.erase(std::find_if(tasks.begin(), tasks.end(), [&](const Ref<Task>& x) { return x.get() == &t; }));
     last = tasks.empty();
     is_leader = g.impl().leader.get() == &t;

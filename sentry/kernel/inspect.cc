@@ -107,6 +107,8 @@ void fill_signals(TaskFacts& f, Task& t, ThreadGroup& g) {
     f.state = 'S';
 }
 
+bool holds_nothing(const mm::Vma& v) { return v.prot == PROT_NONE || v.name == "[vvar]"; }
+
 }  // namespace
 
 bool may_inspect(Task* viewer, Task& target, bool by_fsids) {
@@ -194,31 +196,52 @@ unsigned cpu_count(Kernel& k, const Container& c) {
 
 // Mappings that only keep addresses are not counted, nor the far part of large ones that nobody has charged.
 uint64_t resident_estimate(const mm::Vma& v) {
-  if (v.prot == PROT_NONE || v.name == "[vvar]") return 0;
+  if (holds_nothing(v)) return 0;
   if (v.locked) return v.length();
   if (v.noreserve) return std::min(v.length(), kMaxLargeReserve / 16);
   if (v.file && !(v.prot & PROT_WRITE)) return v.length() / 2 & ~4095ull;
   return v.length();
 }
 
+std::vector<uint64_t> resident_of(mm::AddressSpace& space, const std::vector<mm::Vma>& list) {
+  constexpr uint64_t kMostPages = 8192;  // asked for at once: about a millisecond
+  uint64_t pages = 0;
+  for (const mm::Vma& v : list)
+    if (!holds_nothing(v)) pages += v.length() / platform::kPageSize;
+  const uint64_t stride = pages / kMostPages + 1;
+  std::vector<uint64_t> addresses;
+  std::vector<uint32_t> owner;
+  for (size_t i = 0; i < list.size(); i++) {
+    if (holds_nothing(list[i])) continue;
+    // From the middle of the first stride, so that a short mapping is not always asked about at its first page.
+    for (uint64_t a = list[i].start + std::min(stride / 2 * platform::kPageSize, list[i].length() - platform::kPageSize);
+         a < list[i].end; a += stride * platform::kPageSize) {
+      addresses.push_back(a);
+      owner.push_back(static_cast<uint32_t>(i));
+    }
+  }
+  std::vector<uint64_t> out(list.size());
+  auto present = std::make_unique<bool[]>(addresses.size());
+  if (!space.space().pages_present(addresses, {present.get(), addresses.size()}).ok()) {
+    for (size_t i = 0; i < list.size(); i++) out[i] = resident_estimate(list[i]);
+    return out;
+  }
+  for (size_t i = 0; i < addresses.size(); i++)
+    if (present[i]) out[owner[i]] += stride * platform::kPageSize;
+  for (size_t i = 0; i < list.size(); i++) out[i] = std::min(out[i], list[i].length());
+  return out;
+}
+
 Residence residence(mm::AddressSpace& space) {
   Residence r;
-  for (const mm::Vma& v : space.list()) {
-    uint64_t n = resident_estimate(v);
-    if (v.file && v.file->is_anonymous()) r.shmem += n;
-    else if (v.file && !(v.prot & PROT_WRITE)) r.file += n;
-    else r.anonymous += n;
+  const std::vector<mm::Vma> list = space.list();
+  const std::vector<uint64_t> resident = resident_of(space, list);
+  for (size_t i = 0; i < list.size(); i++) {
+    const mm::Vma& v = list[i];
+    if (v.file && v.file->is_anonymous()) r.shmem += resident[i];
+    else if (v.file && (v.shared || !(v.prot & PROT_WRITE))) r.file += resident[i];
+    else r.anonymous += resident[i];
   }
-  uint64_t known = space.space().resident_bytes();
-  if (known == 0) return r;
-  // The host knows the sum: keep the estimate's proportions.
-  uint64_t guess = std::max<uint64_t>(1, r.total());
-  auto scale = [&](uint64_t part) {
-    return static_cast<uint64_t>(static_cast<double>(part) / static_cast<double>(guess) * static_cast<double>(known)) & ~4095ull;
-  };
-  r.file = scale(r.file);
-  r.shmem = scale(r.shmem);
-  r.anonymous = known - std::min(known, r.file + r.shmem);
   return r;
 }
 
@@ -237,8 +260,8 @@ MemoryFacts memory_facts(Kernel& k, const Container& c) {
     RefOrNull<mm::AddressSpace> space = t ? t->find_mm() : nullptr;
     if (!space || !seen.insert(space.get()).second) continue;
     if (seen.size() % 16 == 0 && sched::current()) sched::yield();
-    Residence r = residence(*space);
-    m.used += r.anonymous + r.shmem + r.file / 4;
+    for (const mm::Vma& v : space->list())
+      m.used += v.file && !v.file->is_anonymous() && !(v.prot & PROT_WRITE) ? resident_estimate(v) / 4 : resident_estimate(v);
   }
   m.used = std::min(m.used, m.total / 4 * 3) & ~4095ull;
   m.free = m.total - m.used;

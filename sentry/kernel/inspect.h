@@ -74,6 +74,8 @@ struct Residence {
 };
 Residence residence(mm::AddressSpace& space);
 uint64_t resident_estimate(const mm::Vma& v);
+// Of each mapping, in bytes. Small spaces are counted page by page, large ones sampled; an estimate when the host does not say. Parks.
+std::vector<uint64_t> resident_of(mm::AddressSpace& space, const std::vector<mm::Vma>& list);
 
 // CPU time of all programs, living and dead, and of the kernel, in ns.
 struct CpuTotals {

@@ -47,7 +47,9 @@ struct VforkLink : RefCounted<VforkLink> {
 };
 
 struct CpuTimes {
-  uint64_t user_ns = 0, system_ns = 0;
+  uint64_t user_ns = 0;    // in stubs, the host's part of it (faults, traps) included
+  uint64_t system_ns = 0;  // on fibers
+  uint64_t total_ns() const { return user_ns + system_ns; }
   CpuTimes& operator+=(const CpuTimes& o) {
     user_ns += o.user_ns;
     system_ns += o.system_ns;
@@ -142,6 +144,8 @@ struct ThreadGroup::Impl {
   sched::WaitQueue child_events;     // wait(2) sleeps here
   sched::WaitQueue exit_events;      // pidfds
   CpuTimes children_cpu GUARDED_BY(task_set_lock);
+  uint64_t children_peak GUARDED_BY(task_set_lock) = 0;  // largest resident set of a child that was waited for
+  std::atomic<uint64_t> peak_resident{0};                // of this process, as far as it was seen
 
   mutable Mutex mu{LockRank::kTask};
   RefOrNull<SignalHandlers> handlers GUARDED_BY(mu);
@@ -157,6 +161,7 @@ struct ThreadGroup::Impl {
   uint64_t cpu_base GUARDED_BY(mu) = 0;          // the stub's clock when this process entered it
   uint64_t cpu_before GUARDED_BY(mu) = 0;        // CPU time in stubs it has left
   bool cpu_paused GUARDED_BY(mu) = false;        // in no stub of its own
+  uint64_t system_before GUARDED_BY(mu) = 0;     // on fibers of threads that have ended
   uint32_t last_uid GUARDED_BY(mu) = 0;  // of the thread that ended last
   std::array<rlimit64, RLIM_NLIMITS> limits GUARDED_BY(mu){};
   vfs::Path exe GUARDED_BY(mu);
@@ -286,5 +291,7 @@ CpuTimes cpu_times(Task& t);                 // own fiber: exact; else as of its
 // Accounting: the process leaves a stub (exec, exit, vfork lends it), or enters one whose clock stands at `base`.
 void cpu_leave(ThreadGroup& g, platform::Space& s);
 void cpu_enter(ThreadGroup& g, uint64_t base);
+// The largest resident set of the process in bytes; looks at the one it has now. Parks.
+uint64_t peak_resident(ThreadGroup& g);
 
 }  // namespace sentry::kernel

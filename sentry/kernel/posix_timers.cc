@@ -15,7 +15,7 @@ constexpr int64_t kLeastPeriod = 100'000;  // a periodic timer whose signal nobo
 constexpr int64_t kFar = INT64_MAX / 2;
 constexpr size_t kMaxTimers = 4096;
 
-bool counts_cpu(TimerClock c) { return c == TimerClock::process_cpu || c == TimerClock::thread_cpu; }
+bool counts_cpu(TimerClock c) { return c == TimerClock::process_user || c == TimerClock::process_cpu || c == TimerClock::thread_cpu; }
 
 }  // namespace
 
@@ -29,8 +29,9 @@ int64_t read_timer_clock(TimerClock c, ThreadGroup& g, Task* thread) {
   switch (c) {
     case TimerClock::monotonic: return sched::now();
     case TimerClock::realtime: return sched::now() + realtime_offset_ns();
-    case TimerClock::process_cpu: return static_cast<int64_t>(cpu_times(g).user_ns);
-    case TimerClock::thread_cpu: return thread ? static_cast<int64_t>(cpu_times(*thread).user_ns) : 0;
+    case TimerClock::process_user: return static_cast<int64_t>(cpu_times(g).user_ns);
+    case TimerClock::process_cpu: return static_cast<int64_t>(cpu_times(g).total_ns());
+    case TimerClock::thread_cpu: return thread ? static_cast<int64_t>(cpu_times(*thread).total_ns()) : 0;
   }
   UNREACHABLE();
 }
@@ -145,7 +146,7 @@ TimerSetting PosixTimers::get_interval(int which) {
 
 TimerSetting PosixTimers::set_interval(int which, const TimerSetting& s) {
   static constexpr struct { TimerClock clock; int signo; } kKinds[] = {
-      {TimerClock::monotonic, SIGALRM}, {TimerClock::process_cpu, SIGVTALRM}, {TimerClock::process_cpu, SIGPROF}};
+      {TimerClock::monotonic, SIGALRM}, {TimerClock::process_user, SIGVTALRM}, {TimerClock::process_cpu, SIGPROF}};
   RefOrNull<ProcessTimer> t;
   {
     MutexLock l(mu);

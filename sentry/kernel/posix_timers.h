@@ -11,7 +11,7 @@
 namespace sentry::kernel {
 
 // What a POSIX timer or interval timer counts.
-enum class TimerClock : uint8_t { monotonic, realtime, process_cpu, thread_cpu };
+enum class TimerClock : uint8_t { monotonic, realtime, process_user, process_cpu, thread_cpu };
 struct TimerSetting {
   int64_t value_ns = 0;     // 0: disarmed
   int64_t interval_ns = 0;  // 0: once

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes: facts about them. Their signals are in signal_send.cc, their ends in exit.cc.
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/posix_timers.h"
 
@@ -100,15 +101,33 @@ void cpu_enter(ThreadGroup& g, uint64_t base) {
 }
 
 CpuTimes cpu_times(Task& t) {
-  if (t.group().tasks().size() <= 1) return cpu_times(t.group());
   RefOrNull<platform::Context> c;
-  {
-    MutexLock l(t.group().impl().mu);
-    if (!t.impl().lending) c = TaskAccess::context(t);
-  }
   CpuTimes r;
-  if (c) r.user_ns = c->cpu_time();
+  bool alone = true;  // it always was: its time is the stub's
+  {
+    ThreadGroup::Impl& g = t.group().impl();
+    MutexLock l(g.mu);
+    if (TaskAccess::fiber(t)) r.system_ns = static_cast<uint64_t>(TaskAccess::fiber(t)->cpu_time());
+    alone = g.tasks.size() <= 1 && g.system_before == 0;
+    if (!alone && !t.impl().lending) c = TaskAccess::context(t);
+  }
+  if (alone) r.user_ns = cpu_times(t.group()).user_ns;
+  else if (c) r.user_ns = c->cpu_time();
   return r;
+}
+
+uint64_t peak_resident(ThreadGroup& g) {
+  std::atomic<uint64_t>& peak = g.impl().peak_resident;
+  RefOrNull<Task> leader = g.leader();
+  RefOrNull<mm::AddressSpace> mm = leader ? leader->find_mm() : nullptr;
+  if (!mm)
+    for (const Ref<Task>& t : g.tasks())
+      if ((mm = t->find_mm())) break;
+  uint64_t now = mm ? residence(*mm).total() : 0;
+  uint64_t old = peak.load();
+  while (now > old && !peak.compare_exchange_weak(old, now)) {
+  }
+  return std::max(now, old);
 }
 
 CpuTimes cpu_times(ThreadGroup& g) {
@@ -120,6 +139,9 @@ CpuTimes cpu_times(ThreadGroup& g) {
   CpuTimes r;
   r.user_ns = g.impl().cpu_before;
   if (!g.impl().cpu_paused && now > g.impl().cpu_base) r.user_ns += now - g.impl().cpu_base;
+  r.system_ns = g.impl().system_before;
+  for (const Ref<Task>& t : g.impl().tasks)
+    if (TaskAccess::fiber(*t)) r.system_ns += static_cast<uint64_t>(TaskAccess::fiber(*t)->cpu_time());
   return r;
 }
 

@@ -36,13 +36,16 @@ bool report_locked(Task& t, const WaitQuery& q, ThreadGroup& child, WaitResult* 
     r->uid = c.last_uid;
     r->wait_status = c.status.wait_status;
     r->cpu.user_ns = c.cpu_before;
+    r->cpu.system_ns = c.system_before;
   }
   r->pid = number_in(c.ids, t.group().pid_namespace());
   if (c.zombie) {
     if (!(q.options & WEXITED)) return false;
     r->code = (r->wait_status & 0x7f) ? CLD_KILLED : CLD_EXITED;
     r->cpu += c.children_cpu;
+    r->peak_resident = std::max(c.peak_resident.load(), c.children_peak);
     if (keep) return true;
+    t.group().impl().children_peak = std::max(t.group().impl().children_peak, r->peak_resident);
     t.group().impl().children_cpu += r->cpu;
     reap_locked(child);
     return true;

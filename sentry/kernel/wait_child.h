@@ -19,6 +19,7 @@ struct WaitResult {
   int code = 0;                      // CLD_*
   int wait_status = 0;               // as wait4 gives it
   CpuTimes cpu;
+  uint64_t peak_resident = 0;
 };
 // ECHILD, kERESTARTSYS. Parks.
 Result<WaitResult> wait_for_child(Task& t, const WaitQuery& q);

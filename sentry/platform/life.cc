@@ -279,7 +279,7 @@ uint64_t Context::cpu_time() {
     MutexLock l(m.platform().poll_mu);
     for (Context* c : m.space->impl().slots) threads += c != nullptr;
   }
-  if (threads <= 1) return m.space->cpu_time();
+  if (threads <= 1 && !m.space->impl().threaded.load(std::memory_order_relaxed)) return m.space->cpu_time();
   // Only the thread itself can read its clock; when it is ours just now, it does.
   if (m.phase.load() == Phase::handling && m.fiber.get() == sched::current() && !m.left) {
     if (m.add(OpCode::cpu_time, 0)) {

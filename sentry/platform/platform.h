@@ -229,8 +229,8 @@ class Space : public RefCounted<Space> {
   // parks. The caller has checked credentials and the range against the list of mappings.
   Result<size_t> read_remote(uint64_t addr, void* dst, size_t n);
   Result<size_t> write_remote(uint64_t addr, const void* src, size_t n);
-  // Resident set in bytes, from the host (0 when unknown).
-  uint64_t resident_bytes();
+  // Which of these pages the host has in memory for this process: present[i] belongs to addresses[i]. On the I/O pool: parks.
+  Result<void> pages_present(std::span<const uint64_t> addresses, std::span<bool> present);
 
   struct Impl;
   Impl& impl() { return *impl_; }

@@ -139,6 +139,7 @@ uint64_t Space::cpu_time() {
 
 int Space::Impl::take_slot() {
   MutexLock l(platform.poll_mu);
+  threaded.store(true, std::memory_order_relaxed);
   for (unsigned i = 0; i < slots.size(); i++)
     if (!slots[i] && !slot_busy[i]) {
       slot_busy[i] = 1;
@@ -165,9 +166,6 @@ void Space::Impl::put_context(unsigned index, Context* c) {
   slot_busy[index] = 1;
 }
 
-// Not to be had without /proc, which the sentry has not.
-uint64_t Space::resident_bytes() { return 0; }
-
 // ---- Other processes' memory ----
 
 namespace {
@@ -193,6 +191,23 @@ Result<size_t> remote(Space& s, VmCall call, uint64_t addr, void* buf, size_t n)
   return static_cast<size_t>(*r);
 }
 }  // namespace
+
+// move_pages(2) without target nodes only asks. The mappings' sums of /proc, which the sentry has not, would be cheaper.
+Result<void> Space::pages_present(std::span<const uint64_t> addresses, std::span<bool> present) {
+  CHECK(present.size() == addresses.size());
+  std::vector<int> status(addresses.size(), -ENOENT);
+  impl_->remote_users.fetch_add(1);
+  Result<long> r = kESRCH;
+  if (!gone() && host_pid() > 0)
+    sched::run_blocking([&] {
+      r = sys::raw(SYS_move_pages, host_pid(), static_cast<long>(addresses.size()),
+                   reinterpret_cast<long>(addresses.data()), 0, reinterpret_cast<long>(status.data()), 0);
+    });
+  if (impl_->remote_users.fetch_sub(1) == 1 && gone()) impl_->platform.start_watchdog();
+  if (!r.ok()) return r.error();
+  for (size_t i = 0; i < status.size(); i++) present[i] = status[i] >= 0;
+  return {};
+}
 
 Result<size_t> Space::read_remote(uint64_t addr, void* dst, size_t n) {
   return remote(*this, process_vm_readv, addr, dst, n);

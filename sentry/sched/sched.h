@@ -32,6 +32,8 @@ class Fiber : public RefCounted<Fiber> {
   // interrupt_pending = true, then wake().
   void interrupt();
   bool finished() const;
+  // How long it has run on workers. Any thread; exact to the last switch.
+  Nanos cpu_time() const;
   // For reports: what runs here.
   void* owner = nullptr;
 

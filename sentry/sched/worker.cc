@@ -2,6 +2,8 @@
 // The loop of a worker: run what is runnable; else lead (poll, spin); else sleep: in its seat, in epoll, or as a follower.
 #include <sched.h>
 
+#include <algorithm>
+
 #include "sentry/sched/impl.h"
 
 namespace sentry::sched {
@@ -128,16 +130,53 @@ void Scheduler::Impl::stop_searching(Worker& w, bool found) {
 
 // ---- Running ----
 
+namespace {
+
+// A fiber yields long before: what is more, the host has taken the worker from its processor.
+constexpr uint64_t kLongestRun = 64'000'000;
+
+uint64_t run_length(uint64_t began) { return std::min<uint64_t>(__builtin_ia32_rdtsc() - began, kLongestRun); }
+
+void charge_fiber(FiberAccess::Impl& impl, uint64_t began) {
+  impl.cycles.store(impl.cycles.load(std::memory_order_relaxed) + run_length(began), std::memory_order_relaxed);
+  impl.running_since.store(0, std::memory_order_relaxed);
+}
+
+// A moment by both clocks.
+struct Moment {
+  Nanos time;
+  uint64_t cycles;
+};
+Moment first_moment() {
+  static const Moment first{now(), __builtin_ia32_rdtsc()};
+  return first;
+}
+
+}  // namespace
+
+Nanos Fiber::cpu_time() const {
+  const Moment first = first_moment();
+  const uint64_t cycles_since = __builtin_ia32_rdtsc() - first.cycles;
+  const Nanos time_since = now() - first.time;
+  if (cycles_since == 0 || time_since <= 0) return 0;
+  uint64_t used = impl_->cycles.load(std::memory_order_relaxed);
+  if (uint64_t began = impl_->running_since.load(std::memory_order_relaxed)) used += run_length(began);
+  return static_cast<Nanos>(static_cast<double>(used) * static_cast<double>(time_since) / static_cast<double>(cycles_since));
+}
+
 void Scheduler::Impl::run_fiber(Worker& w, Fiber& f) {
   Fiber::Impl& impl = FiberAccess::impl(f);
   // After a yield, or at birth, it is not kParked, and a wake-up that came meanwhile is for its next park.
   if (impl.state.load(std::memory_order_relaxed) & kParked) impl.state.exchange(0, std::memory_order_acq_rel);
   w.running = &f;
   w.steps.store(w.steps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  const uint64_t began = __builtin_ia32_rdtsc();
+  impl.running_since.store(began, std::memory_order_relaxed);
   sanitizer_before(w.point, impl.point, false);
   sched_switch(&w.sp, impl.sp);
   sanitizer_after(w.point, impl.point);
   w.running = nullptr;
+  charge_fiber(impl, began);
   switch (w.action) {
     case Action::park: {
       uint32_t running = 0;
@@ -162,6 +201,7 @@ void Scheduler::Impl::run_fiber(Worker& w, Fiber& f) {
 }
 
 void Scheduler::Impl::work(Worker& w) {
+  first_moment();
   set_this_worker(&w);
   sanitizer_adopt_thread(w.point);
   arm_monitor();

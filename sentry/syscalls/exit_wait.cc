@@ -12,11 +12,13 @@ namespace {
 using kernel::WaitQuery;
 using kernel::WaitResult;
 
-struct rusage usage_of(const kernel::CpuTimes& cpu) {
+struct rusage usage_of(const WaitResult& r) {
+  const kernel::CpuTimes& cpu = r.cpu;
   struct rusage u{};
   u.ru_utime = {static_cast<time_t>(cpu.user_ns / 1000000000), static_cast<suseconds_t>(cpu.user_ns % 1000000000 / 1000)};
   u.ru_stime = {static_cast<time_t>(cpu.system_ns / 1000000000),
                 static_cast<suseconds_t>(cpu.system_ns % 1000000000 / 1000)};
+  u.ru_maxrss = static_cast<long>(r.peak_resident / 1024);
   return u;
 }
 
@@ -50,7 +52,7 @@ Result<long> sys_wait4(Task& task, int pid, UserOut<int> status, int options, Us
   WaitResult r = TRY(kernel::wait_for_child(task, q));
   if (r.pid == 0) return 0L;
   if (!status.is_null()) TRY(status.copy_out(task.context(), r.wait_status));
-  if (!usage.is_null()) TRY(usage.copy_out(task.context(), usage_of(r.cpu)));
+  if (!usage.is_null()) TRY(usage.copy_out(task.context(), usage_of(r)));
   return long{r.pid};
 }
 
@@ -105,7 +107,7 @@ Result<long> sys_waitid(Task& task, int type, int id, UserOut<void> info, int op
     }
     TRY(info.copy_out(task.context(), si.si));
   }
-  if (!usage.is_null() && r.pid != 0) TRY(usage.copy_out(task.context(), usage_of(r.cpu)));
+  if (!usage.is_null() && r.pid != 0) TRY(usage.copy_out(task.context(), usage_of(r)));
   return 0L;
 }
 

@@ -63,14 +63,16 @@ Result<long> sys_getrusage(Task& task, int who, UserOut<struct rusage> usage) {
   switch (who) {
     case RUSAGE_SELF:
       cpu = kernel::cpu_times(task.group());
-      u.ru_maxrss = static_cast<long>(task.mm()->space().resident_bytes() / 1024);
+      u.ru_maxrss = static_cast<long>(kernel::peak_resident(task.group()) / 1024);
       break;
     case RUSAGE_THREAD:
       cpu = kernel::cpu_times(task);
+      u.ru_maxrss = static_cast<long>(kernel::peak_resident(task.group()) / 1024);
       break;
     case RUSAGE_CHILDREN: {
       MutexLock l(kernel::task_set_lock);
       cpu = task.group().impl().children_cpu;
+      u.ru_maxrss = static_cast<long>(task.group().impl().children_peak / 1024);
       break;
     }
     default:

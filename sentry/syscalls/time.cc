@@ -35,8 +35,8 @@ bool is_host_clock(int clock) {
 
 // CPU clocks: of the caller, or (negative numbers) of the process or thread in it. Linux: include/linux/posix-timers.h.
 Result<uint64_t> cpu_clock(Task& task, int clock) {
-  if (clock == CLOCK_PROCESS_CPUTIME_ID) return kernel::cpu_times(task.group()).user_ns;
-  if (clock == CLOCK_THREAD_CPUTIME_ID) return kernel::cpu_times(task).user_ns;
+  if (clock == CLOCK_PROCESS_CPUTIME_ID) return kernel::cpu_times(task.group()).total_ns();
+  if (clock == CLOCK_THREAD_CPUTIME_ID) return kernel::cpu_times(task).total_ns();
   if (clock >= 0) return kEINVAL;
   int id = ~(clock >> 3);
   bool thread = clock & 4;
@@ -46,9 +46,9 @@ Result<uint64_t> cpu_clock(Task& task, int clock) {
   if (!t) return kEINVAL;
   if (thread) {
     if (&t->group() != &task.group()) return kEINVAL;
-    return kernel::cpu_times(*t).user_ns;
+    return kernel::cpu_times(*t).total_ns();
   }
-  return kernel::cpu_times(t->group()).user_ns;
+  return kernel::cpu_times(t->group()).total_ns();
 }
 
 enum RestartArgs { kClock, kRemaining };

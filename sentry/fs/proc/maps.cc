@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/PID/{maps,smaps,smaps_rollup,numa_maps}. Which pages are resident only the host knows: smaps tells estimates (they add
-// up to VmRSS). Linux: fs/proc/task_mmu.c.
+// /proc/PID/{maps,smaps,smaps_rollup,numa_maps}. Which pages are resident the host is asked; what is not written to, is
+// told by a mapping's kind. Linux: fs/proc/task_mmu.c.
 #include <sys/sysmacros.h>
 
 #include "sentry/fs/proc/proc_fs.h"
@@ -41,10 +41,10 @@ struct Pages {
   }
 };
 
-Pages pages_of(const mm::Vma& v) {
+Pages pages_of(const mm::Vma& v, uint64_t resident) {
   Pages p;
   p.size = v.length();
-  p.rss = p.pss = kernel::resident_estimate(v);
+  p.rss = p.pss = resident;
   const bool writable = v.prot & PROT_WRITE;
   if (v.file && v.file->is_anonymous()) {
     p.shared_dirty = p.pss_dirty = p.pss_shmem = p.rss;
@@ -143,13 +143,15 @@ Result<std::string> smaps_text(const Subject& s, Task&) {
   RefOrNull<mm::AddressSpace> m = s.space();
   if (!m) return out;
   Breather b;
-  for (const mm::Vma& v : m->list()) {
+  const std::vector<mm::Vma> list = m->list();
+  const std::vector<uint64_t> resident = kernel::resident_of(*m, list);
+  for (const mm::Vma& v : list) {
     b.step();
     out += maps_line(v, name_of(v));
     kb(out, "Size:", v.length());
     kb(out, "KernelPageSize:", 4096);
     kb(out, "MMUPageSize:", 4096);
-    append_pages(out, pages_of(v), false);
+    append_pages(out, pages_of(v, resident[static_cast<size_t>(&v - list.data())]), false);
     out += "THPeligible:           0\n";
     out += vm_flags(v);
   }
@@ -161,10 +163,12 @@ Result<std::string> smaps_rollup_text(const Subject& s, Task&) {
   if (!m) return kESRCH;
   Pages sum;
   mm::Vma all;
-  for (const mm::Vma& v : m->list()) {
+  const std::vector<mm::Vma> list = m->list();
+  const std::vector<uint64_t> resident = kernel::resident_of(*m, list);
+  for (const mm::Vma& v : list) {
     if (all.end == 0) all.start = v.start;
     all.end = v.end;
-    sum.add(pages_of(v));
+    sum.add(pages_of(v, resident[static_cast<size_t>(&v - list.data())]));
   }
   std::string out = maps_line(all, "[rollup]");
   append_pages(out, sum, true);
@@ -176,13 +180,15 @@ Result<std::string> numa_maps_text(const Subject& s, Task&) {
   RefOrNull<mm::AddressSpace> m = s.space();
   if (!m) return out;
   Breather b;
-  for (const mm::Vma& v : m->list()) {
+  const std::vector<mm::Vma> list = m->list();
+  const std::vector<uint64_t> resident = kernel::resident_of(*m, list);
+  for (const mm::Vma& v : list) {
     b.step();
     append(out, "%08llx default", ull(v.start));
     if (v.file) append(out, " file=%s", name_of(v).c_str());
     else if (v.name == "[heap]") out += " heap";
     else if (v.name == "[stack]") out += " stack";
-    if (uint64_t pages = kernel::resident_estimate(v) / 4096) {
+    if (uint64_t pages = resident[static_cast<size_t>(&v - list.data())] / 4096) {
       if (!v.file || (v.prot & PROT_WRITE)) append(out, " anon=%llu dirty=%llu", ull(pages), ull(pages));
       else append(out, " mapped=%llu", ull(pages));
       append(out, " N0=%llu kernelpagesize_kB=4", ull(pages));
