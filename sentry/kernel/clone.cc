@@ -6,14 +6,16 @@
 #include <sched.h>
 
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/ipc.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
 namespace {
 
-constexpr uint64_t kUnsupportedNamespaces = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWCGROUP | 0x80 /* CLONE_NEWTIME */;
-constexpr uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | kUnsupportedNamespaces;
+constexpr uint64_t kUnsupportedNamespaces = CLONE_NEWNET | CLONE_NEWCGROUP | 0x80 /* CLONE_NEWTIME */;
+constexpr uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | CLONE_NEWIPC | kUnsupportedNamespaces;
 
 Result<void> check_namespaces(Task& t, uint64_t flags) {
   if (flags & CLONE_NEWUSER) return kEPERM;  // as where user namespaces are switched off
@@ -27,6 +29,7 @@ Result<void> check_namespaces(Task& t, uint64_t flags) {
 Result<void> check_flags(Task& t, const CloneArgs& a) {
   const uint64_t f = a.flags;
   auto has = [f](uint64_t bits) { return (f & bits) == bits; };
+  if (has(CLONE_NEWIPC | CLONE_SYSVSEM)) return kEINVAL;
   if (has(CLONE_NEWNS | CLONE_FS) || has(CLONE_NEWUSER | CLONE_FS)) return kEINVAL;
   if ((f & CLONE_THREAD) && !(f & CLONE_SIGHAND)) return kEINVAL;
   if ((f & CLONE_SIGHAND) && !(f & CLONE_VM)) return kEINVAL;
@@ -62,6 +65,15 @@ Result<void> copy_parts(Task& t, Task& child, uint64_t flags) {
   Ref<UtsNamespace> uts = t.uts();
   if (flags & CLONE_NEWUTS) uts = make_ref<UtsNamespace>(uts->hostname(), uts->domainname());
   Ref<auth::Credentials> cred = t.credentials();
+  RefOrNull<SeccompFilter> seccomp;
+  RefOrNull<SemUndo> undo;
+  if (flags & CLONE_SYSVSEM) undo = undo_of(t);
+  RefOrNull<IpcNamespace> ipc = ipc_of(t);
+  if (flags & CLONE_NEWIPC) ipc = IpcNamespace::create();
+  {
+    MutexLock l(t.impl().mu);
+    seccomp = t.impl().seccomp;
+  }
   std::string name = t.name();
   Task::Impl& i = child.impl();
   MutexLock l(i.mu);
@@ -69,6 +81,11 @@ Result<void> copy_parts(Task& t, Task& child, uint64_t flags) {
   i.fs = std::move(fs);
   i.uts = std::move(uts);
   i.cred = std::move(cred);
+  i.seccomp = std::move(seccomp);
+  i.ipc = std::move(ipc);
+  i.sem_undo = std::move(undo);
+  i.seccomp_mode = t.impl().seccomp_mode.load();
+  i.io_priority = t.impl().io_priority.load();
   i.name = std::move(name);
   return {};
 }
@@ -379,6 +396,8 @@ Result<void> unshare(Task& t, uint64_t flags) {
     t.set_fs(std::move(fs));
   }
   if (flags & CLONE_FILES) t.set_files(t.files()->copy());
+  if (flags & (CLONE_NEWIPC | CLONE_SYSVSEM)) leave_undo(t);
+  if (flags & CLONE_NEWIPC) set_ipc(t, IpcNamespace::create());
   if (flags & CLONE_NEWUTS) {
     Ref<UtsNamespace> old = t.uts();
     set_uts(t, make_ref<UtsNamespace>(old->hostname(), old->domainname()));

@@ -2,7 +2,9 @@
 // The end of a thread, run by its own fiber. Linux: kernel/exit.c do_exit(). What it means for the family (children, parents,
 // process groups, namespaces) is in family.cc.
 #include "sentry/kernel/futex.h"
+#include "sentry/kernel/futex_pi.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/ipc.h"
 #include "sentry/kernel/posix_timers.h"
 
 namespace sentry::kernel {
@@ -39,7 +41,12 @@ void close_files(Task& t) {
 // How much memory it had at its end, for its parent's ru_maxrss; a process that was short pays nothing for it.
 void note_peak(Task& t) {
   constexpr uint64_t kLongLife = 20'000'000;  // ns of CPU time
-  if (cpu_times(t.group()).total_ns() >= kLongLife) peak_resident(t.group());
+  uint64_t used;
+  {
+    MutexLock l(t.group().impl().mu);
+    used = t.group().impl().cpu_before;
+  }
+  if (used >= kLongLife) peak_resident(t.group());
 }
 
 void hang_up_terminal(ThreadGroup& g) {
@@ -132,6 +139,8 @@ void exit_current(Task& t) {
     cpu_leave(g, t.context().space());
     note_peak(t);
   }
+  t.kernel().impl().pi->owner_exits(t);
+  leave_undo(t);
   bool mine = true;
   release_vfork(t, &mine);
   if (lent_out) mine = false;

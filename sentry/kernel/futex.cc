@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // futex(2): which domain a word belongs to, and what each operation does in it. Requeueing on the host is waking: woken threads
 // look at their word again, as every waiter must.
-// Differs from Linux: PI futexes answer ENOSYS.
 #include "sentry/kernel/futex.h"
 
 #include <linux/futex.h>
 
+#include <deque>
+
+#include "sentry/kernel/futex_pi.h"
 #include "sentry/kernel/futex_table.h"
 #include "sentry/mm/user.h"
 
@@ -14,6 +16,7 @@ namespace {
 
 constexpr sched::Nanos kSecond = 1'000'000'000;
 constexpr int kAll = INT32_MAX;
+constexpr int kLockPi2 = 13;  // FUTEX_LOCK_PI2
 
 FutexTable& table(Task& t) { return *t.kernel().impl().futexes; }
 
@@ -120,9 +123,15 @@ Result<bool> apply_wake_op(Task& t, uint64_t addr, uint32_t encoded) {
 int wake_key(Task& t, const mm::FutexKey& key, uint64_t addr, int n, uint32_t bitset) {
   if (n <= 0) return 0;
   if (!key.is_private) return table(t).wake(key, n, bitset);
+  int here = 0;
+  if (table(t).private_waiters() > 0) {
+    here = table(t).wake(mm::FutexKey{t.mm()->futex_key(addr, true)->a, addr, 0, true}, n, bitset);
+    if (here >= n) return here;
+    n -= here;
+  }
   // The host is asked for plain wakes only: with a bitset everybody wakes and looks again.
   Result<int64_t> r = t.context().host_futex_wake(addr, bitset == FUTEX_BITSET_MATCH_ANY ? n : kAll);
-  return r.ok() ? static_cast<int>(*r) : 0;
+  return here + (r.ok() ? static_cast<int>(*r) : 0);
 }
 
 Result<mm::FutexKey> key_of(Task& t, uint64_t addr, bool private_flag) {
@@ -153,7 +162,8 @@ Result<long> futex_call(Task& t, const platform::Call& c) {
   const int cmd = op & FUTEX_CMD_MASK;
   const bool private_flag = op & FUTEX_PRIVATE_FLAG, realtime = op & FUTEX_CLOCK_REALTIME;
   const uint32_t val = static_cast<uint32_t>(c.args[2]);
-  if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI) return kENOSYS;
+  if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_WAIT_REQUEUE_PI && cmd != kLockPi2) return kENOSYS;
+  PiTable& pi = *t.kernel().impl().pi;
   switch (cmd) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET: {
@@ -171,6 +181,7 @@ Result<long> futex_call(Task& t, const platform::Call& c) {
       mm::FutexKey key = TRY(key_of(t, addr, private_flag));
       int n = std::max(static_cast<int>(val), 1);  // Linux wakes one for 0
       if (!key.is_private) return long{table(t).wake(key, n, bitset)};
+      if (table(t).private_waiters() > 0) return long{wake_key(t, key, addr, n, bitset)};
       if (bitset != FUTEX_BITSET_MATCH_ANY) n = kAll;
       return on_host(t, c, FUTEX_WAKE, static_cast<uint64_t>(n), 0, 0);
     }
@@ -185,6 +196,22 @@ Result<long> futex_call(Task& t, const platform::Call& c) {
       if (also) n += wake_key(t, second, c.args[4], static_cast<int>(c.args[3]), FUTEX_BITSET_MATCH_ANY);
       return long{n};
     }
+    case FUTEX_LOCK_PI:
+    case kLockPi2: {
+      Timeout timeout = TRY(read_timeout(t, c.args[3], false, cmd == FUTEX_LOCK_PI || realtime));
+      return pi.lock(t, addr, private_flag, timeout.deadline, false);
+    }
+    case FUTEX_TRYLOCK_PI:
+      return pi.lock(t, addr, private_flag, sched::kNever, true);
+    case FUTEX_UNLOCK_PI:
+      return pi.unlock(t, addr, private_flag);
+    case FUTEX_WAIT_REQUEUE_PI: {
+      Timeout timeout = TRY(read_timeout(t, c.args[3], false, realtime));
+      return pi.wait_requeue(t, addr, private_flag, val, timeout.deadline, c.args[4]);
+    }
+    case FUTEX_CMP_REQUEUE_PI:
+      return pi.requeue(t, addr, private_flag, static_cast<int>(val), static_cast<int>(c.args[3]), c.args[4],
+                        static_cast<uint32_t>(c.args[5]));
     default:
       return kENOSYS;
   }
@@ -219,6 +246,113 @@ CallOutcome futex_outcome_when_interrupted(Task& t) {
   const bool timed = wait && o.call.args[3] != 0;
   o.restart = (!wait ? kERESTARTNOINTR : timed ? kERESTART_RESTARTBLOCK : kERESTARTSYS).value();
   return o;
+}
+
+// ---- futex_waitv(2), futex_wake(2), futex_wait(2), futex_requeue(2) ----
+
+namespace {
+
+constexpr uint32_t kSizeMask = 3, kSizeU32 = 2;
+
+// EINVAL: words of other sizes, unknown flags. True: private.
+Result<bool> check_futex2(uint64_t addr, uint64_t value, uint32_t flags) {
+  if (flags & ~(kSizeMask | FUTEX_PRIVATE_FLAG)) return kEINVAL;
+  if ((flags & kSizeMask) != kSizeU32 || value > UINT32_MAX || addr % 4) return kEINVAL;
+  return (flags & FUTEX_PRIVATE_FLAG) != 0;
+}
+
+Result<Timeout> read_futex2_timeout(Task& t, uint64_t addr, int clock) {
+  if (addr == 0) return Timeout{};
+  if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) return kEINVAL;
+  return read_timeout(t, addr, false, clock == CLOCK_REALTIME);
+}
+
+// In its queues as long as it lives.
+struct ManyWaiters {
+  explicit ManyWaiters(FutexTable& f) : futexes(f) {}
+  ~ManyWaiters() { leave(); }
+  // The first that was woken before it could leave, or -1.
+  int leave() {
+    int woken = -1;
+    for (size_t i = 0; i < queued; i++)
+      if (futexes.dequeue(list[i]) && woken < 0) woken = static_cast<int>(i);
+    queued = 0;
+    return woken;
+  }
+  FutexTable& futexes;
+  std::deque<FutexWaiter> list;  // they do not move
+  size_t queued = 0;
+};
+
+}  // namespace
+
+Result<long> futex_waitv(Task& t, uint64_t waiters, unsigned n, unsigned flags, uint64_t timeout_addr, int clock) {
+  struct Wanted {
+    uint64_t value, addr;
+    uint32_t flags, reserved;
+  };
+  if (flags != 0 || n == 0 || n > 128 || waiters == 0) return kEINVAL;
+  Timeout timeout = TRY(read_futex2_timeout(t, timeout_addr, clock));
+  auto wanted = TRY(mm::UserIn<Wanted>(waiters).copy_in_array(t.context(), n));
+  ManyWaiters many(table(t));
+  for (const Wanted& w : wanted) {
+    if (w.reserved != 0) return kEINVAL;
+    bool is_private = TRY(check_futex2(w.addr, w.value, w.flags));
+    many.list.emplace_back(TRY(t.mm()->futex_key(w.addr, is_private)), FUTEX_BITSET_MATCH_ANY, sched::current());
+  }
+  for (FutexWaiter& w : many.list) {
+    many.futexes.enqueue(w);
+    many.queued++;
+  }
+  for (size_t i = 0; i < n; i++) {
+    Result<uint32_t> now = t.context().load32(wanted[i].addr);
+    if (now.ok() && *now == wanted[i].value) continue;
+    if (int woken = many.leave(); woken >= 0) return long{woken};
+    return now.ok() ? Result<long>(kEAGAIN) : Result<long>(kEFAULT);
+  }
+  for (;;) {
+    for (FutexWaiter& w : many.list)
+      if (w.woken.load(std::memory_order_acquire)) return long{many.leave()};
+    const bool interrupted = t.signal_pending();
+    if (!interrupted && sched::park(timeout.deadline) != sched::Parked::timed_out) continue;
+    if (int woken = many.leave(); woken >= 0) return long{woken};
+    return interrupted ? Result<long>(kERESTARTSYS) : Result<long>(kETIMEDOUT);
+  }
+}
+
+Result<long> futex2_wake(Task& t, uint64_t addr, uint64_t mask, int n, uint32_t flags) {
+  bool is_private = TRY(check_futex2(addr, mask, flags));
+  if (mask == 0) return kEINVAL;
+  mm::FutexKey key = TRY(key_of(t, addr, is_private));
+  return long{wake_key(t, key, addr, n, static_cast<uint32_t>(mask))};
+}
+
+Result<long> futex2_wait(Task& t, uint64_t addr, uint64_t value, uint64_t mask, uint32_t flags, uint64_t timeout_addr,
+                         int clock) {
+  bool is_private = TRY(check_futex2(addr, value, flags));
+  if (mask == 0 || mask > UINT32_MAX) return kEINVAL;
+  Timeout timeout = TRY(read_futex2_timeout(t, timeout_addr, clock));
+  mm::FutexKey key = TRY(key_of(t, addr, is_private));
+  const auto bits = static_cast<uint32_t>(mask);
+  if (!key.is_private) return wait_shared(t, key, addr, static_cast<uint32_t>(value), bits, timeout);
+  const int op = FUTEX_WAIT_BITSET | (timeout_addr && clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0);
+  return on_host(t, platform::Call{202, {addr}}, op, value, timeout_addr, bits);
+}
+
+Result<long> futex2_requeue(Task& t, uint64_t waiters, unsigned flags, int n_wake, int n_move) {
+  struct Wanted {
+    uint64_t value, addr;
+    uint32_t flags, reserved;
+  };
+  if (flags != 0 || waiters == 0) return kEINVAL;
+  auto w = TRY(mm::UserIn<Wanted>(waiters).copy_in_array(t.context(), 2));
+  for (const Wanted& x : w)
+    if (x.reserved != 0) return kEINVAL;
+  bool first_private = TRY(check_futex2(w[0].addr, w[0].value, w[0].flags));
+  bool second_private = TRY(check_futex2(w[1].addr, w[1].value, w[1].flags));
+  mm::FutexKey from = TRY(key_of(t, w[0].addr, first_private));
+  platform::Call c{202, {w[0].addr, 0, static_cast<uint64_t>(n_wake), static_cast<uint64_t>(n_move), w[1].addr, w[0].value}};
+  return requeue(t, from, c, second_private, true);
 }
 
 void futex_wake(Task& t, uint64_t addr, int n) {

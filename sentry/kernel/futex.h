@@ -9,6 +9,10 @@ namespace sentry::kernel {
 
 // futex(2). Results as the system call.
 Result<long> futex_call(Task& t, const platform::Call& call);
+Result<long> futex_waitv(Task& t, uint64_t waiters, unsigned n, unsigned flags, uint64_t timeout_addr, int clock);
+Result<long> futex2_wake(Task& t, uint64_t addr, uint64_t mask, int n, uint32_t flags);
+Result<long> futex2_wait(Task& t, uint64_t addr, uint64_t value, uint64_t mask, uint32_t flags, uint64_t timeout_addr, int clock);
+Result<long> futex2_requeue(Task& t, uint64_t waiters, unsigned flags, int n_wake, int n_move);
 // Goes on with a shared wait after a stop (restart_syscall).
 Result<long> futex_restart(Task& t, const RestartBlock& block);
 

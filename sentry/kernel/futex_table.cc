@@ -13,12 +13,14 @@ void FutexTable::insert(FutexBucket& b, FutexWaiter& w) {
   w.prev = b.tail;
   (b.tail ? b.tail->next : b.head) = &w;
   b.tail = &w;
+  if (w.key.is_private) private_waiters_.fetch_add(1);
   w.bucket.store(&b, std::memory_order_release);
 }
 
 void FutexTable::remove(FutexBucket& b, FutexWaiter& w) {
   (w.prev ? w.prev->next : b.head) = w.next;
   (w.next ? w.next->prev : b.tail) = w.prev;
+  if (w.key.is_private) private_waiters_.fetch_sub(1);
   w.bucket.store(nullptr, std::memory_order_release);
 }
 

@@ -37,10 +37,14 @@ class FutexTable {
   // Wakes n_wake of `from`, moves at most n_move others to `to`; how many both.
   int requeue(const mm::FutexKey& from, const mm::FutexKey& to, int n_wake, int n_move);
 
+  // Words in private memory that are waited for here (futex_waitv), not on the host.
+  int private_waiters() const { return private_waiters_.load(std::memory_order_seq_cst); }
+
  private:
   FutexBucket& bucket_of(const mm::FutexKey& key);
-  static void insert(FutexBucket& b, FutexWaiter& w) REQUIRES(b.mu);
-  static void remove(FutexBucket& b, FutexWaiter& w) REQUIRES(b.mu);
+  void insert(FutexBucket& b, FutexWaiter& w) REQUIRES(b.mu);
+  void remove(FutexBucket& b, FutexWaiter& w) REQUIRES(b.mu);
+  std::atomic<int> private_waiters_{0};
   std::array<FutexBucket, 256> buckets_;
 };
 

@@ -11,6 +11,8 @@
 
 #include "base/sys.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/ipc.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
 namespace {
@@ -161,6 +163,9 @@ RefOrNull<PidNamespace> pids_for_children(Task& t) {
 }
 uint64_t timer_slack_ns(Task& t) { return t.impl().timer_slack_ns.load(); }
 void set_timer_slack_ns(Task& t, uint64_t ns) { t.impl().timer_slack_ns.store(ns); }
+const void* ipc_namespace(Task& t) { return ipc_of(t).get(); }
+int seccomp_mode(Task& t) { return t.impl().seccomp_mode.load(); }
+int seccomp_filters(Task& t) { return seccomp_filter_count(t); }
 uint32_t personality(Task& t) { return t.impl().personality.load(); }
 uint64_t last_call_number(Task& t) {
   return t.impl().in_call.load(std::memory_order_relaxed) ? t.impl().call_number.load(std::memory_order_relaxed) : ~0ull;

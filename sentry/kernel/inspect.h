@@ -44,6 +44,9 @@ RefOrNull<PidNamespace> pids_for_children(Task& t);
 uint64_t timer_slack_ns(Task& t);
 void set_timer_slack_ns(Task& t, uint64_t ns);
 uint32_t personality(Task& t);
+int seccomp_mode(Task& t);
+const void* ipc_namespace(Task& t);  // stands for it in namespace_number()
+int seccomp_filters(Task& t);
 uint64_t last_call_number(Task& t);  // ~0: runs application code
 
 int oom_score_adj(ThreadGroup& g);
@@ -54,6 +57,9 @@ void set_login_uid(ThreadGroup& g, uint32_t uid);
 uint32_t audit_session(ThreadGroup& g);
 uint32_t coredump_filter(ThreadGroup& g);
 void set_coredump_filter(ThreadGroup& g, uint32_t bits);
+
+// /proc/sysvipc/{shm,sem,msg} of the reader's namespace; nothing when no task reads.
+std::string sysvipc_text(std::string_view kind, const PidNamespace& viewer);
 
 // The number in "uts:[4026531838]". ns: what stands for the namespace; null: the first one of Linux (user and time).
 enum class NamespaceKind : uint8_t { cgroup, ipc, mnt, net, pid, time, user, uts };

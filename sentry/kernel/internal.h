@@ -57,7 +57,15 @@ struct CpuTimes {
   }
 };
 
+class IpcNamespace;   // ipc.h
+class SemUndo;        // ipc.h
+class SeccompFilter;  // seccomp.h
+struct PiState;       // futex_pi.cc
+class PiTable;        // futex_pi.h
+
 struct Task::Impl {
+  Impl();
+  ~Impl();
   // Identity. ids: innermost namespace first; changed only by exec of a thread that is not the leader.
   std::vector<PidLink> ids GUARDED_BY(task_set_lock);
   std::atomic<int> tid{0};
@@ -69,6 +77,9 @@ struct Task::Impl {
   RefOrNull<SharedMm> mm GUARDED_BY(mu);
   RefOrNull<UtsNamespace> uts GUARDED_BY(mu);
   RefOrNull<PidNamespace> child_pids GUARDED_BY(mu);  // unshare(CLONE_NEWPID), setns: for children; null = own
+  RefOrNull<IpcNamespace> ipc GUARDED_BY(mu);
+  RefOrNull<SemUndo> sem_undo GUARDED_BY(mu);
+  RefOrNull<SeccompFilter> seccomp GUARDED_BY(mu);
   std::string name GUARDED_BY(mu);
   CpuSet affinity GUARDED_BY(mu){};
 
@@ -80,6 +91,10 @@ struct Task::Impl {
   bool exiting_now = false;   // runs its exit: takes no more signals
   bool in_stop = false;
   bool lending = false;       // its Context belongs to a vfork child: do not kick it
+
+  // Guarded by the PiTable's lock.
+  PiState* pi_wait = nullptr;  // the lock it waits for
+  bool pi_gone = false;        // owns nothing any more: it exits
 
   // own
   SignalSet saved_mask = 0;
@@ -101,6 +116,8 @@ struct Task::Impl {
 
   // Attributes, atomics: read by others.
   std::atomic<int> nice{0}, policy{0};
+  std::atomic<int> seccomp_mode{0};  // SECCOMP_MODE_*
+  std::atomic<int> io_priority{0};
   std::atomic<uint32_t> personality{0};
   std::atomic<int> pdeath_signal{0};
   std::atomic<uint64_t> timer_slack_ns{50000};
@@ -196,6 +213,7 @@ struct Kernel::Impl {
   ~Impl();
   int64_t boot_realtime = 0, boot_monotonic = 0;
   std::unique_ptr<FutexTable> futexes;
+  std::unique_ptr<PiTable> pi;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;

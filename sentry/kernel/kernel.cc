@@ -2,15 +2,19 @@
 // The kernel of a sandbox and its containers: how the first task of each comes to be.
 #include "sentry/kernel/kernel.h"
 
+#include <linux/seccomp.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 
 #include "base/sys.h"
 #include "sentry/kernel/exec.h"
+#include "sentry/kernel/futex_pi.h"
 #include "sentry/kernel/futex_table.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/ipc.h"
 #include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
 namespace {
@@ -76,9 +80,14 @@ Container::Container(std::string id, Ref<platform::Zygote> zygote, Ref<vfs::Moun
       mounts_(std::move(mounts)),
       uts_(std::move(uts)),
       pids_(shared_pids ? shared_pids.get_ref() : PidNamespace::create(nullptr)),
+      ipc_(IpcNamespace::create()),
       limits_(limits) {}
+Container::~Container() = default;
+Ref<IpcNamespace> Container::ipc() const { return ipc_.get_ref(); }
+RefOrNull<SeccompFilter> Container::seccomp() const { return seccomp_; }
+void Container::set_seccomp(RefOrNull<SeccompFilter> f) { seccomp_ = std::move(f); }
 
-Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()) {
+Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()), pi(std::make_unique<PiTable>()) {
   fill_random(boot_id, sizeof boot_id);
   fill_random(&namespace_secret, sizeof namespace_secret);
 }
@@ -155,6 +164,9 @@ Result<Ref<ThreadGroup>> Kernel::create_process(const Ref<Container>& container,
     t->impl().files = files;
     t->impl().fs = make_ref<FsContext>(mounts, root, cwd, spec.umask);
     t->impl().uts = container->uts();
+    t->impl().ipc = container->ipc();
+    t->impl().seccomp = container->seccomp();
+    if (t->impl().seccomp) t->impl().seccomp_mode = SECCOMP_MODE_FILTER;
     t->impl().name = name.substr(0, 15);
   }
   t->impl().acquire_tty = spec.controlling_terminal;

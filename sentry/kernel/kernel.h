@@ -39,6 +39,9 @@ class FileSystems {
                                             const Ref<auth::Credentials>& cred) = 0;
 };
 
+class IpcNamespace;
+class SeccompFilter;
+
 // One OCI container: a PID namespace, a mount namespace, a zygote. Held by: its processes, the kernel's table.
 class Container : public RefCounted<Container> {
  public:
@@ -47,6 +50,10 @@ class Container : public RefCounted<Container> {
   Ref<platform::Zygote> zygote() const { return zygote_; }
   Ref<vfs::MountNamespace> mounts() const { return mounts_; }
   Ref<UtsNamespace> uts() const { return uts_; }
+  Ref<IpcNamespace> ipc() const;
+  // The filter of linux.seccomp for the container's first process; null: none.
+  RefOrNull<SeccompFilter> seccomp() const;
+  void set_seccomp(RefOrNull<SeccompFilter> f);
   ContainerLimits limits() const { return limits_; }
   void set_limits(ContainerLimits l) { limits_ = l; }
   FileSystems* file_systems() const { return file_systems_.get(); }  // null until boot/ has set it
@@ -58,12 +65,14 @@ class Container : public RefCounted<Container> {
  private:
   friend class RefCounted<Container>;
   friend struct TaskAccess;
-  ~Container() = default;
+  ~Container();
   std::string id_;
   Ref<platform::Zygote> zygote_;
   Ref<vfs::MountNamespace> mounts_;
   Ref<UtsNamespace> uts_;
   Ref<PidNamespace> pids_;
+  RefOrNull<IpcNamespace> ipc_;
+  RefOrNull<SeccompFilter> seccomp_;
   ContainerLimits limits_;
   std::unique_ptr<FileSystems> file_systems_;
   std::map<uint32_t, int> user_tasks_;  // RLIMIT_NPROC; guarded by the task-set lock

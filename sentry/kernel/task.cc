@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks: their parts and how others reach them.
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/ipc.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
+
+Task::Impl::Impl() = default;
+Task::Impl::~Impl() = default;
 
 Task::Task(Kernel& kernel) : kernel_(kernel), impl_(std::make_unique<Impl>()) {
   impl_->start_time = sched::now();

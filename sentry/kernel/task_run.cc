@@ -4,15 +4,22 @@
 
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
 namespace {
+
+Result<long> filtered_call(Task& t, const platform::Call& call) {
+  if (std::optional<Result<long>> instead = seccomp_check(t, call)) return *instead;
+  return t.kernel().calls().handle(t, call);
+}
 
 CallOutcome handle_call(Task& t, const platform::Call& call) {
   Task::Impl& i = t.impl();
   i.call_number.store(call.number, std::memory_order_relaxed);
   i.in_call.store(true, std::memory_order_relaxed);
-  Result<long> r = t.kernel().calls().handle(t, call);
+  Result<long> r = __builtin_expect(i.seccomp_mode.load(std::memory_order_relaxed) != 0, 0) ? filtered_call(t, call)
+                                                                                           : t.kernel().calls().handle(t, call);
   i.in_call.store(false, std::memory_order_relaxed);
   CallOutcome o;
   if (__builtin_expect(i.keep_registers, 0)) {

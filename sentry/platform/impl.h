@@ -114,7 +114,6 @@ struct Space::Impl {
   bool attended = false;               // guarded by poll_mu
   uint32_t shown_cpu = ~0u;            // what its page says about us; guarded by poll_mu
   uint64_t cpu_at_end = 0;
-  std::atomic<bool> threaded{false};  // has ever had a second thread
   std::atomic<unsigned> remote_users{0};  // process_vm calls in flight
 
   // Descriptors in the stub's table that can be mapped again. Guarded by mu.

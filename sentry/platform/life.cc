@@ -274,12 +274,13 @@ void Context::exit_thread(uint64_t clear_tid) {
 
 uint64_t Context::cpu_time() {
   Impl& m = *impl_;
-  size_t threads = 0;
+  size_t threads = 0, slots;  // there are more slots than one if there ever was a second thread
   {
     MutexLock l(m.platform().poll_mu);
+    slots = m.space->impl().slots.size();
     for (Context* c : m.space->impl().slots) threads += c != nullptr;
   }
-  if (threads <= 1 && !m.space->impl().threaded.load(std::memory_order_relaxed)) return m.space->cpu_time();
+  if (threads <= 1 && slots <= 1) return m.space->cpu_time();
   // Only the thread itself can read its clock; when it is ours just now, it does.
   if (m.phase.load() == Phase::handling && m.fiber.get() == sched::current() && !m.left) {
     if (m.add(OpCode::cpu_time, 0)) {

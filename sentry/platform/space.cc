@@ -139,7 +139,6 @@ uint64_t Space::cpu_time() {
 
 int Space::Impl::take_slot() {
   MutexLock l(platform.poll_mu);
-  threaded.store(true, std::memory_order_relaxed);
   for (unsigned i = 0; i < slots.size(); i++)
     if (!slots[i] && !slot_busy[i]) {
       slot_busy[i] = 1;

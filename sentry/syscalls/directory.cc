@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -51,6 +52,7 @@ Result<long> read_entries(Task& task, int fd, UserOut<void> buf, unsigned count,
   if (file->path().dentry->is_unlinked()) return kENOENT;
   int64_t pos = file->position;
   TRY(file->read_directory(packer, &pos));
+  vfs::tell_file(*file, IN_ACCESS);
   if (packer.bytes().empty()) return packer.refused() ? Result<long>(kEINVAL) : Result<long>(0L);
   TRY(buf.copy_bytes_out(task.context(), packer.bytes().data(), packer.bytes().size()));
   file->position = pos;

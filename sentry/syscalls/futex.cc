@@ -15,6 +15,19 @@ Result<long> sys_futex(Task& task, uint64_t uaddr, int op, uint32_t val, uint64_
   return kernel::futex_call(task, platform::Call{202, {uaddr, static_cast<uint64_t>(op), val, timeout_or_val2, uaddr2, val3}});
 }
 
+Result<long> sys_futex_waitv(Task& task, uint64_t waiters, unsigned n, unsigned flags, uint64_t timeout, int clock) {
+  return kernel::futex_waitv(task, waiters, n, flags, timeout, clock);
+}
+Result<long> sys_futex_wake(Task& task, uint64_t uaddr, uint64_t mask, int n, unsigned flags) {
+  return kernel::futex2_wake(task, uaddr, mask, n, flags);
+}
+Result<long> sys_futex_wait(Task& task, uint64_t uaddr, uint64_t value, uint64_t mask, unsigned flags, uint64_t timeout, int clock) {
+  return kernel::futex2_wait(task, uaddr, value, mask, flags, timeout, clock);
+}
+Result<long> sys_futex_requeue(Task& task, uint64_t waiters, unsigned flags, int n_wake, int n_move) {
+  return kernel::futex2_requeue(task, waiters, flags, n_wake, n_move);
+}
+
 Result<long> sys_set_robust_list(Task& task, uint64_t head, size_t len) {
   if (len != kRobustHeadSize) return kEINVAL;
   task.impl().robust_list = head;

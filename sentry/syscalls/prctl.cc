@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // prctl(2), arch_prctl(2).
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/seccomp.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::syscalls {
@@ -118,7 +120,11 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
     case PR_CAP_AMBIENT:
       return ambient(task, a2, a3, a4, a5);
     case PR_GET_SECCOMP:
-      return 0L;
+      return long{i.seccomp_mode.load()};
+    case PR_SET_SECCOMP:
+      if (a2 == SECCOMP_MODE_STRICT) return kernel::seccomp_set_strict(task);
+      if (a2 == SECCOMP_MODE_FILTER) return kernel::seccomp_set_filter(task, 0, a3);
+      return kEINVAL;
     case PR_GET_TSC:
       return out_int(task, a2, PR_TSC_ENABLE);
     case PR_GET_TIMERSLACK:
@@ -155,7 +161,7 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
     case PR_SET_MM:
       return c.has_cap(CAP_SYS_RESOURCE) ? kEINVAL : kEPERM;
     default:
-      // Filters, tracers' names, names of anonymous memory, speculation control: as a kernel built without them.
+      // Tracers' names, names of anonymous memory, speculation control: as a kernel built without them.
       return kEINVAL;
   }
 }

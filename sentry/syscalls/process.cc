@@ -2,6 +2,7 @@
 // Making tasks and naming them: clone family, ids, process groups, sessions, pidfds, namespaces.
 #include <sched.h>
 
+#include "sentry/kernel/ipc.h"
 #include "sentry/kernel/clone.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
@@ -150,13 +151,17 @@ Result<long> sys_unshare(Task& task, uint64_t flags) {
 Result<long> sys_setns(Task& task, int fd, int type) {
   Ref<vfs::File> f = TRY(task.file(fd));
   Result<Ref<kernel::ThreadGroup>> g = kernel::process_of_pidfd(*f);
-  constexpr int kKnown = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID;
+  constexpr int kKnown = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | CLONE_NEWIPC;
   if (!g.ok() || type == 0 || (type & ~kKnown)) return kEINVAL;
   if (!task.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
   std::vector<Ref<Task>> tasks = (*g)->tasks();
   if (tasks.empty()) return kESRCH;
   if (!kernel::may_inspect(&task, *tasks.front(), false)) return kEPERM;
   if (type & CLONE_NEWPID) TRY(kernel::set_child_namespace(task, (*g)->pid_namespace()));
+  if (type & CLONE_NEWIPC) {
+    kernel::leave_undo(task);
+    kernel::set_ipc(task, kernel::ipc_of(*tasks.front()));
+  }
   if (type & CLONE_NEWUTS) kernel::set_uts(task, tasks.front()->uts());
   if (type & CLONE_NEWNS) {
     Ref<vfs::MountNamespace> mounts = tasks.front()->fs()->mounts();

@@ -9,6 +9,7 @@
 
 #include "sentry/syscalls/paths.h"
 #include "sentry/syscalls/transfer.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -24,29 +25,31 @@ Result<Ref<vfs::File>> file_to_write(Task& task, int fd) {
   return f;
 }
 
-Result<long> as_long(Result<size_t> r) {
+// The result, which watchers of the file learn of.
+Result<long> told(vfs::File& f, uint32_t event, Result<size_t> r) {
   if (!r.ok()) return r.error();
+  if (*r > 0) vfs::tell_file(f, event);
   return *r;
 }
 
 // At the description's position, which is locked when there is one.
 Result<long> read_here(Task& task, vfs::File& f, UserBuffers& to, vfs::IoFlags io) {
-  if (!f.seekable()) return as_long(read_file(task, f, to, &f.position, io));
+  if (!f.seekable()) return told(f, IN_ACCESS, read_file(task, f, to, &f.position, io));
   sched::SleepLock l(f.position_lock());
-  return as_long(read_file(task, f, to, &f.position, io));
+  return told(f, IN_ACCESS, read_file(task, f, to, &f.position, io));
 }
 Result<long> write_here(Task& task, vfs::File& f, UserBuffers& from, vfs::IoFlags io) {
-  if (!f.seekable()) return as_long(write_file(task, f, from, &f.position, io));
+  if (!f.seekable()) return told(f, IN_MODIFY, write_file(task, f, from, &f.position, io));
   sched::SleepLock l(f.position_lock());
-  return as_long(write_file(task, f, from, &f.position, io));
+  return told(f, IN_MODIFY, write_file(task, f, from, &f.position, io));
 }
 Result<long> read_at(Task& task, vfs::File& f, UserBuffers& to, int64_t pos, vfs::IoFlags io) {
   if (!f.seekable()) return kESPIPE;
-  return as_long(read_file(task, f, to, &pos, io));
+  return told(f, IN_ACCESS, read_file(task, f, to, &pos, io));
 }
 Result<long> write_at(Task& task, vfs::File& f, UserBuffers& from, int64_t pos, vfs::IoFlags io) {
   if (!f.seekable()) return kESPIPE;
-  return as_long(write_file(task, f, from, &pos, io));
+  return told(f, IN_MODIFY, write_file(task, f, from, &pos, io));
 }
 
 constexpr int kRwfNoAppend = 0x20;
@@ -168,7 +171,9 @@ Result<long> sys_ftruncate(Task& task, int fd, int64_t length) {
   size_t any = 1;
   if (size > 0) TRY(before_write(task, *f, 0, false, &any));
   sched::SleepLock l(f->inode().lock());
-  return done(f->truncate(size));
+  TRY(f->truncate(size));
+  vfs::tell_file(*f, IN_MODIFY);
+  return 0L;
 }
 
 Result<long> sys_fallocate(Task& task, int fd, int mode, int64_t offset, int64_t length) {
@@ -188,7 +193,9 @@ Result<long> sys_fallocate(Task& task, int fd, int mode, int64_t offset, int64_t
   if (__builtin_add_overflow(offset, length, &end)) return kEFBIG;
   if (!(mode & (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE))) TRY(within_file_limit(task, static_cast<uint64_t>(end)));
   sched::SleepLock l(f->inode().lock());
-  return done(f->allocate(mode, offset, length));
+  TRY(f->allocate(mode, offset, length));
+  vfs::tell_file(*f, IN_MODIFY);
+  return 0L;
 }
 
 // ---- To the disk, and advice ----

@@ -7,6 +7,7 @@
 #include "sentry/fs/pipe/pipe.h"
 #include "sentry/syscalls/paths.h"
 #include "sentry/syscalls/transfer.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -76,6 +77,10 @@ Result<long> copy(Task& task, const End& in, const End& out, size_t count, vfs::
     if (!in.file.seekable()) in_io.nonblock = true;  // what is there is enough
     sched::yield();
     if (task.signal_pending()) break;
+  }
+  if (total > 0) {
+    vfs::tell_file(in.file, IN_ACCESS);
+    vfs::tell_file(out.file, IN_MODIFY);
   }
   return total;
 }

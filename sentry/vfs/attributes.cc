@@ -3,6 +3,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/walker.h"
 
 namespace sentry::vfs {
@@ -99,7 +100,9 @@ Result<void> change_attributes(const Path& path, SetAttributes s, const auth::Cr
   if (s.mask & (A::kAtime | A::kMtime | A::kAtimeNow | A::kMtimeNow)) TRY(check_times(s, now, *inode, cred));
   if (resize) TRY(check_size(s, path, now, cred));
   if (s.mask == 0) return {};
-  return inode->set_attributes(s);
+  TRY(inode->set_attributes(s));
+  tell_attributes(path, *inode, resize ? s.mask & ~static_cast<uint32_t>(A::kMtimeNow) : s.mask);
+  return {};
 }
 
 }  // namespace sentry::vfs

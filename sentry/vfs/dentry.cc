@@ -5,6 +5,7 @@
 #include "sentry/vfs/dentry.h"
 
 #include "sentry/vfs/dentry_access.h"
+#include "sentry/vfs/notify.h"
 
 namespace sentry::vfs {
 
@@ -281,6 +282,7 @@ void DentryAccess::mount_gone(FileSystem& fs) {
     for (Dentry* d = all; d; d = d->lru_next_) d->in_lru_ = false;
     root = std::move(c.root);
   }
+  tell_unmounted(fs);
   while (all) {
     Dentry* next = all->lru_next_;
     all->lru_prev_ = all->lru_next_ = nullptr;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "sentry/vfs/locks.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/special.h"
 
 namespace sentry::vfs {
@@ -85,15 +86,19 @@ std::atomic<File::ReleaseHook> File::release_hook{nullptr};
 
 void File::unref() const {
   if (!drop_ref()) return;
+  if (anybody_watches()) tell_closed(*this);
   if (watched.load(std::memory_order_acquire))
     if (ReleaseHook hook = release_hook.load(std::memory_order_acquire)) hook(*this);
   delete this;
 }
 
 File::File(FileKind kind, const Path& path, Ref<Inode> inode, int flags, Ref<auth::Credentials> cred)
-    : kind_(kind), path_(path), inode_(std::move(inode)), flags_(flags), cred_(std::move(cred)) {}
+    : kind_(kind), path_(path), inode_(std::move(inode)), flags_(flags), cred_(std::move(cred)) {
+  inode_->file_opened();
+}
 
 File::~File() {
+  inode_->file_closed();
   if (inode_->find_locks()) release_description_locks(*inode_, *this);
   if (write_access_) inode_->put_write_access();
 }

@@ -8,6 +8,7 @@
 
 #include "sentry/vfs/dentry_access.h"
 #include "sentry/vfs/locks.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/special.h"
 
 namespace sentry::vfs {
@@ -49,7 +50,15 @@ Result<void> check_mode(const auth::Credentials& cred, int mask, uint32_t mode, 
   return kEACCES;
 }
 
-Inode::~Inode() { destroy_locks(locks_.load(std::memory_order_relaxed)); }
+Inode::~Inode() {
+  destroy_locks(locks_.load(std::memory_order_relaxed));
+  destroy_watches(watches_.load(std::memory_order_relaxed));
+}
+
+WatchList* Inode::set_watches(WatchList* fresh) {
+  WatchList* old = nullptr;
+  return watches_.compare_exchange_strong(old, fresh, std::memory_order_acq_rel) ? fresh : old;
+}
 
 Result<void> Inode::check_access(const auth::Credentials& cred, int mask) {
   Attributes a = TRY(attributes());

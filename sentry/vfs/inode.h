@@ -72,6 +72,8 @@ class Attachment : public RefCounted<Attachment> {
 
 // POSIX and BSD locks of one inode (fs/locks.c); in vfs/locks.h.
 class LockList;
+// inotify's watches of one inode; in vfs/notify.h.
+struct WatchList;
 
 // Held by: dentries, open files. One object per file of a mounted file system.
 class Inode : public RefCounted<Inode> {
@@ -125,6 +127,12 @@ class Inode : public RefCounted<Inode> {
   sched::SleepMutex& lock() { return lock_; }
   LockList& locks();  // made on first use
   LockList* find_locks() const { return locks_.load(std::memory_order_acquire); }  // null: never had one
+  WatchList* watches() const { return watches_.load(std::memory_order_acquire); }  // null: never had one
+  WatchList* set_watches(WatchList* fresh);  // unless there is one; returns what there is now
+  // Open descriptions, O_PATH ones included.
+  int open_files() const { return open_files_.load(std::memory_order_relaxed); }
+  void file_opened() { open_files_.fetch_add(1, std::memory_order_relaxed); }
+  void file_closed() { open_files_.fetch_sub(1, std::memory_order_relaxed); }
   RefOrNull<Attachment> attachment() const EXCLUDES(attachment_mu_);
   // Hangs `a` on it unless something hangs there already; returns what hangs there now.
   Ref<Attachment> attach(Ref<Attachment> a) EXCLUDES(attachment_mu_);
@@ -145,7 +153,9 @@ class Inode : public RefCounted<Inode> {
   const uint32_t type_;
   sched::SleepMutex lock_;
   std::atomic<int> write_count_{0};
+  std::atomic<int> open_files_{0};
   std::atomic<LockList*> locks_{nullptr};
+  std::atomic<WatchList*> watches_{nullptr};
   mutable Mutex attachment_mu_{LockRank::kFilePrivate};
   RefOrNull<Attachment> attachment_ GUARDED_BY(attachment_mu_);
 };

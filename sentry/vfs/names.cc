@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "sentry/vfs/dentry_access.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/walker.h"
 
 namespace sentry::vfs {
@@ -52,10 +53,12 @@ Result<CreateRequest> new_inode(Inode& dir, uint32_t mode, uint64_t rdev, const 
 namespace {
 
 enum class Kind : uint8_t { file, directory };
+enum class Link : uint8_t { new_file, another_name };
 
 // Finds the place for a new name and has `make(dir, name)` make it, with the directory locked.
 template <typename Make>
-Result<void> with_new_name(const WalkContext& c, std::string_view path, Kind kind, RefOrNull<Mount> same_mount, Make&& make) {
+Result<void> with_new_name(const WalkContext& c, std::string_view path, Kind kind, RefOrNull<Mount> same_mount, Make&& make,
+                           Link link = Link::new_file) {
   ParentWalk w = TRY(walk_parent(c, path, 0));
   if (w.last_kind != LastKind::normal) return kEEXIST;
   RefOrNull<Inode> dir = w.parent.inode();
@@ -67,7 +70,10 @@ Result<void> with_new_name(const WalkContext& c, std::string_view path, Kind kin
   if (same_mount && same_mount.get() != w.parent.mount.get()) return kEXDEV;
   TRY(may_create(w.parent, *c.cred));
   Ref<Inode> made = TRY(make(*dir, w.name));
-  d->instantiate(std::move(made));
+  d->instantiate(made);
+  // A second name of a file changes its link count.
+  if (link == Link::another_name) tell_self(*made, IN_ATTRIB);
+  tell_entry(*dir, IN_CREATE, made.get(), w.name);
   return {};
 }
 
@@ -119,7 +125,7 @@ Result<void> make_link(const Path& existing, const WalkContext& c, std::string_v
     if (inode->is_directory()) return kEPERM;
     TRY(dir.link(name, *inode));
     return inode.get_ref();
-  });
+  }, Link::another_name);
 }
 
 Result<void> remove_file(const WalkContext& c, std::string_view path) {
@@ -139,6 +145,7 @@ Result<void> remove_file(const WalkContext& c, std::string_view path) {
   TRY(dir->unlink(w.name, *victim));
   d->unlinked();
   DentryAccess::leave_negative(*w.parent.dentry, w.name);
+  tell_removed(*dir, *victim, w.name);
   return {};
 }
 
@@ -164,6 +171,7 @@ Result<void> remove_directory(const WalkContext& c, std::string_view path) {
   TRY(dir->rmdir(w.name, *victim));
   d->unlinked();
   DentryAccess::leave_negative(*w.parent.dentry, w.name);
+  tell_removed(*dir, *victim, w.name);
   return {};
 }
 
@@ -236,10 +244,13 @@ struct Rename {
     TRY(old_dir.rename(from.name, moved, new_dir, to.name, replaced, flags));
     if (flags & RENAME_EXCHANGE) {
       Dentry::exchanged(source, target);
+      tell_moved(old_dir, from.name, new_dir, to.name, moved, nullptr);
+      tell_moved(new_dir, to.name, old_dir, from.name, *replaced, nullptr);
       return {};
     }
     Dentry::moved(source, target);
     if (!(flags & RENAME_WHITEOUT)) DentryAccess::leave_negative(*from.parent.dentry, from.name);
+    tell_moved(old_dir, from.name, new_dir, to.name, moved, replaced);
     return {};
   }
 };

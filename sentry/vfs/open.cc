@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "sentry/vfs/dentry_access.h"
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/special.h"
 #include "sentry/vfs/walker.h"
 
@@ -104,6 +105,8 @@ Result<Ref<File>> open_existing(const Path& p, int flags, const Ref<auth::Creden
   if ((flags & O_TRUNC) && inode->is_regular()) TRY(truncate_opened(*inode, *cred));
   Ref<File> file = TRY(open_inode(p, *inode, flags, cred));
   if (file->writable()) access.hand_to(*file);
+  tell_file(*file, IN_OPEN);
+  if ((flags & O_TRUNC) && inode->is_regular()) tell_file(*file, IN_MODIFY);
   return file;
 }
 
@@ -112,6 +115,7 @@ Result<Ref<File>> open_created(const Path& p, Inode& inode, int flags, const Ref
   if (access_mask(flags) & W_OK) TRY(access.get(inode));
   Ref<File> file = TRY(open_inode(p, inode, flags, cred));
   if (file->writable()) access.hand_to(*file);
+  tell_file(*file, IN_OPEN);
   return file;
 }
 
@@ -152,6 +156,7 @@ Result<RefOrNull<File>> create_and_open(const WalkContext& c, const Walker& w, i
     }
     made = std::move(r).value();
     d->instantiate(made.get_ref());
+    tell_entry(*dir_inode, IN_CREATE, made.get(), w.name());
   }
   return RefOrNull<File>(TRY(open_created(Path{dir.mount, d}, *made, flags, c.cred)));
 }

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "sentry/vfs/notify.h"
 #include "sentry/vfs/walker.h"
 
 namespace sentry::vfs {
@@ -46,7 +47,9 @@ Result<void> set_xattr(const Path& path, const std::string& name, std::string_vi
   if (!inode) return kENOENT;
   TRY(permitted(path, *inode, name, W_OK, cred));
   sched::SleepLock l(inode->lock());
-  return inode->set_xattr(name, value, flags);
+  TRY(inode->set_xattr(name, value, flags));
+  tell_object(path, *inode, IN_ATTRIB);
+  return {};
 }
 
 Result<std::vector<std::string>> list_xattr(const Path& path, const auth::Credentials& cred) {
@@ -62,7 +65,9 @@ Result<void> remove_xattr(const Path& path, const std::string& name, const auth:
   if (!inode) return kENOENT;
   TRY(permitted(path, *inode, name, W_OK, cred));
   sched::SleepLock l(inode->lock());
-  return inode->remove_xattr(name);
+  TRY(inode->remove_xattr(name));
+  tell_object(path, *inode, IN_ATTRIB);
+  return {};
 }
 
 }  // namespace sentry::vfs

@@ -67,7 +67,8 @@ constexpr uint64_t kNsFirst = 512;
 uint64_t number_of(const Subject& s, Task& t, NamespaceKind kind, bool for_children) {
   const void* object = nullptr;
   RefOrNull<kernel::FsContext> fs;
-  if (kind == NamespaceKind::net || kind == NamespaceKind::ipc) object = &s.fs.kernel;
+  if (kind == NamespaceKind::net) object = &s.fs.kernel;
+  if (kind == NamespaceKind::ipc) object = kernel::ipc_namespace(t);
   if (kind == NamespaceKind::cgroup) object = &t.container();
   if (kind == NamespaceKind::uts) object = t.uts().get();
   if (kind == NamespaceKind::pid) object = for_children ? kernel::pids_for_children(t).get() : &t.group().pid_namespace();

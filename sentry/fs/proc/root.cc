@@ -40,6 +40,17 @@ class SystemText final : public common::TextInode {
   const SystemEntry& entry_;
 };
 
+// /proc/sysvipc: what the reader's namespace has.
+class SysvipcText final : public common::TextInode {
+ public:
+  SysvipcText(ProcFs& fs, uint64_t ino, const char* kind) : TextInode(fs, ino, 0444), fs_(fs), kind_(kind) {}
+  Result<std::string> text() override { return kernel::sysvipc_text(kind_, *fs_.pids); }
+
+ private:
+  ProcFs& fs_;
+  const std::string_view kind_;
+};
+
 class RootDirectory final : public common::SyntheticDirectory {
  public:
   explicit RootDirectory(ProcFs& fs) : SyntheticDirectory(fs, kRootIno), proc_(fs) {
@@ -104,14 +115,7 @@ class RootDirectory final : public common::SyntheticDirectory {
   }
   Ref<vfs::Inode> make_sysvipc(uint64_t& ino) {
     auto dir = make_ref<common::StaticDirectory>(proc_, ino++);
-    dir->add("msg", common::make_constant_text(proc_, ino++, 0444,
-        "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      "
-        "ctime\n"));
-    dir->add("sem", common::make_constant_text(proc_, ino++, 0444,
-        "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n"));
-    dir->add("shm", common::make_constant_text(proc_, ino++, 0444,
-        "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime"
-        "      ctime                   rss                  swap\n"));
+    for (const char* name : {"msg", "sem", "shm"}) dir->add(name, make_ref<SysvipcText>(proc_, ino++, name));
     return dir;
   }
 

@@ -210,7 +210,8 @@ Result<std::string> status_text(const Subject& s, Task& t) {
          u(f.shared_pending), u(f.blocked), u(f.ignored), u(f.caught));
   append(out, "CapInh:\t%016llx\nCapPrm:\t%016llx\nCapEff:\t%016llx\nCapBnd:\t%016llx\nCapAmb:\t%016llx\n",
          u(c.cap_inheritable), u(c.cap_permitted), u(c.cap_effective), u(c.cap_bounding), u(c.cap_ambient));
-  append(out, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", c.no_new_privs ? 1 : 0);
+  append(out, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%d\n", c.no_new_privs ? 1 : 0, kernel::seccomp_mode(t),
+         kernel::seccomp_filters(t));
   out += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\tconditional enabled\n";
   append_cpus(out, f, cpus_of_reader(s.fs));
   out += "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n";

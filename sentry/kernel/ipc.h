@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// System V IPC and POSIX message queues of one IPC namespace. Linux: ipc/. The tables are in ipc_shm.h, ipc_sem.h, ipc_msg.h.
+#pragma once
+
+#include "sentry/kernel/internal.h"
+
+namespace sentry::kernel {
+
+class ShmTable;
+class SemTable;
+class MsgTable;
+
+// Held by: tasks, the container, mounts of its mqueue file system.
+class IpcNamespace : public RefCounted<IpcNamespace> {
+ public:
+  static Ref<IpcNamespace> create();
+  ShmTable& shm() const;
+  SemTable& sem() const;
+  MsgTable& msg() const;
+  // The mqueue file system of this namespace, made by fs/mqueue when it is first asked for.
+  RefOrNull<vfs::FileSystem> queues() const;
+  Ref<vfs::FileSystem> set_queues(Ref<vfs::FileSystem> fs);  // unless there is one; returns what there is now
+  struct Impl;
+
+ private:
+  friend class RefCounted<IpcNamespace>;
+  IpcNamespace();
+  ~IpcNamespace();
+  std::unique_ptr<Impl> impl_;
+};
+
+Ref<IpcNamespace> ipc_of(Task& t);
+void set_ipc(Task& t, Ref<IpcNamespace> ipc);
+
+// SEM_UNDO: what an exit takes back. Held by: tasks (CLONE_SYSVSEM shares it), each set it belongs to looks it up by its address.
+class SemUndo : public RefCounted<SemUndo> {
+ public:
+  struct Adjust {
+    int16_t value = 0;
+    uint32_t resets = 0;  // how often the semaphore had been set to a value by then
+  };
+  std::map<int, std::vector<Adjust>> adjust;  // by set; guarded by the SemTable's lock
+
+ private:
+  friend class RefCounted<SemUndo>;
+  ~SemUndo() = default;
+};
+
+// The task's list, made on first use.
+Ref<SemUndo> undo_of(Task& t);
+// exit, unshare(CLONE_SYSVSEM), setns: its semaphores get back what was promised, if nobody shares the list.
+void leave_undo(Task& t);
+
+}  // namespace sentry::kernel

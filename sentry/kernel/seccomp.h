@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// seccomp(2) for applications: filters of their own, evaluated here for each call. Linux: kernel/seccomp.c.
+#pragma once
+
+#include <linux/filter.h>
+
+#include "sentry/kernel/internal.h"
+
+namespace sentry::kernel {
+
+class SeccompListener;
+
+// One program and those that were installed before it. Held by: tasks, newer filters.
+class SeccompFilter : public RefCounted<SeccompFilter> {
+ public:
+  // EINVAL: Linux would not take the program; ENOMEM: the chain gets too long.
+  static Result<Ref<SeccompFilter>> create(std::vector<sock_filter> program, RefOrNull<SeccompFilter> older, bool log);
+  const std::vector<sock_filter>& program() const { return program_; }
+  const RefOrNull<SeccompFilter>& older() const { return older_; }
+  bool logs() const { return log_; }
+  RefOrNull<SeccompListener> listener() const;
+  void set_listener(RefOrNull<SeccompListener> l);  // before anybody else sees it
+  bool has_listener() const;  // it, or an older one
+  int length() const { return count_; }
+  bool is_same_or_older_than(const SeccompFilter* other) const;
+
+ private:
+  friend class RefCounted<SeccompFilter>;
+  SeccompFilter(std::vector<sock_filter> program, RefOrNull<SeccompFilter> older, bool log);
+  ~SeccompFilter();
+  const std::vector<sock_filter> program_;
+  RefOrNull<SeccompFilter> older_;
+  const bool log_;
+  RefOrNull<SeccompListener> listener_;
+  int count_ = 1;
+  size_t instructions_ = 0;
+};
+
+// What the task's mode and filters say to a call. Nothing: it is made. Else its result (or keep_registers is set). Parks.
+std::optional<Result<long>> seccomp_check(Task& t, const platform::Call& call);
+
+Result<long> seccomp_set_strict(Task& t);
+// flags: SECCOMP_FILTER_FLAG_*; program: struct sock_fprog of the application.
+Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program);
+int seccomp_filter_count(Task& t);
+
+}  // namespace sentry::kernel
