@@ -291,6 +291,7 @@ struct Platform::Impl final : sched::Poller {
   std::atomic<unsigned> notices_expected{0};
   uint64_t last_move_tsc = 0, pulled_tsc = 0;  // when it left its partner's processor; when it was found there again, or 0
   uint64_t move_after_us = 100;
+  uint64_t looked_tsc = 0, quiet_until_tsc = 0, quiet_us = 5'000;  // last time in worth_spinning(); nobody spins before …
   cpu_set_t usable_cpus{};       // of the sandbox, when it started
   bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
 
