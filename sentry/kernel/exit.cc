@@ -91,8 +91,17 @@ void release_vfork(Task& t, bool* context_is_mine) {
   link->queue.wake_all();
 }
 
-// Leaves the address space: the host thread ends. Returns the memory whose last user this was: its stub is to be killed.
-RefOrNull<SharedMm> leave_mm(Task& t, uint64_t clear_tid, bool context_is_mine, RefOrNull<platform::Context>* last_context) {
+// A stub that nobody needs any more. Its Context is kept so long: it would tell its thread to leave.
+struct Remains {
+  RefOrNull<platform::Space> space;
+  RefOrNull<platform::Context> context;
+  void destroy() {
+    if (space) space->kill();
+  }
+};
+
+// Leaves the address space: the host thread ends, or the whole stub is what remains.
+Remains leave_mm(Task& t, uint64_t clear_tid, bool context_is_mine) {
   RefOrNull<SharedMm> mm;
   RefOrNull<platform::Context> context;
   {
@@ -103,19 +112,18 @@ RefOrNull<SharedMm> leave_mm(Task& t, uint64_t clear_tid, bool context_is_mine, 
     MutexLock l(t.group().impl().mu);
     std::swap(context, TaskAccess::context(t));
   }
-  if (!mm) return nullptr;
+  if (!mm) return {};
   if (context && context_is_mine) mm->space->context_gone(*context);
   if (mm->users.fetch_sub(1) == 1) {
-    *last_context = std::move(context);
-    return mm;
+    Ref<platform::Space> space(mm->space->space());
+    return {std::move(space), std::move(context)};
   }
   if (context && context_is_mine) context->exit_thread(clear_tid);
-  return nullptr;
+  return {};
 }
 
 void drop_mm(Task& t, uint64_t clear_tid, bool context_is_mine) {
-  RefOrNull<platform::Context> context;
-  if (RefOrNull<SharedMm> mm = leave_mm(t, clear_tid, context_is_mine, &context)) mm->space->space().kill();
+  leave_mm(t, clear_tid, context_is_mine).destroy();
 }
 
 void exit_current(Task& t) {
@@ -144,17 +152,14 @@ void exit_current(Task& t) {
   bool mine = true;
   release_vfork(t, &mine);
   if (lent_out) mine = false;
-  RefOrNull<platform::Context> context;
-  RefOrNull<SharedMm> mm = leave_mm(t, clear_tid, mine, &context);
+  Remains remains = leave_mm(t, clear_tid, mine);
   close_files(t);
   i.walk_mounts = nullptr;
   if (group_dead) hang_up_terminal(g);
   leave_family(t);
   // The parent may go on already: taking the stub down takes longer than all the rest, and nobody can tell.
-  if (mm) {
-    sched::yield();
-    mm->space->space().kill();
-  }
+  if (remains.space) sched::yield();
+  remains.destroy();
   RefOrNull<sched::Fiber> fiber;
   {
     MutexLock l(g.impl().mu);

@@ -350,11 +350,10 @@ void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
   bool surplus;
   {
     MutexLock l(mu_);
-    if (counted && (queue_size_.load() > 0 || stopping_.load())) return;
     if (stopping_.load()) return;
     // Somebody has to be in epoll, or on the way there. Whoever watches now either stays there or passes here later; but a worker with
-    // a seat only glances.
-    if (!watching_.load() || glances_.load() != 0) {
+    // a seat only glances. And nobody else may have been told of what is in the queue.
+    if (queue_size_.load() > 0 || !watching_.load() || glances_.load() != 0) {
       if (!counted) active_++;
       return;
     }
