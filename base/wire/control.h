@@ -58,6 +58,25 @@ struct Mount {
   template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); }
 };
 
+// linux.seccomp of the OCI spec; names of calls as they are there. op: libseccomp's SCMP_CMP_NE = 1, LT, LE, EQ, GE, GT, MASKED_EQ.
+struct SeccompArg {
+  uint32_t index = 0, op = 0;
+  uint64_t value = 0, value_two = 0;
+  template <typename A> void visit(A& a) { a(index); a(op); a(value); a(value_two); }
+};
+struct SeccompRule {
+  std::vector<std::string> names;
+  uint32_t action = 0;  // SECCOMP_RET_* with its data
+  std::vector<SeccompArg> args;
+  template <typename A> void visit(A& a) { a(names); a(action); a(args); }
+};
+struct Seccomp {
+  bool given = false;
+  uint32_t default_action = 0;
+  std::vector<SeccompRule> rules;
+  template <typename A> void visit(A& a) { a(given); a(default_action); a(rules); }
+};
+
 enum class OverlayMode : uint8_t { none, self };  // where writes to the rootfs go: through, or an upper layer
 
 struct ContainerSpec {
@@ -74,9 +93,11 @@ struct ContainerSpec {
   int64_t pids_limit = 0;
   // Descriptors, in this order: gofer socket, zygote socket, then stdin, stdout, stderr, then preserved fds 3…
   uint32_t preserve_fds = 0;
+  Seccomp seccomp;  // of every process of the container, by the sentry's own filters
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
+    a(seccomp);
   }
 };
 

@@ -142,6 +142,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   }
   w.cpuset = r.cpus;
   if (r.pids_limit && *r.pids_limit > 0) w.pids_limit = *r.pids_limit;
+  w.seccomp = spec.seccomp;
   return plan;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole config, member by member.
+#include "runtime/oci/seccomp.h"
 #include "runtime/oci/spec.h"
 
 #include <algorithm>
@@ -160,7 +161,7 @@ void read_linux(const View& v, Spec& s) {
   s.masked_paths = read_paths(v["maskedPaths"]);
   s.readonly_paths = read_paths(v["readonlyPaths"]);
   v["devices"].unsupported("devices of the host are not given to a sandbox, ignored");
-  v["seccomp"].unsupported("not applied to the container's own calls yet, ignored (the sandbox's filters hold anyway)");
+  s.seccomp = read_seccomp(v["seccomp"]);
   v["sysctl"].unsupported("not supported yet, ignored");
   v["mountLabel"].unsupported("SELinux does not apply inside the sandbox, ignored");
   v["intelRdt"].unsupported("not supported, ignored");

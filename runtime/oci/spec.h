@@ -74,6 +74,7 @@ struct Spec {
   std::string cgroups_path;
   Resources resources;
   std::vector<std::string> masked_paths, readonly_paths;
+  base::wire::Seccomp seccomp;
   // What the spec asks for and does not get, in words.
   std::vector<std::string> warnings;
 

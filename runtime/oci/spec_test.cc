@@ -154,9 +154,31 @@ TEST(ParseSpec, WrongTypesNameTheMember) {
   }
 }
 
+TEST(ParseSpec, SeccompProfile) {
+  auto r = parse(with("/linux/seccomp", json::parse(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
+    "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
+    {"names": ["clone"], "action": "SCMP_ACT_ERRNO",
+     "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}]})")));
+  ASSERT_TRUE(r.ok()) << r.error().text();
+  EXPECT_TRUE(r->warnings.empty());
+  EXPECT_TRUE(r->seccomp.given);
+  EXPECT_EQ(r->seccomp.default_action, 0x00050000u | 38);
+  ASSERT_EQ(r->seccomp.rules.size(), 2u);
+  EXPECT_EQ(r->seccomp.rules[0].action, 0x7fff0000u);
+  EXPECT_EQ(r->seccomp.rules[1].action, 0x00050000u | EPERM);
+  EXPECT_EQ(r->seccomp.rules[1].args[0].op, 7u);
+  EXPECT_EQ(r->seccomp.rules[1].args[0].value, 2114060288u);
+  for (const char* bad : {R"({"defaultAction": "SCMP_ACT_NOTIFY"})", R"({"defaultAction": "NO"})", R"({"syscalls": []})",
+                          R"({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1})",
+                          R"({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/x"})",
+                          R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ERRNO"}]})",
+                          R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_ERRNO",
+                              "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]}]})"})
+    EXPECT_FALSE(parse(with("/linux/seccomp", json::parse(bad))).ok()) << bad;
+}
+
 TEST(ParseSpec, UnsupportedAndUnknownAreWarnedOf) {
-  for (auto [pointer, value] : {std::pair{"/linux/seccomp", json{{"defaultAction", "SCMP_ACT_ALLOW"}}},
-                                {"/linux/sysctl", json{{"net.x", "1"}}},
+  for (auto [pointer, value] : {std::pair{"/linux/sysctl", json{{"net.x", "1"}}},
                                 {"/linux/devices", json::array({json::object()})},
                                 {"/process/apparmorProfile", json("docker-default")},
                                 {"/process/nonsense", json(1)},

@@ -11,6 +11,7 @@
 
 #include "base/sys.h"
 #include "sentry/boot/filesystems.h"
+#include "sentry/boot/seccomp_profile.h"
 #include "sentry/fs/dev/dev.h"
 #include "sentry/fs/host/host_file.h"
 #include "sentry/fs/overlay/overlay.h"
@@ -262,6 +263,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   auto container = make_ref<kernel::Container>(
       spec.id, zygote, mounts, make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname), limits_of(spec));
   container->set_file_systems(file_systems_of(kernel, *container, gofer));
+  if (spec.seccomp.given) container->set_seccomp(STEP(compile_profile(spec.seccomp), "making a filter of linux.seccomp"));
   Builder b{kernel, spec, gofer, container};
   auto mounted = b.mount_all();
   if (!mounted.ok()) return mounted.error();

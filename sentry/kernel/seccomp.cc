@@ -117,8 +117,11 @@ int adopt_everywhere(Task& t, const Ref<SeccompFilter>& next, const SeccompFilte
     }
     other->impl().seccomp_mode = SECCOMP_MODE_FILTER;
     if (other.get() == &t || !t.own_credentials().no_new_privs) continue;
-    Ref<auth::Credentials> c = other->credentials()->copy();
+    Ref<auth::Credentials> before = other->credentials();
+    if (before->no_new_privs) continue;
+    Ref<auth::Credentials> c = before->copy();
     c->no_new_privs = true;
+    next->keep(std::move(before));
     other->set_credentials(std::move(c));
   }
   return 0;

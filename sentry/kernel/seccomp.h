@@ -22,6 +22,8 @@ class SeccompFilter : public RefCounted<SeccompFilter> {
   void set_listener(RefOrNull<SeccompListener> l);  // before anybody else sees it
   bool has_listener() const;  // it, or an older one
   int length() const { return count_; }
+  // Credentials that TSYNC has replaced in another thread, whose fiber may use them just now: they live as long as it has the filter.
+  void keep(Ref<auth::Credentials> old) { kept_.push_back(std::move(old)); }
   bool is_same_or_older_than(const SeccompFilter* other) const;
 
  private:
@@ -32,6 +34,7 @@ class SeccompFilter : public RefCounted<SeccompFilter> {
   RefOrNull<SeccompFilter> older_;
   const bool log_;
   RefOrNull<SeccompListener> listener_;
+  std::vector<Ref<auth::Credentials>> kept_;  // filled by the thread that installs it
   int count_ = 1;
   size_t instructions_ = 0;
 };

@@ -4,6 +4,8 @@
 
 #include <sys/xattr.h>
 
+#include <cstring>
+
 #include "sentry/syscalls/paths.h"
 
 namespace sentry::syscalls {
@@ -107,5 +109,53 @@ Result<long> sys_lremovexattr(Task& task, UserString path, UserIn<char> name) {
   return remove(task, by_path(task, path, false), name);
 }
 Result<long> sys_fremovexattr(Task& task, int fd, UserIn<char> name) { return remove(task, by_fd(task, fd), name); }
+
+// ---- By directory descriptor (Linux 6.13) ----
+
+namespace {
+
+struct XattrArgs {
+  uint64_t value;
+  uint32_t size, flags;
+};
+constexpr size_t kArgsSize = 16;
+
+Result<vfs::Path> at_path(Task& task, int dirfd, UserString path, unsigned flags) {
+  if (flags & ~static_cast<unsigned>(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) return kEINVAL;
+  return find_path(task, dirfd, path, static_cast<int>(flags));
+}
+// Larger structures must be zero beyond what is known. Linux: copy_struct_from_user().
+Result<XattrArgs> args_of(Task& task, UserIn<void> args, size_t size) {
+  if (size < kArgsSize) return kEINVAL;
+  if (size > platform::kPageSize) return kE2BIG;
+  std::vector<char> bytes(size);
+  TRY(args.copy_bytes_in(task.context(), bytes.data(), size));
+  for (size_t i = kArgsSize; i < size; i++)
+    if (bytes[i]) return kE2BIG;
+  XattrArgs a;
+  memcpy(&a, bytes.data(), sizeof a);
+  return a;
+}
+
+}  // namespace
+
+Result<long> sys_setxattrat(Task& task, int dirfd, UserString path, unsigned at_flags, UserIn<char> name, UserIn<void> args,
+                            size_t size) {
+  XattrArgs a = TRY(args_of(task, args, size));
+  Setting s = TRY(setting_of(task, name, UserIn<void>(a.value), a.size, static_cast<int>(a.flags)));
+  return set(task, TRY(at_path(task, dirfd, path, at_flags)), s, static_cast<int>(a.flags));
+}
+Result<long> sys_getxattrat(Task& task, int dirfd, UserString path, unsigned at_flags, UserIn<char> name, UserIn<void> args,
+                            size_t size) {
+  XattrArgs a = TRY(args_of(task, args, size));
+  if (a.flags != 0) return kEINVAL;
+  return get(task, at_path(task, dirfd, path, at_flags), name, UserOut<void>(a.value), a.size);
+}
+Result<long> sys_listxattrat(Task& task, int dirfd, UserString path, unsigned at_flags, UserOut<void> out, size_t size) {
+  return list(task, at_path(task, dirfd, path, at_flags), out, size);
+}
+Result<long> sys_removexattrat(Task& task, int dirfd, UserString path, unsigned at_flags, UserIn<char> name) {
+  return remove(task, at_path(task, dirfd, path, at_flags), name);
+}
 
 }  // namespace sentry::syscalls

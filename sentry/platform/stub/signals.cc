@@ -115,10 +115,7 @@ long install_handlers() {
   uint64_t unblocked = kick;
   const int signals[] = {kSigill, kSigtrap, kSigbus, kSigfpe, kSigsegv, kSigsys, STUB_KICK_SIGNAL};
   for (int sig : signals) {
-    auto* handler = handle_signal;
-    auto* restorer = stub_sigreturn;
-    asm("" : "+r"(handler), "+r"(restorer));  // else clang makes a constant of the whole, which needs relocation
-    KernelSigaction sa{handler, kSiginfo | kOnstack | kRestorer, restorer, kick};
+    KernelSigaction sa{handle_signal, kSiginfo | kOnstack | kRestorer, stub_sigreturn, kick};
     if (sig == kSigsys) {  // its handler leaves without a return that would restore the mask
       sa.flags |= kNodefer;
       sa.mask = 0;

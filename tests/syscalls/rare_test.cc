@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rare calls: I/O priorities, memory policies, extended attributes by directory, clock parameters. Passes on Linux first, then in
+// the sandbox.
+#include <errno.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/ioprio.h>
+#include <linux/mempolicy.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timex.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace {
+
+#define EXPECT_ERRNO(call, e)         \
+  do {                                \
+    errno = 0;                        \
+    EXPECT_EQ((call), -1) << #call;   \
+    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
+  } while (0)
+
+template <typename F>
+int in_child(F f) {
+  pid_t p = fork();
+  if (p == 0) {
+    f();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int s = -1;
+  EXPECT_EQ(waitpid(p, &s, 0), p);
+  return s;
+}
+
+int be(int level) { return IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | level; }
+
+TEST(IoPriority, IsKeptAndInherited) {
+  EXPECT_EQ(in_child([] {
+    EXPECT_EQ(syscall(SYS_ioprio_set, 1, 0, be(6)), 0);
+    EXPECT_EQ(syscall(SYS_ioprio_get, 1, 0), be(6));
+    EXPECT_EQ(syscall(SYS_ioprio_get, 1, getpid()), be(6));
+    EXPECT_EQ(in_child([] { EXPECT_EQ(syscall(SYS_ioprio_get, 1, 0), be(6)); }), 0);
+    EXPECT_EQ(syscall(SYS_ioprio_set, 1, 0, IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT), 0);
+    EXPECT_EQ(syscall(SYS_ioprio_get, 1, 0), IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT);
+  }), 0);
+}
+
+TEST(IoPriority, Errors) {
+  EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, 0, 5 << IOPRIO_CLASS_SHIFT), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, 0, 3), EINVAL);  // no class, but a level
+  EXPECT_ERRNO(syscall(SYS_ioprio_set, 9, 0, be(4)), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_ioprio_get, 9, 0), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_ioprio_get, 1, 0x7fffff00), ESRCH);
+  EXPECT_ERRNO(syscall(SYS_ioprio_set, 1, 0x7fffff00, be(4)), ESRCH);
+}
+
+TEST(MemoryPolicy, OneNode) {
+  int mode = 7;
+  unsigned long mask[16] = {~0ul};
+  EXPECT_EQ(syscall(SYS_get_mempolicy, &mode, mask, sizeof mask * 8, nullptr, 0), 0);
+  EXPECT_EQ(mode, MPOL_DEFAULT);
+  EXPECT_EQ(mask[0], 0u);
+  EXPECT_EQ(syscall(SYS_get_mempolicy, nullptr, mask, sizeof mask * 8, nullptr, MPOL_F_MEMS_ALLOWED), 0);
+  EXPECT_EQ(mask[0] & 1, 1u);
+  int here = 0;
+  EXPECT_EQ(syscall(SYS_get_mempolicy, &mode, nullptr, 0, &here, MPOL_F_NODE | MPOL_F_ADDR), 0);
+  EXPECT_EQ(mode, 0);
+  EXPECT_ERRNO(syscall(SYS_get_mempolicy, &mode, nullptr, 0, &here, 0), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_get_mempolicy, &mode, nullptr, 0, nullptr, 64), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_get_mempolicy, &mode, nullptr, 0, 8, MPOL_F_ADDR), EFAULT);
+}
+
+TEST(MemoryPolicy, SetAndBind) {
+  EXPECT_EQ(in_child([] {
+    unsigned long node0 = 1, none = 0;
+    EXPECT_EQ(syscall(SYS_set_mempolicy, MPOL_BIND, &node0, 64), 0);
+    EXPECT_EQ(syscall(SYS_set_mempolicy, MPOL_PREFERRED, &node0, 64), 0);
+    EXPECT_EQ(syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0), 0);
+    EXPECT_ERRNO(syscall(SYS_set_mempolicy, MPOL_DEFAULT, &node0, 64), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_set_mempolicy, MPOL_BIND, &none, 64), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_set_mempolicy, 99, &node0, 64), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_set_mempolicy, MPOL_BIND, 8, 64), EFAULT);
+    void* m = mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_EQ(syscall(SYS_mbind, m, 8192, MPOL_BIND, &node0, 64, 0), 0);
+    EXPECT_ERRNO(syscall(SYS_mbind, static_cast<char*>(m) + 1, 4096, MPOL_BIND, &node0, 64, 0), EINVAL);
+    EXPECT_ERRNO(syscall(SYS_mbind, m, 8192, MPOL_BIND, &node0, 64, 128), EINVAL);
+    munmap(m, 8192);
+    EXPECT_ERRNO(syscall(SYS_mbind, m, 8192, MPOL_BIND, &node0, 64, 0), EFAULT);
+  }), 0);
+}
+
+TEST(Madvise, OfTheOwnProcess) {
+  int fd = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  ASSERT_GE(fd, 0);
+  char* m = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  iovec v{m, 8192};
+  EXPECT_EQ(syscall(440, fd, &v, 1, MADV_COLD, 0), 8192);
+  EXPECT_ERRNO(syscall(440, fd, &v, 1, MADV_COLD, 1), EINVAL);
+  EXPECT_ERRNO(syscall(440, -1, &v, 1, MADV_COLD, 0), EBADF);
+  EXPECT_ERRNO(syscall(440, 0, &v, 1, MADV_COLD, 0), EBADF);
+  v.iov_base = m + 1;
+  EXPECT_ERRNO(syscall(440, fd, &v, 1, MADV_COLD, 0), EINVAL);
+  close(fd);
+}
+
+struct XattrArgs {
+  uint64_t value;
+  uint32_t size, flags;
+};
+
+TEST(XattrAt, SetGetListRemove) {
+  char dir[] = "/tmp/xattrat.XXXXXX";
+  ASSERT_TRUE(mkdtemp(dir));
+  int d = open(dir, O_RDONLY | O_DIRECTORY);
+  close(openat(d, "f", O_CREAT | O_WRONLY, 0644));
+  char text[] = "hello", got[16] = {};
+  XattrArgs a{reinterpret_cast<uint64_t>(text), 5, 0};
+  EXPECT_EQ(syscall(463, d, "f", 0, "user.x", &a, sizeof a), 0);
+  a.flags = XATTR_CREATE;
+  EXPECT_ERRNO(syscall(463, d, "f", 0, "user.x", &a, sizeof a), EEXIST);
+  XattrArgs g{reinterpret_cast<uint64_t>(got), sizeof got, 0};
+  EXPECT_EQ(syscall(464, d, "f", 0, "user.x", &g, sizeof g), 5);
+  EXPECT_STREQ(got, "hello");
+  int f = openat(d, "f", O_RDONLY);
+  EXPECT_EQ(syscall(464, f, "", AT_EMPTY_PATH, "user.x", &g, sizeof g), 5);
+  char list[64] = {};
+  EXPECT_GE(syscall(465, d, "f", 0, list, sizeof list), 7);
+  EXPECT_EQ(syscall(466, d, "f", 0, "user.x"), 0);
+  EXPECT_ERRNO(syscall(466, d, "f", 0, "user.x"), ENODATA);
+  EXPECT_ERRNO(syscall(464, d, "f", 0, "user.x", &g, 8), EINVAL);
+  EXPECT_ERRNO(syscall(464, d, "f", 0x4000, "user.x", &g, sizeof g), EINVAL);
+  g.flags = 1;
+  EXPECT_ERRNO(syscall(464, d, "f", 0, "user.x", &g, sizeof g), EINVAL);
+  close(f);
+  close(d);
+  unlink((std::string(dir) + "/f").c_str());
+  rmdir(dir);
+}
+
+TEST(Clock, ParametersAreRead) {
+  timex t{};
+  int r = adjtimex(&t);
+  EXPECT_TRUE(r >= 0 && r <= 5) << r;
+  EXPECT_GE(t.tick, 9000);
+  EXPECT_LE(t.tick, 11000);
+  EXPECT_NEAR(static_cast<double>(t.time.tv_sec), static_cast<double>(time(nullptr)), 3);
+  t = timex{};
+  EXPECT_GE(syscall(SYS_clock_adjtime, CLOCK_REALTIME, &t), 0);
+  EXPECT_ERRNO(syscall(SYS_clock_adjtime, CLOCK_MONOTONIC, &t), EOPNOTSUPP);
+  EXPECT_ERRNO(syscall(SYS_clock_adjtime, 99, &t), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_adjtimex, 8), EFAULT);
+  EXPECT_EQ(in_child([] {
+    if (geteuid() == 0) {
+      EXPECT_EQ(setresuid(1000, 1000, 1000), 0);
+    }
+    timex x{};
+    x.modes = ADJ_TICK;
+    x.tick = 10000;
+    EXPECT_ERRNO(adjtimex(&x), EPERM);
+  }), 0);
+}
+
+TEST(Obsolete, Ustat) {
+  struct stat st{};
+  ASSERT_EQ(stat("/", &st), 0);
+  char buf[64] = {};
+  EXPECT_EQ(syscall(SYS_ustat, static_cast<unsigned>(st.st_dev), buf), 0);
+  EXPECT_ERRNO(syscall(SYS_ustat, 0xfffff, buf), EINVAL);
+}
+
+TEST(Obsolete, Sysfs) {
+  long n = syscall(SYS_sysfs, 3);
+  if (n < 0 && errno == ENOSYS) GTEST_SKIP();
+  EXPECT_GT(n, 3);
+  long proc = syscall(SYS_sysfs, 1, "proc");
+  ASSERT_GE(proc, 0);
+  char name[64] = {};
+  EXPECT_EQ(syscall(SYS_sysfs, 2, proc, name), 0);
+  EXPECT_STREQ(name, "proc");
+  EXPECT_ERRNO(syscall(SYS_sysfs, 1, "nonsense"), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_sysfs, 2, 1000, name), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_sysfs, 4), EINVAL);
+}
+
+TEST(Obsolete, HandlesNeedWhatTheyNeed) {
+  uint64_t handle[20] = {};
+  int mount = 0;
+  EXPECT_ERRNO(syscall(SYS_name_to_handle_at, AT_FDCWD, "/", handle, &mount, 0x10000), EINVAL);
+  EXPECT_ERRNO(syscall(SYS_name_to_handle_at, AT_FDCWD, "/no/such", handle, &mount, 0), ENOENT);
+  EXPECT_EQ(in_child([&] {
+    if (geteuid() == 0) {
+      EXPECT_EQ(setresuid(1000, 1000, 1000), 0);
+    }
+    EXPECT_ERRNO(syscall(SYS_open_by_handle_at, AT_FDCWD, handle, 0), EINVAL);
+    handle[0] = 8;
+    EXPECT_ERRNO(syscall(SYS_open_by_handle_at, AT_FDCWD, handle, 0), EPERM);
+    EXPECT_ERRNO(syscall(SYS_vhangup), EPERM);
+  }), 0);
+}
+
+}  // namespace
