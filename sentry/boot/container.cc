@@ -16,7 +16,9 @@
 #include "sentry/fs/host/host_file.h"
 #include "sentry/fs/overlay/overlay.h"
 #include "sentry/fs/pipe/pipe.h"
+#include "sentry/fs/proc/proc.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/net/unix/unix.h"
 #include "sentry/vfs/special.h"
 #include "sentry/vfs/walk.h"
 
@@ -142,7 +144,7 @@ struct Builder {
       auto at = vfs::walk(c, p, vfs::kFollow);
       if (!at.ok()) continue;  // runc: a path that is not there needs no protection
       uint64_t flags = at->mount->flags() | MS_RDONLY;
-      STEP(container->mounts()->mount(at->mount->fs(), *at, flags, p, at->dentry), "making {} read-only", p);
+      STEP(container->mounts()->mount(at->mount->fs(), *at, flags, at->mount->source(), at->dentry), "making {} read-only", p);
     }
     for (const auto& p : spec.masked_paths) {
       auto at = vfs::walk(c, p, vfs::kFollow);
@@ -154,7 +156,7 @@ struct Builder {
       } else {
         auto null = vfs::walk(c, "/dev/null", 0);
         if (!null.ok()) continue;
-        STEP(container->mounts()->mount(null->mount->fs(), *at, MS_RDONLY, "tmpfs", null->dentry), "masking {}", p);
+        STEP(container->mounts()->mount(null->mount->fs(), *at, MS_RDONLY, null->mount->source(), null->dentry), "masking {}", p);
       }
     }
     return {};
@@ -250,6 +252,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
                                                const wire::ContainerSpec& spec, std::vector<Fd> fds) {
   vfs::set_special_opener(S_IFCHR, open_character_device);
   vfs::set_special_opener(S_IFIFO, open_fifo);
+  fs::proc::set_net_table("unix", [](kernel::Task&) { return net::local::list_text(); });
   if (fds.size() < 5) return fail(kEINVAL, "a container needs gofer, zygote and three stdio descriptors");
   auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
   auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
@@ -259,7 +262,8 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (spec.overlay == wire::OverlayMode::self)
     root = STEP(fs::overlay::create({.lower = root, .store = fs::gofer::backing(gofer, fs::gofer::Store::disk)}),
                 "making the overlay");
-  auto mounts = vfs::MountNamespace::create(root, 0, "rootfs");
+  // busybox's df knows no mount whose source is "rootfs".
+  auto mounts = vfs::MountNamespace::create(root, 0, spec.overlay == wire::OverlayMode::self ? "overlay" : "gofer");
   auto container = make_ref<kernel::Container>(
       spec.id, zygote, mounts, make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname), limits_of(spec));
   container->set_file_systems(file_systems_of(kernel, *container, gofer));

@@ -34,6 +34,26 @@ bool is_served(uint64_t type) {
   }
 }
 
+// As /proc/mounts calls the host's file system. Programs tell local ones from others by it, and those that they know from the rest.
+const char* name_of(uint64_t type) {
+  switch (static_cast<uint32_t>(type)) {
+    case 0xef53: return "ext4";
+    case 0x58465342: return "xfs";
+    case 0x9123683e: return "btrfs";
+    case 0x2fc12fc1: return "zfs";
+    case 0xf2f52010: return "f2fs";
+    case 0xca451a4e: return "bcachefs";
+    case 0x794c7630: return "overlay";
+    case 0x01021994: return "tmpfs";
+    case 0x6969: return "nfs";
+    case 0x65735546: return "fuse";
+    case 0x01021997: return "9p";
+    case 0x517b: case 0xfe534d42: case 0xff534d42: return "cifs";
+    case 0x00c36400: return "ceph";
+    default: return "gofer";
+  }
+}
+
 constexpr size_t kMaxDevices = 4095;
 
 bool is_known_type(uint32_t mode) {
@@ -58,6 +78,7 @@ Result<void> GoferFs::start(const wire::AttachReply& r) {
   auto s = client_->call(wire::StatFsRequest{{r.node, {}}});
   if (s.ok()) {
     slow_ = is_served(s->type);
+    type_name_ = name_of(s->type);
     MutexLock l(mu_);
     last_stat_ = *s;
   }

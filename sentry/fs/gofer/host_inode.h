@@ -263,7 +263,7 @@ class GoferFs final : public vfs::FileSystem {
   Result<void> start(const wire::AttachReply& r);
   Ref<vfs::Inode> root() override { return Ref<vfs::Inode>(root_.get_ref()); }
   vfs::FsStat statfs() override;
-  const char* type_name() const override { return "gofer"; }
+  const char* type_name() const override { return type_name_; }
 
   const Ref<Channel>& client() const { return client_; }
   bool exclusive() const { return exclusive_; }
@@ -288,6 +288,7 @@ class GoferFs final : public vfs::FileSystem {
   const Ref<Channel> client_;
   const bool exclusive_, read_only_;
   bool slow_ = false;
+  const char* type_name_ = "gofer";
   std::atomic<uint64_t> modifications_{0};
   uint64_t root_dev_ = 0;
   wire::StatFsReply last_stat_ GUARDED_BY(mu_);
