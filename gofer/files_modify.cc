@@ -33,6 +33,7 @@ Result<wire::NodeReply> Files::added(const Spot& s, const std::string& name, con
 Files::Reply<wire::CreateRequest> Files::handle(const wire::CreateRequest& q, Donated& out) {
   if (q.flags & ~(wire::kRead | wire::kWrite | wire::kTruncate | wire::kAppend)) return kEINVAL;
   if (q.uid == UINT32_MAX || q.gid == UINT32_MAX) return kEINVAL;
+  if (q.name.empty()) return create_unnamed(q, out);
   Spot s = TRY(spot(q.dir, q.name));
   Fd fd = TRY(with_room([&] { return tree::create_regular(s.dir, s.name, q.mode); }));
   auto finish = [&]() -> Result<wire::OpenReply> {
@@ -59,6 +60,30 @@ Files::Reply<wire::CreateRequest> Files::handle(const wire::CreateRequest& q, Do
   auto r = finish();
   if (!r.ok()) IGNORE_ERROR(tree::unlink(s.dir, s.name, false), "the first error tells more");
   return r;
+}
+
+Files::Reply<wire::CreateRequest> Files::create_unnamed(const wire::CreateRequest& q, Donated& out) {
+  if (q.flags != wire::kWrite) return kEINVAL;
+  Node* parent = TRY(nodes_.find(q.dir));
+  if (read_only(*parent)) return kEROFS;
+  int dir = TRY(dir_fd(*parent));
+  Fd fd = TRY(with_room([&] { return tree::create_unnamed(dir, q.mode); }));
+  Attr attr = TRY(tree::attr_of(fd.get()));
+  if (attr.uid != q.uid || attr.gid != q.gid) {
+    TRY(tree::change_owner(fd.get(), q.uid, q.gid));
+    if (q.mode & (S_ISUID | S_ISGID)) TRY(tree::change_mode(fd.get(), q.mode, -1, nullptr));
+    attr = TRY(tree::attr_of(fd.get()));
+  }
+  Fd kept = TRY(base::sys::dup_cloexec(fd.get()));
+  Node* n = TRY(nodes_.add(parent, "", parent->attach, attr));
+  nodes_.lose(*n);
+  auto pinned = nodes_.pin(*n, std::move(kept), true);
+  if (!pinned.ok()) {
+    nodes_.forget(*n);
+    return pinned.error();
+  }
+  out.push_back(std::move(fd));
+  return wire::OpenReply{NodeTable::id_of(*n), attr, false, true};
 }
 
 Files::Reply<wire::MkdirRequest> Files::handle(const wire::MkdirRequest& q, Donated&) {
@@ -142,6 +167,10 @@ Files::Reply<wire::LinkRequest> Files::handle(const wire::LinkRequest& q, Donate
   Spot s = TRY(spot(q.dir, q.name));
   // Two attach points can be one file system of the host; as mounts of their own they never link to each other.
   if (source->attach != s.dir_node->attach) return kEXDEV;
+  if (q.from.name.empty() && source->gone && source->pinned) {
+    TRY(tree::link_held(source->fd.get(), s.dir, s.name));
+    return added(s, q.name, TRY(tree::attr_at(s.dir, s.name)));
+  }
   Place from = TRY(named(q.from));
   TRY(tree::link(from.dir, from.checked(), s.dir, s.name));
   auto attr = tree::attr_at(s.dir, s.name);

@@ -161,6 +161,7 @@ Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, b
 Result<Fd> create_regular(int dir, const Name& name, uint32_t mode) {
   return look_up(dir, name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NONBLOCK | O_NOCTTY, mode & 07777);
 }
+Result<Fd> create_unnamed(int dir, uint32_t mode) { return look_up(dir, ".", O_TMPFILE | O_RDWR, mode & 07777); }
 Result<void> truncate(int fd, uint64_t size) {
   if (size > INT64_MAX) return kEINVAL;
   return sys::ftruncate(fd, static_cast<int64_t>(size));
@@ -177,6 +178,9 @@ Result<void> make_node(int dir, const Name& name, uint32_t mode) {
 }
 Result<void> link(int from_dir, const Name& from, int dir, const Name& name) {
   return none(::linkat(from_dir, from.c_str(), dir, name.c_str(), 0));
+}
+Result<void> link_held(int fd, int dir, const Name& name) {
+  return none(::linkat(fd, "", dir, name.c_str(), AT_EMPTY_PATH));
 }
 Result<void> unlink(int dir, const Name& name, bool directory) {
   return none(::unlinkat(dir, name.c_str(), directory ? AT_REMOVEDIR : 0));

@@ -48,6 +48,8 @@ enum class Access { read, write, read_write };
 Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append = false);
 // A new regular file, read-write. EEXIST.
 Result<Fd> create_regular(int dir, const Name& name, uint32_t mode);
+// One without a name, for this directory's file system; it may get one.
+Result<Fd> create_unnamed(int dir, uint32_t mode);
 Result<void> truncate(int fd, uint64_t size);
 
 Result<void> make_directory(int dir, const Name& name, uint32_t mode);
@@ -55,6 +57,8 @@ Result<void> make_symlink(int dir, const Name& name, const std::string& target);
 // mode says the type; a device is always 0:0.
 Result<void> make_node(int dir, const Name& name, uint32_t mode);
 Result<void> link(int from_dir, const Name& from, int dir, const Name& name);
+// A name for a file that has none. ENOENT if it has had one.
+Result<void> link_held(int fd, int dir, const Name& name);
 Result<void> unlink(int dir, const Name& name, bool directory);
 Result<void> rename(int from_dir, const Name& from, int to_dir, const Name& to, uint32_t flags);
 

@@ -166,7 +166,8 @@ struct OpenRequest {
   template <typename A> void visit(A& a) { a(at); a(flags); }
 };
 
-// A new regular file (EEXIST if the name is taken). uid and gid are set as given, whatever the directory's mode says.
+// A new regular file (EEXIST if the name is taken). uid and gid are set as given, whatever the directory's mode says. With an empty
+// name it has none (O_TMPFILE), and its node can be linked.
 struct CreateRequest {
   static constexpr Op kOp = Op::kCreate;
   using Reply = OpenReply;

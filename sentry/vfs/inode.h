@@ -116,6 +116,9 @@ class Inode : public RefCounted<Inode> {
   virtual Result<std::vector<std::string>> list_xattr() { return std::vector<std::string>{}; }
   virtual Result<void> remove_xattr(const std::string&) { return kEOPNOTSUPP; }
 
+  // Made by O_TMPFILE with O_EXCL: never linked.
+  std::atomic<bool> stays_unnamed{false};
+
   // F_GET_SEALS, F_ADD_SEALS: files of tmpfs and memfds.
   virtual Result<int> seals() { return kEINVAL; }
   virtual Result<void> add_seals(int) { return kEINVAL; }

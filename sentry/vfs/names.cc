@@ -123,6 +123,7 @@ Result<void> make_link(const Path& existing, const WalkContext& c, std::string_v
   return with_new_name(c, path, Kind::file, existing.mount, [&](Inode& dir, const std::string& name) -> Result<Ref<Inode>> {
     if (&inode->fs() != &dir.fs()) return kEXDEV;
     if (inode->is_directory()) return kEPERM;
+    if (inode->stays_unnamed.load(std::memory_order_relaxed)) return kENOENT;
     TRY(dir.link(name, *inode));
     return inode.get_ref();
   }, Link::another_name);

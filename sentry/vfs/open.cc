@@ -129,6 +129,7 @@ Result<Ref<File>> open_unnamed(const WalkContext& c, std::string_view path, int 
   {
     sched::SleepLock l(dir_inode->lock());
     made = TRY(dir_inode->create_unnamed(req));
+    if (flags & O_EXCL) made->stays_unnamed = true;
   }
   uint64_t ino = TRY(made->attributes()).ino;
   Path p{dir.mount, DentryAccess::unnamed(*dir.dentry, made.get_ref(), ino)};

@@ -103,6 +103,13 @@ void HostInode::name_removed(const Node& dir, std::string_view name, RefOrNull<N
   if (last) gofer().forget(*this, key);  // its number may be another file's soon
 }
 
+void HostInode::has_no_name(Ref<Node> own) {
+  MutexLock l(mu_);
+  places_.clear();
+  kept_ = std::move(own);
+  removed_ = true;
+}
+
 // ---- Attributes ----
 
 bool HostInode::current() const {
@@ -290,7 +297,9 @@ Result<std::string> HostInode::get_xattr(const std::string& name) {
 
 Result<void> HostInode::set_xattr(const std::string& name, std::string_view value, int flags) {
   if (gofer().read_only()) return kEROFS;
-  if (!wire::shared_xattr(name)) return kEPERM;
+  if (!wire::shared_xattr(name)) return name.starts_with("security.") || name.starts_with("trusted.") ? kEPERM : kEOPNOTSUPP;
+  // What keeps access lists sets the mode instead when there can be none.
+  if (!is_regular() && !is_directory()) return name.starts_with("system.") ? kEOPNOTSUPP : kEPERM;
   if (value.size() > wire::kMaxXattrValue) return kENOSPC;
   wire::SetXattrRequest q;
   q.name = name;

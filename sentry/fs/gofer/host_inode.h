@@ -80,6 +80,7 @@ class HostInode : public vfs::Inode {
   // kept: the node that it can still be asked by.
   void name_removed(const Node& dir, std::string_view name, RefOrNull<Node> kept) EXCLUDES(mu_);
   Result<Place> find_place() const { return where(); }
+  void has_no_name(Ref<Node> own) EXCLUDES(mu_);  // yet
   virtual bool in_use() const { return false; }           // an open file, which outlives its name
   virtual void before_last_name_goes() {}                 // the gofer opens only what has a name
   virtual void give_up_fds() {}
@@ -203,6 +204,7 @@ class Directory final : public HostInode {
   Result<void> rmdir(std::string_view name, vfs::Inode& victim) override;
   Result<void> rename(std::string_view name, vfs::Inode& moved, vfs::Inode& new_dir, std::string_view new_name,
                       vfs::Inode* replaced, unsigned flags) override;
+  Result<Ref<vfs::Inode>> create_unnamed(const vfs::CreateRequest& r) override;
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
   bool dentries_are_stable() const override;
   void give_up_listing() override EXCLUDES(mu_);

@@ -41,6 +41,25 @@ Result<Ref<vfs::Inode>> Directory::create(std::string_view name, const vfs::Crea
   });
 }
 
+Result<Ref<vfs::Inode>> Directory::create_unnamed(const vfs::CreateRequest& r) {
+  if (gofer().read_only()) return kEROFS;
+  return with_node([&](const Ref<Node>& dir) -> Result<Ref<vfs::Inode>> {
+    wire::CreateRequest q{dir->id(), {}, wire::kWrite, r.mode & 07777, r.uid, r.gid};
+    ReplyFds fds;
+    auto reply = TRY(client().call(q, &fds));
+    if (!S_ISREG(reply.attr.mode)) return client().bad_reply();
+    auto own = TRY(gofer().node_of(reply.node));
+    auto inode = TRY(gofer().inode_for(reply.attr, Place{nullptr, {}, own}));
+    auto& file = static_cast<Regular&>(*inode);
+    file.has_no_name(own);
+    file.opened();
+    auto adopted = file.adopt(reply.attr, reply.has_read, reply.has_write, std::move(fds));
+    file.closed_after_create();
+    TRY(std::move(adopted));
+    return Ref<vfs::Inode>(inode);
+  });
+}
+
 Result<Ref<vfs::Inode>> Directory::mkdir(std::string_view name, const vfs::CreateRequest& r) {
   if (gofer().read_only()) return kEROFS;
   return with_node([&](const Ref<Node>& dir) -> Result<Ref<vfs::Inode>> {

@@ -26,7 +26,7 @@ void Regular::closed(Linger linger) {
     CHECK(users_ > 0);
     if (--users_ > 0) return;
     // Others may remove a file of a shared attach point, whose space then waits for this to be closed.
-    if (removed_ || (!gofer().exclusive() && linger == Linger::if_exclusive)) {
+    if ((removed_ && linger == Linger::if_exclusive) || (!gofer().exclusive() && linger == Linger::if_exclusive)) {
       ro = std::move(ro_);
       rw = std::move(rw_);
     } else if (ro_ || rw_) {

@@ -26,7 +26,11 @@ class Node : public vfs::Inode {
   Node(OverlayFs& fs, RefOrNull<vfs::Inode> lower, Key lower_key, const vfs::Attributes& a);
   ~Node() override;
 
-  Result<vfs::Attributes> attributes() override { return attributes_.get(); }
+  Result<vfs::Attributes> attributes() override {
+    vfs::Attributes a = attributes_.get();
+    if (!lower_ && is_symlink()) a.size = link_target.size();
+    return a;
+  }
   Result<void> set_attributes(const vfs::SetAttributes& s) override;
   Result<void> check_access(const auth::Credentials& cred, int mask) override { return attributes_.check(cred, mask); }
   Result<std::string> read_link() override;
