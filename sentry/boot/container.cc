@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <cstring>
 #include <utility>
 
 #include "base/sys.h"
@@ -177,7 +178,44 @@ Ref<auth::Credentials> credentials_of(const wire::Process& p) {
   return c;
 }
 
-Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::span<Fd> fds) {
+struct OpenTerminal {
+  Ref<vfs::File> file;
+  Ref<kernel::TtyLink> link;
+};
+enum class Console { mount, none };
+
+// A host terminal as one of the container's devpts, open by its name there. Console::mount: /dev/console is the same terminal (OCI
+// runtime spec, "Devices": a bind mount of the pts), for init.
+Result<OpenTerminal> open_terminal(kernel::Container& container, Fd fd, const Ref<auth::Credentials>& cred, Console console) {
+  auto& ns = *container.mounts();
+  auto c = walk_from(ns);
+  auto pts = vfs::walk(c, "/dev/pts", vfs::kFollow | vfs::kDirectory);
+  bool named = pts.ok() && strcmp(pts->mount->fs()->type_name(), "devpts") == 0;
+  Ref<vfs::FileSystem> devpts = named ? pts->mount->fs() : TRY(fs::tty::create_devpts({}));
+  auto tty = TRY(fs::tty::add_host_terminal(*devpts, std::move(fd), *cred));
+  vfs::Path where;
+  if (named) {
+    where = TRY(vfs::walk(c, "/dev/pts/" + tty.name, 0));
+  } else {
+    where.dentry = TRY(vfs::Dentry::make_root(devpts->root())->lookup(tty.name));
+  }
+  if (console == Console::mount) {
+    auto at = mount_point(c, "/dev/console", false);
+    if (at.ok()) {
+      uint64_t flags = named ? pts->mount->flags() : 0;
+      auto mounted = TRY(ns.mount(devpts, *at, flags, "devpts", where.dentry));
+      if (!named) where = {mounted, mounted->root()};
+    } else if (!(at.error() == kEROFS)) {  // without a /dev that can be written to, there is no console either
+      return at.error();
+    }
+  }
+  auto inode = where.inode();
+  if (!inode) return kEIO;
+  return OpenTerminal{TRY(inode->open(where, O_RDWR, cred)), tty.terminal};
+}
+
+Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::span<Fd> fds, kernel::Container& container,
+                                                Console console, RefOrNull<kernel::TtyLink>* terminal) {
   kernel::ProcessSpec out{.args = p.args, .env = p.env, .cwd = p.cwd.empty() ? "/" : p.cwd,
                           .credentials = credentials_of(p), .umask = p.umask & 0777, .rlimits = {}, .files = {},
                           .controlling_terminal = p.terminal};
@@ -187,8 +225,9 @@ Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::spa
   }
   if (p.terminal && !fds.empty()) {
     // One terminal, three descriptors: the same description for all.
-    auto tty = STEP(fs::tty::from_host_terminal(std::move(fds[0]), out.credentials), "adopting the terminal");
-    out.files.assign(3, tty);
+    auto tty = STEP(open_terminal(container, std::move(fds[0]), out.credentials, console), "adopting the terminal");
+    *terminal = tty.link;
+    out.files.assign(3, tty.file);
     fds = fds.size() > 3 ? fds.subspan(3) : std::span<Fd>();
   }
   for (Fd& fd : fds) {
@@ -222,16 +261,16 @@ void Running::add(Ref<kernel::ThreadGroup> g) {
   });
 }
 
-void Running::set_terminal(int pid, Ref<vfs::File> tty) {
-  std::map<int, Ref<vfs::File>> gone;  // of processes that ended; let go outside the lock
+void Running::set_terminal(int pid, Ref<kernel::TtyLink> tty) {
+  std::map<int, Ref<kernel::TtyLink>> gone;  // of processes that ended; let go outside the lock
   terminals_.with([&](auto& m) {
     if (m.size() >= kKeptProcesses) gone.swap(m);
     m.insert_or_assign(pid == 0 ? 1 : pid, std::move(tty));
   });
 }
 
-RefOrNull<vfs::File> Running::terminal(int pid) const {
-  return terminals_.with([&](auto& m) -> RefOrNull<vfs::File> {
+RefOrNull<kernel::TtyLink> Running::terminal(int pid) const {
+  return terminals_.with([&](auto& m) -> RefOrNull<kernel::TtyLink> {
     auto it = m.find(pid == 0 ? 1 : pid);
     if (it == m.end()) return nullptr;
     return it->second;
@@ -273,13 +312,13 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (!mounted.ok()) return mounted.error();
   if (spec.root_readonly) mounts->root().mount->set_flags(mounts->root().mount->flags() | MS_RDONLY);
 
-  auto process = process_of(spec.process, std::span(fds).subspan(2));
+  RefOrNull<kernel::TtyLink> tty;
+  auto process = process_of(spec.process, std::span(fds).subspan(2), *container, Console::mount, &tty);
   if (!process.ok()) return process.error();
   auto init = STEP(kernel.create_process(container, *process), "starting '{}'",
                    spec.process.args.empty() ? std::string() : spec.process.args[0]);
   auto running = make_ref<Running>(container, init);
-  if (process->controlling_terminal && !process->files.empty() && process->files[0])
-    running->set_terminal(1, process->files[0].get_ref());
+  if (tty) running->set_terminal(1, tty.get_ref());
   return running;
 }
 
@@ -287,13 +326,13 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
                                                             const wire::ExecRequest& request, std::vector<Fd> fds) {
   if (fds.size() < 3) return fail(kEINVAL, "a process needs three stdio descriptors");
   if (running.init()->exit_status()) return fail(kESRCH, "the container is stopped");
-  auto process = process_of(request.process, fds);
+  RefOrNull<kernel::TtyLink> tty;
+  auto process = process_of(request.process, fds, *running.container, Console::none, &tty);
   if (!process.ok()) return process.error();
   auto g = STEP(kernel.create_process(running.container, *process), "starting '{}'",
                 request.process.args.empty() ? std::string() : request.process.args[0]);
   running.add(g);
-  if (process->controlling_terminal && !process->files.empty() && process->files[0])
-    running.set_terminal(g->pid(), process->files[0].get_ref());
+  if (tty) running.set_terminal(g->pid(), tty.get_ref());
   kernel.start_process(*g);
   return g;
 }

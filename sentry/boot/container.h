@@ -25,9 +25,9 @@ class Running : public RefCounted<Running> {
   const Ref<kernel::ThreadGroup>& init() const { return init_; }
   std::atomic<bool> started{false};
   void add(Ref<kernel::ThreadGroup> g);
-  // The terminal a process was started with; it outlives the process.
-  void set_terminal(int pid, Ref<vfs::File> tty);
-  RefOrNull<vfs::File> terminal(int pid) const;
+  // The terminal a process was started with.
+  void set_terminal(int pid, Ref<kernel::TtyLink> tty);
+  RefOrNull<kernel::TtyLink> terminal(int pid) const;
   // pid 0 or 1: init. Also processes that ended already, until a later one takes their place.
   RefOrNull<kernel::ThreadGroup> find(int pid) const;
 
@@ -36,7 +36,7 @@ class Running : public RefCounted<Running> {
   ~Running() = default;
   Ref<kernel::ThreadGroup> init_;
   Guarded<std::map<int, Ref<kernel::ThreadGroup>>> others_;
-  mutable Guarded<std::map<int, Ref<vfs::File>>> terminals_{LockRank::kEpollInterest};
+  mutable Guarded<std::map<int, Ref<kernel::TtyLink>>> terminals_{LockRank::kEpollInterest};
 };
 
 // Builds the container and its init, not yet running. fds: as ContainerSpec says. Parks.

@@ -282,11 +282,10 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         auto q = parse<wire::ResizeRequest>(rest);
         if (!q.ok()) return q.error();
         auto run = find(q->id);
-        RefOrNull<vfs::File> tty;
+        RefOrNull<kernel::TtyLink> tty;
         if (run) tty = run->terminal(q->pid);
         if (!tty) return failure(kENOTTY, base::format("process {} of '{}' was not started with a terminal", q->pid, q->id));
-        auto r = fs::tty::set_host_size(*tty, q->rows, q->cols);
-        if (!r.ok()) return failure(r.error(), "resizing the terminal");
+        fs::tty::set_host_size(*tty, q->rows, q->cols);
         return empty();
       }
       case ControlOp::kPause:

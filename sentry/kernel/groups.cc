@@ -52,6 +52,11 @@ void Session::set_tty(RefOrNull<TtyLink> t) {
     std::swap(tty_, t);
   }
 }
+RefOrNull<ThreadGroup> Session::leader() const {
+  MutexLock l(task_set_lock);
+  if (!leader_) return nullptr;
+  return Ref<ThreadGroup>(*leader_);
+}
 RefOrNull<ProcessGroup> Session::foreground() const {
   MutexLock l(mu_);
   return foreground_;

@@ -27,10 +27,12 @@ termios default_settings() {  // Linux: tty_std_termios
 
 Terminal::Terminal(Ref<Port> port, uint64_t device) : port_(std::move(port)), device_(device), t_(default_settings()) {}
 
-void Terminal::opened() {
+Result<void> Terminal::opened() {
   MutexLock l(mu_);
+  if (hung_up_) return kEIO;
   open_count_++;
   ever_opened_ = true;
+  return {};
 }
 
 void Terminal::closed() {
@@ -39,6 +41,17 @@ void Terminal::closed() {
     open_count_--;
   }
   port_->notify(0);
+  give_up_if_unused();
+}
+
+void Terminal::give_up_if_unused() {
+  if (!port_->ends_unused()) return;
+  {
+    MutexLock l(mu_);
+    if (open_count_ > 0 || !ever_opened_ || session_ref_) return;
+    hung_up_ = true;
+  }
+  port_->unused();
 }
 
 bool Terminal::other_side_seen() const {
@@ -52,16 +65,22 @@ termios Terminal::settings() {
   return t_;
 }
 
-Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
+Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock, uint64_t era) {
   if (dst.empty()) return size_t{0};
   sched::Nanos deadline = sched::kNever;
   bool timed = false;
   size_t done = 0;
+  {
+    MutexLock l(mu_);
+    if (gone(era)) return size_t{0};
+  }
+  TRY(check_change(SIGTTIN));
   for (;;) {
-    TRY(check_change(SIGTTIN));
     bool between = false;  // VTIME counts from the last byte
+    bool full = false;
     {
       MutexLock l(mu_);
+      if (era != this->era()) return done;
       bool canonical = is(t_.c_lflag, ICANON);
       size_t vmin = canonical ? 1 : t_.c_cc[VMIN];
       unsigned vtime = canonical ? 0 : t_.c_cc[VTIME];
@@ -69,25 +88,27 @@ Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
         size_t n = take(dst.subspan(done));
         done += n;
         // A canonical read is one line; a raw one is satisfied with VMIN bytes.
-        if (canonical || done >= std::min(vmin, dst.size()) || done == dst.size()) return done;
+        full = canonical || done >= vmin || done == dst.size();
         timed = false;
       } else if (hung_up_) {
         return done;
       }
-      if (!canonical && vmin == 0 && vtime == 0) return done;
+      if (!full && !canonical && vmin == 0 && vtime == 0) return done;
       between = vmin > 0;
       if (vtime && (!between || done > 0) && !timed) {
         deadline = sched::now() + sched::Nanos{vtime} * kDecisecond;
         timed = true;
       }
     }
+    if (done > 0) input_changed();
+    if (full) return done;
     if (nonblock) {
       if (done > 0) return done;
       return kEAGAIN;
     }
     auto r = sched::wait_for(queue_, [&] {
       MutexLock l(mu_);
-      return readable_bytes() > 0 || hung_up_;
+      return readable_bytes() > 0 || gone(era);
     }, timed ? deadline : sched::kNever, sched::Interruptible::yes);
     if (!r.ok() && r.error() == kETIMEDOUT) return done;
     if (!r.ok()) {
@@ -97,10 +118,10 @@ Result<size_t> Terminal::read(std::span<std::byte> dst, bool nonblock) {
   }
 }
 
-Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock) {
+Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock, uint64_t era) {
   {
     MutexLock l(mu_);
-    if (hung_up_) return kEIO;
+    if (gone(era)) return kEIO;
   }
   bool guarded = false;
   {
@@ -116,7 +137,7 @@ Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock) {
     bool stopped;
     {
       MutexLock l(mu_);
-      if (hung_up_) return done ? Result<size_t>(done) : Result<size_t>(kEIO);
+      if (gone(era)) return done ? Result<size_t>(done) : Result<size_t>(kEIO);
       stopped = stopped_;
     }
     if (!stopped && port_->has_room()) {
@@ -131,11 +152,11 @@ Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock) {
         // The chunk is ours to finish: part of it is out already.
         auto r = sched::wait_for(queue_, [&] {
           MutexLock l(mu_);
-          return hung_up_ || port_->has_room();
+          return gone(era) || port_->has_room();
         }, sched::kNever, sched::Interruptible::yes);
         if (!r.ok()) return done ? Result<size_t>(done) : Result<size_t>(r.error());
         MutexLock l(mu_);
-        if (hung_up_) return kEIO;
+        if (gone(era)) return kEIO;
       }
       done += n;
       continue;
@@ -146,7 +167,7 @@ Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock) {
     }
     auto r = sched::wait_for(queue_, [&] {
       MutexLock l(mu_);
-      return hung_up_ || (!stopped_ && port_->has_room());
+      return gone(era) || (!stopped_ && port_->has_room());
     });
     if (!r.ok()) {
       if (done > 0) return done;
@@ -175,11 +196,21 @@ void Terminal::room_again() {
   queue_.wake_all(EPOLLOUT | EPOLLWRNORM);
 }
 
-uint32_t Terminal::poll_events() {
+// Linux: input_available_p() with poll: without a timer between bytes, fewer than VMIN are none.
+bool Terminal::poll_readable() {
+  size_t n = readable_bytes();
+  if (is(t_.c_lflag, ICANON) || t_.c_cc[VTIME] || t_.c_cc[VMIN] == 0) return n > 0;
+  return n >= t_.c_cc[VMIN];
+}
+
+uint32_t Terminal::poll_events(uint64_t era) {
   bool room = port_->has_room();
   MutexLock l(mu_);
+  if (era != this->era()) {  // Linux: hung_up_tty_poll
+    return EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDNORM | EPOLLWRNORM;
+  }
   uint32_t e = 0;
-  if (readable_bytes() > 0) e |= EPOLLIN | EPOLLRDNORM;
+  if (poll_readable()) e |= EPOLLIN | EPOLLRDNORM;
   if (hung_up_) e |= EPOLLHUP | EPOLLIN | EPOLLRDNORM;
   if (!stopped_ && room && !hung_up_) e |= EPOLLOUT | EPOLLWRNORM;
   return e;
@@ -196,31 +227,39 @@ void Terminal::port_closed() {
   }
   queue_.wake_all();
   if (!session) return;
-  if (auto fg = session->foreground()) {
-    fg->send_signal(kernel::SignalInfo::kernel(SIGHUP));
-    fg->send_signal(kernel::SignalInfo::kernel(SIGCONT));
+  // The leader, such as a shell, tells its jobs itself.
+  if (auto leader = session->leader()) {
+    leader->send_signal(kernel::SignalInfo::kernel(SIGHUP));
+    leader->send_signal(kernel::SignalInfo::kernel(SIGCONT));
   }
   session->set_tty(nullptr);
   session->set_foreground(nullptr);
 }
 
-void Terminal::session_leader_exited(kernel::Session& session) {
+// Linux: disassociate_ctty().
+void Terminal::leave_session(kernel::Session& session, bool leader_exits) {
+  RefOrNull<kernel::Session> keep;
   {
     MutexLock l(mu_);
     if (session_ != &session) return;
     session_ = nullptr;
-  }
-  RefOrNull<kernel::Session> keep;
-  {
-    MutexLock l(mu_);
     keep = std::move(session_ref_);
+    if (leader_exits) {  // whoever still has it open holds a hung-up one, and the next owner finds it as new
+      era_.fetch_add(1);
+      t_ = default_settings();
+      discard_input();
+      stopped_ = false;
+    }
   }
+  queue_.wake_all();
   if (auto fg = session.foreground()) {
     fg->send_signal(kernel::SignalInfo::kernel(SIGHUP));
-    fg->send_signal(kernel::SignalInfo::kernel(SIGCONT));
+    if (!leader_exits) fg->send_signal(kernel::SignalInfo::kernel(SIGCONT));
   }
   session.set_tty(nullptr);
   session.set_foreground(nullptr);
+  input_changed();
+  give_up_if_unused();
 }
 
 void Terminal::send_foreground(int signo) {
@@ -254,9 +293,14 @@ void Terminal::set_size(const WindowSize& s) {
 
 TerminalFile::TerminalFile(Ref<Terminal> tty, const vfs::Path& path, Ref<vfs::Inode> inode, int flags,
                            Ref<auth::Credentials> cred)
-    : File(kKind, path, std::move(inode), flags, std::move(cred)), tty_(std::move(tty)) {
-  tty_->opened();
-}
+    : File(kKind, path, std::move(inode), flags, std::move(cred)), tty_(std::move(tty)), era_(tty_->era()) {}
 TerminalFile::~TerminalFile() { tty_->closed(); }
+
+Result<Ref<vfs::File>> TerminalFile::open(const Ref<Terminal>& tty, const vfs::Path& path, const Ref<vfs::Inode>& inode,
+                                          int flags, const Ref<auth::Credentials>& cred) {
+  TRY(tty->opened());
+  Ref<vfs::File> f = make_ref<TerminalFile>(tty, path, inode, flags, cred);
+  return f;
+}
 
 }  // namespace sentry::fs::tty

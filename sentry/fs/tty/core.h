@@ -3,8 +3,10 @@
 // host terminal). Linux: drivers/tty/n_tty.c, tty_io.c, tty_jobctrl.c; man 3 termios, man 4 tty_ioctl.
 #pragma once
 
+#include <asm/ioctls.h>
 #include <asm/termbits.h>
 
+#include <atomic>
 #include <deque>
 #include <string>
 
@@ -26,6 +28,15 @@ class Port : public RefCounted<Port> {
   virtual bool has_room() = 0;
   // Settings or flow control changed; for packet mode (TIOCPKT_* bits).
   virtual void notify(unsigned /*packet_bits*/) {}
+  // The terminal takes input again after it took less than it was given.
+  virtual void input_wanted() {}
+  // Output that nobody has read yet is of no use any more (^C, TCFLSH).
+  virtual void discard_output() {}
+  // Nobody may open the application's side yet (TIOCSPTLCK).
+  virtual bool locked() { return false; }
+  // The number is this line's for as long as somebody uses it; then unused() gives the line up and the terminal is hung up for good.
+  virtual bool ends_unused() const { return false; }
+  virtual void unused() {}
   // A host terminal keeps its own size; others answer null.
   virtual bool host_size(WindowSize*) { return false; }
   virtual void set_host_size(const WindowSize&) {}
@@ -41,17 +52,22 @@ class Terminal final : public kernel::TtyLink {
   Terminal(Ref<Port> port, uint64_t device);
 
   // ---- the application's side ----
-  Result<size_t> read(std::span<std::byte> dst, bool nonblock);
-  Result<size_t> write(std::span<const std::byte> src, bool nonblock);
-  uint32_t poll_events();
+  // era: which of its lives the description belongs to; one of an earlier life is hung up (Linux: hung_up_tty_fops).
+  Result<size_t> read(std::span<std::byte> dst, bool nonblock, uint64_t era);
+  Result<size_t> write(std::span<const std::byte> src, bool nonblock, uint64_t era);
+  uint32_t poll_events(uint64_t era);
+  uint64_t era() const { return era_.load(std::memory_order_acquire); }
   sched::WaitQueue& queue() { return queue_; }
   // The tty ioctls; ENOTTY for others. file_readable: TIOCSCTTY asks.
   Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg);
-  void opened();
+  // EIO: the line is gone. Every success is followed by closed().
+  Result<void> opened();
   void closed();
 
   // ---- the port's side ----
-  void receive(std::string_view bytes);  // typed input
+  // Typed input; returns how much was taken. input_wanted() tells when there is room for the rest.
+  size_t receive(std::string_view bytes);
+  bool takes_input();
   void port_closed();                    // hang up: SIGHUP to the session, reads end, writes EIO
   void room_again();                     // the port takes output again
   WindowSize size();
@@ -60,15 +76,27 @@ class Terminal final : public kernel::TtyLink {
   bool other_side_seen() const;          // some application side is open
 
   Port& port() { return *port_; }
+  void send_foreground(int signo);
+  // TIOCGPGRP and TIOCGSID as the other side of a pty asks them.
+  Result<long> ids_for_master(platform::Context& c, uint32_t command, uint64_t arg);
 
   // ---- kernel::TtyLink ----
   uint64_t device() const override { return device_; }
-  void session_leader_exited(kernel::Session& session) override;
+  void session_leader_exited(kernel::Session& session) override { leave_session(session, true); }
+  // The session has it no more; leader_exits: and everybody's descriptions of it are dead.
+  void leave_session(kernel::Session& session, bool leader_exits);
   // The first terminal a session leader without one opens becomes its own (Linux: tty_open_proc_set_tty).
   void maybe_adopt(int open_flags);
 
  private:
   ~Terminal() override { port_->detach(); }
+  void pump() REQUIRES(mu_);           // incoming_ through the line discipline, as far as there is room
+  bool has_input_room() REQUIRES(mu_);
+  void after_input();
+  void input_changed();                // after the application took input: more may come in
+  void discard_input() REQUIRES(mu_);
+  void give_up_if_unused();
+  bool gone(uint64_t era) REQUIRES(mu_) { return hung_up_ || era != era_.load(std::memory_order_relaxed); }
   void input_char(unsigned char c) REQUIRES(mu_);
   bool signal_char(unsigned char c) REQUIRES(mu_);
   void edit_char(unsigned char c) REQUIRES(mu_);
@@ -78,10 +106,10 @@ class Terminal final : public kernel::TtyLink {
   void echo_raw(std::string_view s) REQUIRES(mu_) { echo_ += s; }
   void process_output(unsigned char c, std::string& out) REQUIRES(mu_);
   size_t readable_bytes() REQUIRES(mu_);
+  bool poll_readable() REQUIRES(mu_);
   size_t take(std::span<std::byte> dst) REQUIRES(mu_);
   void flush_echo();
   void mode_changed(const termios& old) REQUIRES(mu_);
-  void send_foreground(int signo);
   Result<void> check_change(int signo);
   Result<long> set_termios(platform::Context& c, uint32_t command, uint64_t arg);
   Result<long> job_ioctl(platform::Context& c, uint32_t command, uint64_t arg);
@@ -97,7 +125,9 @@ class Terminal final : public kernel::TtyLink {
   termios t_ GUARDED_BY(mu_){};
   WindowSize size_ GUARDED_BY(mu_);
   std::deque<std::string> lines_ GUARDED_BY(mu_);  // canonical input, a line each; an empty one is end of file
+  size_t line_bytes_ GUARDED_BY(mu_) = 0;          // in lines_
   std::string raw_ GUARDED_BY(mu_);                // input while not canonical
+  std::string incoming_ GUARDED_BY(mu_);           // received, but the buffers above are full (Linux: the flip buffer)
   std::string edit_ GUARDED_BY(mu_);               // the line being typed
   std::string echo_ GUARDED_BY(mu_);               // echoes that wait for the port
   bool literal_next_ GUARDED_BY(mu_) = false;
@@ -106,30 +136,39 @@ class Terminal final : public kernel::TtyLink {
   unsigned column_ GUARDED_BY(mu_) = 0;
   int open_count_ GUARDED_BY(mu_) = 0;
   bool ever_opened_ GUARDED_BY(mu_) = false;
+  std::atomic<uint64_t> era_{0};                   // written with mu_ held; grows when the session's leader exits
   kernel::Session* session_ GUARDED_BY(mu_) = nullptr;  // whose controlling terminal it is; cleared when the leader exits
   RefOrNull<kernel::Session> session_ref_ GUARDED_BY(mu_);
   std::vector<int> pending_signals_ GUARDED_BY(mu_);    // sent after the lock is gone
+  unsigned pending_packet_ GUARDED_BY(mu_) = 0;         // TIOCPKT_* likewise
 };
 
 // An application's description of a terminal.
 class TerminalFile final : public vfs::File {
  public:
   static constexpr vfs::FileKind kKind = vfs::FileKind::tty;
+  static Result<Ref<vfs::File>> open(const Ref<Terminal>& tty, const vfs::Path& path, const Ref<vfs::Inode>& inode, int flags,
+                                     const Ref<auth::Credentials>& cred);
+  // Preconditions: tty->opened() succeeded for it.
   TerminalFile(Ref<Terminal> tty, const vfs::Path& path, Ref<vfs::Inode> inode, int flags, Ref<auth::Credentials> cred);
   ~TerminalFile() override;
-  Result<size_t> read(std::span<std::byte> dst, int64_t*, vfs::IoFlags f) override { return tty_->read(dst, f.nonblock); }
-  Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags f) override {
-    return tty_->write(src, f.nonblock);
+  Result<size_t> read(std::span<std::byte> dst, int64_t*, vfs::IoFlags f) override {
+    return tty_->read(dst, f.nonblock, era_);
   }
-  uint32_t poll_events() override { return tty_->poll_events(); }
+  Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags f) override {
+    return tty_->write(src, f.nonblock, era_);
+  }
+  uint32_t poll_events() override { return tty_->poll_events(era_); }
   sched::WaitQueue* poll_queue() override { return &tty_->queue(); }
   Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg) override {
+    if (era_ != tty_->era()) return command == TIOCSPGRP ? kENOTTY : kEIO;  // Linux: hung_up_tty_ioctl
     return tty_->ioctl(c, command, arg);
   }
-  Terminal& terminal() { return *tty_; }
+  const Ref<Terminal>& terminal() { return tty_; }
 
  private:
   Ref<Terminal> tty_;
+  const uint64_t era_;
 };
 
 }  // namespace sentry::fs::tty

@@ -6,26 +6,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "base/sys.h"
-#include "sentry/fs/tty/core.h"
-#include "sentry/fs/tty/tty.h"
+#include "sentry/fs/tty/devpts.h"
 
 namespace sentry::fs::tty {
 namespace {
 
-// Linux: TTY_MAJOR_CONSOLE-like number for /dev/console: 5:1.
-constexpr uint64_t kConsoleDevice = 5 << 8 | 1;
 constexpr size_t kReadChunk = 4096;
+constexpr sched::Nanos kSizePeriod = 250000000;
 
 class HostLine final : public Port {
  public:
-  explicit HostLine(Fd fd)
-      : fd_(std::move(fd)), watch_([](void* p, uint32_t events) { static_cast<HostLine*>(p)->ready(events); }, this) {}
-  void detach() override { watch_.stop(); }
+  HostLine(Fd fd, Ref<Devpts> fs, int number)
+      : fs_(std::move(fs)), number_(number), fd_(std::move(fd)),
+        watch_([](void* p, uint32_t events) { static_cast<HostLine*>(p)->ready(events); }, this),
+        size_timer_([](void* p) { static_cast<HostLine*>(p)->follow_size(); }, this) {}
+  void detach() override {
+    watch_.stop();
+    size_timer_.cancel();
+  }
   // Borrowed: the terminal keeps this line.
   void attach(Terminal& t) { terminal_ = &t; }
 
   Result<void> start() {
+    WindowSize size;
+    if (host_size(&size)) terminal_->set_size(size);
+    size_timer_.arm(sched::now() + kSizePeriod);
+    MutexLock l(mu_);
     struct termios raw;
     TRY(sys::raw(SYS_ioctl, fd_.get(), TCGETS, reinterpret_cast<long>(&raw)));
     raw.c_iflag = 0;
@@ -39,6 +48,8 @@ class HostLine final : public Port {
   }
 
   size_t transmit(std::string_view bytes) override {
+    MutexLock l(mu_);
+    if (!fd_.valid()) return bytes.size();
     auto n = sys::write(fd_.get(), bytes.data(), bytes.size());
     if (n.ok()) return *n;
     if (n.error() == kEAGAIN) {
@@ -49,10 +60,25 @@ class HostLine final : public Port {
   }
   bool has_room() override { return !full_.load(); }
   bool host_size(WindowSize* s) override {
-    return sys::raw(SYS_ioctl, fd_.get(), TIOCGWINSZ, reinterpret_cast<long>(s)).ok();
+    MutexLock l(mu_);
+    return fd_.valid() && sys::raw(SYS_ioctl, fd_.get(), TIOCGWINSZ, reinterpret_cast<long>(s)).ok();
   }
   void set_host_size(const WindowSize& s) override {
+    MutexLock l(mu_);
+    if (!fd_.valid()) return;
     IGNORE_ERROR(sys::raw(SYS_ioctl, fd_.get(), TIOCSWINSZ, reinterpret_cast<long>(&s)), "the size is only advice");
+  }
+  void input_wanted() override { take_input(); }
+  bool ends_unused() const override { return true; }
+  // The other side of the host's terminal sees its end.
+  void unused() override {
+    detach();
+    Fd gone;
+    {
+      MutexLock l(mu_);
+      std::swap(gone, fd_);
+    }
+    if (gone.valid()) fs_->remove(number_);
   }
 
  private:
@@ -61,12 +87,39 @@ class HostLine final : public Port {
       full_.store(false);
       terminal_->room_again();
     }
-    if (!(events & (EPOLLIN | EPOLLHUP))) return;
+    if (events & (EPOLLIN | EPOLLHUP)) take_input();
+    if (events & EPOLLHUP) terminal_->port_closed();
+  }
+
+  // An engine that holds the other side changes the size there, and the host tells only a foreground of its own.
+  void follow_size() {
+    WindowSize size;
+    if (!host_size(&size)) return;
+    terminal_->set_size(size);
+    size_timer_.arm(sched::now() + kSizePeriod);
+  }
+
+  // The host's readiness and the terminal's room are told on different threads; one of them reads.
+  void take_input() {
+    if (asked_.fetch_add(1) != 0) return;
+    int seen;
+    do {
+      seen = asked_.load();
+      read_until_empty();
+    } while (!asked_.compare_exchange_strong(seen, 0));
+  }
+
+  void read_until_empty() {
     char buf[kReadChunk];
-    for (;;) {
-      auto n = sys::read(fd_.get(), buf, sizeof buf);
+    while (kept_.empty() || give_kept()) {
+      Result<size_t> n = kEBADF;
+      {
+        MutexLock l(mu_);
+        if (!fd_.valid()) return;
+        n = sys::read(fd_.get(), buf, sizeof buf);
+      }
       if (n.ok() && *n > 0) {
-        terminal_->receive(std::string_view(buf, *n));
+        kept_.assign(buf, *n);
         continue;
       }
       if (!n.ok() && n.error() == kEAGAIN) return;
@@ -74,30 +127,42 @@ class HostLine final : public Port {
       return;
     }
   }
+  bool give_kept() {
+    kept_.erase(0, terminal_->receive(kept_));
+    return kept_.empty();
+  }
 
-  Fd fd_;
+  const Ref<Devpts> fs_;
+  const int number_;
+  Mutex mu_{LockRank::kTty};
+  Fd fd_ GUARDED_BY(mu_);
   Terminal* terminal_ = nullptr;
   std::atomic<bool> full_{false};
+  std::atomic<int> asked_{0};
+  std::string kept_;  // read, but the terminal had no room; of whoever reads
   sched::FdWatch watch_;
+  sched::Timer size_timer_;
 };
 
 }  // namespace
 
-Result<Ref<vfs::File>> from_host_terminal(Fd fd, const Ref<auth::Credentials>& cred) {
-  auto line = make_ref<HostLine>(std::move(fd));
-  auto tty = make_ref<Terminal>(line, kConsoleDevice);
+Result<HostTerminal> add_host_terminal(vfs::FileSystem& devpts, Fd fd, const auth::Credentials& owner) {
+  CHECK(strcmp(devpts.type_name(), "devpts") == 0);
+  auto& fs = static_cast<Devpts&>(devpts);
+  int number = TRY(fs.reserve());
+  auto line = make_ref<HostLine>(std::move(fd), Ref<Devpts>(fs), number);
+  auto tty = fs.add(number, line, owner);
   line->attach(*tty);
-  vfs::Path path = vfs::make_anonymous_path("/dev/console", S_IFCHR | 0620, *cred);
-  Ref<vfs::File> file = make_ref<TerminalFile>(tty, path, path.inode().get_ref(), O_RDWR, cred);
-  TRY(line->start());
-  return file;
+  auto started = line->start();
+  if (!started.ok()) {
+    line->unused();
+    return started.error();
+  }
+  return HostTerminal{std::to_string(number), tty};
 }
 
-Result<void> set_host_size(vfs::File& file, uint16_t rows, uint16_t cols) {
-  auto* f = file.as<TerminalFile>();
-  if (!f) return kENOTTY;
-  f->terminal().set_size({rows, cols, 0, 0});
-  return {};
+void set_host_size(kernel::TtyLink& host_terminal, uint16_t rows, uint16_t cols) {
+  static_cast<Terminal&>(host_terminal).set_size({rows, cols, 0, 0});  // Terminal is the only TtyLink
 }
 
 }  // namespace sentry::fs::tty

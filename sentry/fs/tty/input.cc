@@ -11,6 +11,7 @@ namespace sentry::fs::tty {
 namespace {
 
 constexpr size_t kMaxInput = 4095;
+constexpr size_t kMaxIncoming = 64 << 10;
 constexpr unsigned char kDisabled = 0;  // _POSIX_VDISABLE
 
 bool is_char(const termios& t, int index, unsigned char c) { return t.c_cc[index] != kDisabled && t.c_cc[index] == c; }
@@ -24,17 +25,70 @@ size_t last_character(const std::string& s, bool utf8) {
 
 }  // namespace
 
-void Terminal::receive(std::string_view bytes) {
-  std::vector<int> signals;
+// Linux: n_tty_receive_buf_common(): a full buffer stops the line, but one without a whole line in it could never be read, so what
+// is too much for that is lost.
+bool Terminal::has_input_room() {
+  if (!is(t_.c_lflag, ICANON)) return raw_.size() < kMaxInput;
+  return lines_.empty() || line_bytes_ + edit_.size() < kMaxInput;
+}
+
+void Terminal::pump() {
+  size_t n = 0;
+  while (n < incoming_.size() && has_input_room()) input_char(static_cast<unsigned char>(incoming_[n++]));
+  incoming_.erase(0, n);
+}
+
+size_t Terminal::receive(std::string_view bytes) {
+  size_t n;
   {
     MutexLock l(mu_);
-    if (hung_up_) return;
-    for (char c : bytes) input_char(static_cast<unsigned char>(c));
-    signals.swap(pending_signals_);
+    if (hung_up_) return bytes.size();
+    n = std::min(bytes.size(), kMaxIncoming - incoming_.size());
+    incoming_ += bytes.substr(0, n);
+    pump();
   }
+  after_input();
+  return n;
+}
+
+bool Terminal::takes_input() {
+  MutexLock l(mu_);
+  return hung_up_ || incoming_.size() < kMaxIncoming;
+}
+
+// What pump() left to be done without the lock.
+void Terminal::after_input() {
+  std::vector<int> signals;
+  unsigned packet;
+  {
+    MutexLock l(mu_);
+    signals.swap(pending_signals_);
+    packet = std::exchange(pending_packet_, 0);
+  }
+  if (packet & TIOCPKT_FLUSHWRITE) port_->discard_output();
+  if (packet) port_->notify(packet);
   flush_echo();
   for (int s : signals) send_foreground(s);
-  queue_.wake_all(EPOLLIN | EPOLLRDNORM);
+  queue_.wake_all();
+}
+
+void Terminal::input_changed() {
+  bool more;
+  {
+    MutexLock l(mu_);
+    more = !incoming_.empty();
+    if (more) pump();
+  }
+  if (!more) return;
+  after_input();
+  port_->input_wanted();
+}
+
+void Terminal::discard_input() {
+  lines_.clear();
+  line_bytes_ = 0;
+  raw_.clear();
+  edit_.clear();
 }
 
 void Terminal::input_char(unsigned char c) {
@@ -55,10 +109,12 @@ void Terminal::input_char(unsigned char c) {
   if (is(t_.c_iflag, IXON)) {
     if (is_char(t_, VSTOP, c) && !stopped_) {
       stopped_ = true;
+      pending_packet_ |= TIOCPKT_STOP;
       return;
     }
     bool start = is_char(t_, VSTART, c);
     if (start || (stopped_ && is(t_.c_iflag, IXANY))) {
+      if (stopped_) pending_packet_ |= TIOCPKT_START;
       stopped_ = false;
       if (start) return;
     }
@@ -93,7 +149,7 @@ void Terminal::input_char(unsigned char c) {
     echo_raw("\r\n");
     for (char e : edit_) echo(static_cast<unsigned char>(e));
   } else if (is_char(t_, VEOF, c)) {
-    lines_.push_back(std::exchange(edit_, {}));
+    end_line();
   } else if (c == '\n' || is_char(t_, VEOL, c) || (is(t_.c_lflag, IEXTEN) && is_char(t_, VEOL2, c))) {
     if (is(t_.c_lflag, ECHO) || (c == '\n' && is(t_.c_lflag, ECHONL))) echo(c);
     edit_ += static_cast<char>(c);
@@ -107,9 +163,9 @@ bool Terminal::signal_char(unsigned char c) {
   int s = is_char(t_, VINTR, c) ? SIGINT : is_char(t_, VQUIT, c) ? SIGQUIT : is_char(t_, VSUSP, c) ? SIGTSTP : 0;
   if (!s) return false;
   if (!is(t_.c_lflag, NOFLSH)) {
-    lines_.clear();
-    raw_.clear();
-    edit_.clear();
+    discard_input();
+    echo_.clear();
+    pending_packet_ |= TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE;
   }
   stopped_ = false;
   if (is(t_.c_lflag, ECHO)) echo(c);
@@ -118,9 +174,7 @@ bool Terminal::signal_char(unsigned char c) {
 }
 
 void Terminal::edit_char(unsigned char c) {
-  size_t held = edit_.size();
-  for (const auto& l : lines_) held += l.size();
-  if (held >= kMaxInput) {
+  if (line_bytes_ + edit_.size() >= kMaxInput) {
     if (is(t_.c_iflag, IMAXBEL)) echo_raw("\a");
     return;
   }
@@ -142,7 +196,10 @@ void Terminal::erase_one() {
   echo_raw(two_wide ? "\b \b\b \b" : "\b \b");
 }
 
-void Terminal::end_line() { lines_.push_back(std::exchange(edit_, {})); }
+void Terminal::end_line() {
+  line_bytes_ += edit_.size();
+  lines_.push_back(std::exchange(edit_, {}));
+}
 
 void Terminal::echo(unsigned char c) {
   bool control = (c < 0x20 && c != '\t' && c != '\n') || c == 0x7f;
@@ -199,11 +256,13 @@ size_t Terminal::readable_bytes() {
 
 size_t Terminal::take(std::span<std::byte> dst) {
   std::string* from = &raw_;
-  if (is(t_.c_lflag, ICANON)) from = &lines_.front();
+  bool canonical = is(t_.c_lflag, ICANON);
+  if (canonical) from = &lines_.front();
   size_t n = std::min(dst.size(), from->size());
   memcpy(dst.data(), from->data(), n);
   from->erase(0, n);
-  if (from != &raw_ && from->empty()) lines_.pop_front();
+  if (canonical) line_bytes_ -= n;
+  if (canonical && from->empty()) lines_.pop_front();
   return n;
 }
 
@@ -213,8 +272,10 @@ void Terminal::mode_changed(const termios& old) {
     for (auto& l : lines_) raw_ += l;
     raw_ += edit_;
     lines_.clear();
+    line_bytes_ = 0;
     edit_.clear();
   } else if (!was && now && !raw_.empty()) {
+    line_bytes_ = raw_.size();
     lines_.push_back(std::exchange(raw_, {}));
   }
   if (!is(t_.c_iflag, IXON)) stopped_ = false;

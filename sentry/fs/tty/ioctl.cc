@@ -82,11 +82,7 @@ Result<long> Terminal::set_termios(platform::Context& c, uint32_t command, uint6
     MutexLock l(mu_);
     termios old = t_;
     t_ = t;
-    if (flush) {
-      lines_.clear();
-      raw_.clear();
-      edit_.clear();
-    }
+    if (flush) discard_input();
     mode_changed(old);
     bool was = is(old.c_iflag, IXON) && old.c_cc[VSTOP] == 19 && old.c_cc[VSTART] == 17;
     bool now = is(t.c_iflag, IXON) && t.c_cc[VSTOP] == 19 && t.c_cc[VSTART] == 17;
@@ -95,6 +91,7 @@ Result<long> Terminal::set_termios(platform::Context& c, uint32_t command, uint6
   }
   port_->notify(packet);
   queue_.wake_all();
+  input_changed();
   return 0L;
 }
 
@@ -134,6 +131,23 @@ void Terminal::maybe_adopt(int open_flags) {
   IGNORE_ERROR(make_controlling(false), "a process that leads no session opens it like any file");
 }
 
+Result<long> Terminal::ids_for_master(platform::Context& c, uint32_t command, uint64_t arg) {
+  RefOrNull<kernel::Session> session;
+  {
+    MutexLock l(mu_);
+    session = session_ref_;
+  }
+  auto& pids = Task::current().group().pid_namespace();
+  if (command == TIOCGSID) {
+    if (!session) return kENOTTY;
+    TRY(UserOut<int>(arg).copy_out(c, session->id_in(pids)));
+    return 0L;
+  }
+  auto foreground = session ? session->foreground() : RefOrNull<kernel::ProcessGroup>();
+  TRY(UserOut<int>(arg).copy_out(c, foreground ? foreground->id_in(pids) : 0));
+  return 0L;
+}
+
 Result<long> Terminal::job_ioctl(platform::Context& c, uint32_t command, uint64_t arg) {
   Task& task = Task::current();
   auto session = task.group().session();
@@ -144,7 +158,7 @@ Result<long> Terminal::job_ioctl(platform::Context& c, uint32_t command, uint64_
     case TIOCNOTTY:
       if (!ours) return kENOTTY;
       if (session->id_in(pids) == task.group().pid()) {
-        session_leader_exited(*session);
+        leave_session(*session, false);
       } else {
         // Differs from Linux: the terminal belongs to all of its session, so one member cannot give it up alone.
         return kENOTTY;
@@ -213,19 +227,21 @@ Result<long> Terminal::ioctl(platform::Context& c, uint32_t command, uint64_t ar
         MutexLock l(mu_);
         stopped_ = arg == 0;
       }
+      port_->notify(arg == 0 ? TIOCPKT_STOP : arg == 1 ? TIOCPKT_START : 0);
       room_again();
       return 0L;
     }
     case TCFLSH: {
       TRY(check_change(SIGTTOU));
       if (arg > 2) return kEINVAL;
-      MutexLock l(mu_);
-      if (arg != 1) {
-        lines_.clear();
-        raw_.clear();
-        edit_.clear();
+      {
+        MutexLock l(mu_);
+        if (arg != 1) discard_input();
+        if (arg != 0) echo_.clear();
       }
-      if (arg != 0) echo_.clear();
+      if (arg != 0) port_->discard_output();
+      port_->notify((arg != 1 ? TIOCPKT_FLUSHREAD : 0u) | (arg != 0 ? TIOCPKT_FLUSHWRITE : 0u));
+      input_changed();
       return 0L;
     }
     case TIOCSTI: return kEIO;  // Linux with dev.tty.legacy_tiocsti = 0

@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 
 #include "sentry/fs/common/attributes.h"
-#include "sentry/fs/common/synthetic.h"
-#include "sentry/fs/tty/core.h"
-#include "sentry/fs/tty/tty.h"
+#include "sentry/fs/tty/devpts.h"
 #include "sentry/mm/user.h"
 
 namespace sentry::fs::tty {
@@ -19,10 +16,7 @@ constexpr uint64_t device_number(unsigned major_number, unsigned minor_number) {
 constexpr uint64_t kTty = device_number(5, 0), kPtmx = device_number(5, 2);
 constexpr unsigned kSlaveMajor = 136;
 constexpr size_t kBuffer = 8192;
-constexpr int kMaxPtys = 4096;
-constexpr uint64_t kDevptsMagic = 0x1cd1;
-
-class Devpts;
+constexpr uint64_t kLastSignal = 64;
 
 // The pair's shared part: the terminal's output waits here for the master.
 class Pair final : public Port {
@@ -52,10 +46,20 @@ class Pair final : public Port {
     master_queue.wake_all();
   }
 
+  void input_wanted() override { master_queue.wake_all(EPOLLOUT | EPOLLWRNORM); }
+  void discard_output() override {
+    MutexLock l(mu_);
+    output_.clear();
+  }
+  size_t unread() {
+    MutexLock l(mu_);
+    return output_.size();
+  }
+
   Result<size_t> master_read(Terminal& terminal, std::span<std::byte> dst, bool nonblock);
   uint32_t master_events(Terminal& terminal);
   void close_master(Terminal& terminal);
-  bool locked() {
+  bool locked() override {
     MutexLock l(mu_);
     return locked_;
   }
@@ -85,69 +89,6 @@ class Pair final : public Port {
   bool locked_ GUARDED_BY(mu_) = true;
   bool packet_mode_ GUARDED_BY(mu_) = false;
   unsigned packet_status_ GUARDED_BY(mu_) = 0;
-};
-
-class SlaveInode final : public common::SyntheticInode {
- public:
-  SlaveInode(vfs::FileSystem& fs, int number, Ref<Terminal> terminal, uint32_t mode, uint32_t uid, uint32_t gid)
-      : SyntheticInode(fs, static_cast<uint64_t>(number) + 3, S_IFCHR | mode, uid, gid,
-                       device_number(kSlaveMajor, static_cast<unsigned>(number))),
-        terminal_(std::move(terminal)) {}
-  Result<void> set_attributes(const vfs::SetAttributes& s) override {
-    attributes_.set(s);
-    return {};
-  }
-  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
-
- private:
-  Ref<Terminal> terminal_;
-};
-
-class PtmxInode final : public common::SyntheticInode {
- public:
-  PtmxInode(vfs::FileSystem& fs, uint32_t mode) : SyntheticInode(fs, 2, S_IFCHR | mode, 0, 0, kPtmx) {}
-  Result<void> set_attributes(const vfs::SetAttributes& s) override {
-    attributes_.set(s);
-    return {};
-  }
-  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override;
-};
-
-class Devpts final : public vfs::FileSystem {
- public:
-  explicit Devpts(const DevptsOptions& o)
-      : options_(o), root_(make_ref<common::StaticDirectory>(*this, 1, 0755)) {
-    root_->add("ptmx", make_ref<PtmxInode>(*this, o.ptmx_mode));
-  }
-  Ref<vfs::Inode> root() override { return root_; }
-  vfs::FsStat statfs() override { return {.type = kDevptsMagic}; }
-  const char* type_name() const override { return "devpts"; }
-  std::string options() const override {
-    return base::format("gid={},mode={:o},ptmxmode={:03o}", options_.gid, options_.mode, options_.ptmx_mode);
-  }
-
-  Result<Ref<Terminal>> make_pair(const auth::Credentials& owner) {
-    int n = numbers_.with([](std::map<int, bool>& used) {
-      int i = 0;
-      while (used.contains(i)) i++;
-      if (i < kMaxPtys) used[i] = true;
-      return i;
-    });
-    if (n >= kMaxPtys) return kENOSPC;
-    auto terminal = make_ref<Terminal>(make_ref<Pair>(Ref<Devpts>(*this), n), device_number(kSlaveMajor, static_cast<unsigned>(n)));
-    uint32_t gid = options_.gid ? options_.gid : owner.fsgid;
-    root_->add(std::to_string(n), make_ref<SlaveInode>(*this, n, terminal, options_.mode, owner.fsuid, gid));
-    return terminal;
-  }
-  void remove(int n) {
-    root_->remove(std::to_string(n));
-    numbers_.with([&](std::map<int, bool>& used) { used.erase(n); });
-  }
-
- private:
-  const DevptsOptions options_;
-  Ref<common::StaticDirectory> root_;
-  Guarded<std::map<int, bool>> numbers_{LockRank::kFilePrivate};
 };
 
 Result<size_t> Pair::master_read(Terminal& terminal, std::span<std::byte> dst, bool nonblock) {
@@ -185,8 +126,9 @@ Result<size_t> Pair::master_read(Terminal& terminal, std::span<std::byte> dst, b
 
 uint32_t Pair::master_events(Terminal& terminal) {
   bool other = terminal.other_side_seen();
+  bool room = terminal.takes_input();
   MutexLock l(mu_);
-  uint32_t e = EPOLLOUT | EPOLLWRNORM;
+  uint32_t e = room ? EPOLLOUT | EPOLLWRNORM : 0;
   if (!output_.empty()) e |= EPOLLIN | EPOLLRDNORM;
   if (packet_mode_ && packet_status_) e |= EPOLLPRI | EPOLLIN | EPOLLRDNORM;
   if (!other) e |= EPOLLHUP;
@@ -215,9 +157,16 @@ class MasterFile final : public vfs::File {
   Result<size_t> read(std::span<std::byte> dst, int64_t*, vfs::IoFlags f) override {
     return pair_.master_read(*terminal_, dst, f.nonblock);
   }
-  Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags) override {
-    terminal_->receive(std::string_view(reinterpret_cast<const char*>(src.data()), src.size()));
-    return src.size();
+  Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags f) override {
+    std::string_view rest(reinterpret_cast<const char*>(src.data()), src.size());
+    for (;;) {
+      rest.remove_prefix(terminal_->receive(rest));
+      if (rest.empty()) return src.size();
+      size_t done = src.size() - rest.size();
+      if (f.nonblock) return done ? Result<size_t>(done) : Result<size_t>(kEAGAIN);
+      auto r = sched::wait_for(pair_.master_queue, [&] { return terminal_->takes_input(); });
+      if (!r.ok()) return done ? Result<size_t>(done) : Result<size_t>(r.error());
+    }
   }
   uint32_t poll_events() override { return pair_.master_events(*terminal_); }
   sched::WaitQueue* poll_queue() override { return &pair_.master_queue; }
@@ -230,12 +179,18 @@ class MasterFile final : public vfs::File {
       case TIOCPKT: pair_.set_packet_mode(TRY(mm::UserIn<int>(arg).copy_in(c)) != 0); return 0L;
       case TIOCGPKT: TRY(mm::UserOut<int>(arg).copy_out(c, pair_.packet_mode() ? 1 : 0)); return 0L;
       case TIOCGPTPEER: return open_peer(static_cast<int>(arg));
-      case TIOCSIG: return kEINVAL;
+      case TIOCSIG: {  // Linux: pty_signal()
+        if (arg > kLastSignal) return kEINVAL;
+        if (arg) terminal_->send_foreground(static_cast<int>(arg));
+        return 0L;
+      }
+      case FIONREAD: TRY(mm::UserOut<int>(arg).copy_out(c, static_cast<int>(pair_.unread()))); return 0L;
+      case TIOCOUTQ: TRY(mm::UserOut<int>(arg).copy_out(c, 0)); return 0L;
+      // Of the other side, whoever asks (Linux: tty_pair_get_tty).
       case TIOCGPGRP:
-      case TIOCGSID:
+      case TIOCGSID: return terminal_->ids_for_master(c, command, arg);
       case TIOCSCTTY:
-      case TIOCNOTTY:
-      case TIOCSPGRP: return kENOTTY;
+      case TIOCNOTTY: return kENOTTY;
       default: return terminal_->ioctl(c, command, arg);
     }
   }
@@ -243,9 +198,13 @@ class MasterFile final : public vfs::File {
  private:
   Result<long> open_peer(int flags) {
     auto& task = kernel::Task::current();
-    auto inode = TRY(pair_.fs->root()->lookup(std::to_string(pair_.number)));
+    std::string name = std::to_string(pair_.number);
+    vfs::Path where = path();  // in the devpts that the master was opened in
+    Ref<vfs::Dentry> top = where.mount->fs().get() == pair_.fs.get() ? where.mount->root() : vfs::Dentry::make_root(pair_.fs->root());
+    while (auto up = top->parent()) top = up.get_ref();  // a mount of one terminal alone
+    where.dentry = TRY(top->lookup(name));
+    auto inode = where.inode();
     if (!inode) return kEIO;
-    vfs::Path where{path().mount, vfs::Dentry::make_anonymous(base::format("/dev/pts/{}", int{pair_.number}), inode.get_ref())};
     auto f = TRY(inode->open(where, flags & ~O_CLOEXEC, task.credentials()));
     return task.install(f, flags & O_CLOEXEC);
   }
@@ -255,38 +214,30 @@ class MasterFile final : public vfs::File {
 
 Result<Ref<vfs::File>> open_master(Devpts& fs, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
                                    const Ref<auth::Credentials>& cred) {
-  auto terminal = TRY(fs.make_pair(*cred));
+  int number = TRY(fs.reserve());
+  auto terminal = fs.add(number, make_ref<Pair>(Ref<Devpts>(fs), number), *cred);
   Ref<vfs::File> f = make_ref<MasterFile>(terminal, where, inode, flags, cred);
   return f;
 }
 
-Result<Ref<vfs::File>> SlaveInode::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
-  if (pair_of(*terminal_).locked()) return kEIO;
-  Ref<vfs::File> f = make_ref<TerminalFile>(terminal_, where, Ref<vfs::Inode>(*this), flags, cred);
-  terminal_->maybe_adopt(flags);
-  return f;
-}
-Result<Ref<vfs::File>> PtmxInode::open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) {
-  return open_master(static_cast<Devpts&>(fs()), where, Ref<vfs::Inode>(*this), flags, cred);
-}
-
 }  // namespace
 
-Result<Ref<vfs::FileSystem>> create_devpts(const DevptsOptions& options) {
-  Ref<vfs::FileSystem> fs = make_ref<Devpts>(options);
-  return fs;
+Result<Ref<vfs::File>> open_ptmx(vfs::FileSystem& devpts, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
+                                 const Ref<auth::Credentials>& cred) {
+  return open_master(static_cast<Devpts&>(devpts), where, inode, flags, cred);
 }
 
 Result<Ref<vfs::File>> open_device(uint64_t rdev, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
                                    const Ref<auth::Credentials>& cred) {
   auto* task = kernel::Task::find_current();
   if (!task) return kENXIO;
+  if (strcmp(inode->fs().type_name(), "devpts") == 0) return inode->open(where, flags, cred);
+  if (rdev >> 8 == kSlaveMajor) return kEIO;  // a node of somebody's own: Linux, devpts_get_priv()
   if (rdev == kTty) {  // /dev/tty: the caller's controlling terminal
     auto link = task->group().session()->tty();
     if (!link) return kENXIO;
     Ref<Terminal> tty(static_cast<Terminal&>(*link));  // Terminal is the only TtyLink
-    Ref<vfs::File> f = make_ref<TerminalFile>(tty, where, inode, flags, cred);
-    return f;
+    return TerminalFile::open(tty, where, inode, flags, cred);
   }
   if (rdev == kPtmx) {  // a device node: the devpts beside it (Linux: devpts_mntget)
     auto walk = task->walk_context();

@@ -15,10 +15,14 @@ Result<Ref<vfs::FileSystem>> create_devpts(const DevptsOptions& options);
 Result<Ref<vfs::File>> open_device(uint64_t rdev, const vfs::Path& where, const Ref<vfs::Inode>& inode, int flags,
                                    const Ref<auth::Credentials>& cred);
 
-// A host terminal as a file of the container: termios and window size are passed through, job control is ours.
-// session: becomes its controlling terminal when make_controlling is called (TIOCSCTTY).
-Result<Ref<vfs::File>> from_host_terminal(Fd fd, const Ref<auth::Credentials>& cred);
-// The host terminal behind `file` has this size now: SIGWINCH to its foreground. ENOTTY: no terminal.
-Result<void> set_host_size(vfs::File& file, uint16_t rows, uint16_t cols);
+// A host terminal as a terminal of the container: the line is the host's, termios and job control are ours. It has the next number
+// in `devpts` (which create_devpts made) and is opened by it, until nobody has it open and no session is controlled by it.
+struct HostTerminal {
+  std::string name;
+  Ref<kernel::TtyLink> terminal;
+};
+Result<HostTerminal> add_host_terminal(vfs::FileSystem& devpts, Fd fd, const auth::Credentials& owner);
+// It has this size now: SIGWINCH to its foreground.
+void set_host_size(kernel::TtyLink& host_terminal, uint16_t rows, uint16_t cols);
 
 }  // namespace sentry::fs::tty
