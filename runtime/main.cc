@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
   ensure_stdio();
   Globals g;
   bool version = false, systemd = false;
-  std::string rootless;
+  std::string rootless, criu;
   Flags f("caisson", "[flags] VERB [flags of the verb] …", verbs_text());
   f.flag("-v,--version", version, "print the version");
   f.value("--root", g.root, base::format("directory for the state of containers (default: {})", default_root()));
@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   f.choice("--log-format", g.log_format, {"text", "json"}, "text or json");
   f.flag("--debug", g.debug, "tell more");
   f.flag("--systemd-cgroup", systemd, "not supported yet: cgroups are made directly");
+  f.value("--criu", criu, "accepted; checkpoints are not supported");
   f.value("--rootless", rootless, "accepted; whether this runs as root decides");
   add_sandbox_flags(f, g.sandbox);
   Args rest;

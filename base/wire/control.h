@@ -15,7 +15,7 @@
 
 namespace base::wire {
 
-inline constexpr uint32_t kControlVersion = 1;
+inline constexpr uint32_t kControlVersion = 2;
 inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
 inline constexpr size_t kMaxRecordFds = 32;
 
@@ -55,7 +55,13 @@ struct Mount {
   uint64_t flags = 0;           // MS_RDONLY, MS_NOSUID, … of mount(2)
   std::string data;             // file system options as mount(2) takes them: "size=64m,mode=1777"
   bool shared = false;          // others may change it: revalidate instead of caching for ever
-  template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); }
+  bool copy_up = false;         // tmpfs: begins with what it hides
+  template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); a(copy_up); }
+};
+
+struct Sysctl {
+  std::string name, value;  // "net.core.somaxconn"
+  template <typename A> void visit(A& a) { a(name); a(value); }
 };
 
 // linux.seccomp of the OCI spec; names of calls as they are there. op: libseccomp's SCMP_CMP_NE = 1, LT, LE, EQ, GE, GT, MASKED_EQ.
@@ -93,11 +99,12 @@ struct ContainerSpec {
   int64_t pids_limit = 0;
   // Descriptors, in this order: gofer socket, zygote socket, then stdin, stdout, stderr, then preserved fds 3…
   uint32_t preserve_fds = 0;
+  std::vector<Sysctl> sysctls;
   Seccomp seccomp;  // of every process of the container, by the sentry's own filters
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
-    a(seccomp);
+    a(sysctls); a(seccomp);
   }
 };
 
@@ -194,9 +201,11 @@ struct StatsReply {
   uint64_t pids = 0, syscalls = 0, sentry_cpu_ns = 0;
   template <typename A> void visit(A& a) { a(pids); a(syscalls); a(sentry_cpu_ns); }
 };
+// 0 leaves a limit as it is, -1 takes it away.
 struct UpdateRequest {
   std::string id;
-  uint64_t memory_limit = 0, cpu_quota_us = 0, cpu_period_us = 0;
+  int64_t memory_limit = 0, cpu_quota_us = 0;
+  uint64_t cpu_period_us = 0;
   int64_t pids_limit = 0;
   std::string cpuset;
   template <typename A> void visit(A& a) { a(id); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(pids_limit); a(cpuset); }

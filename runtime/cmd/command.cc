@@ -25,6 +25,7 @@ const std::vector<Command>& commands() {
       {"pause", "stop all processes of a container from running", pause},
       {"resume", "let the processes of a paused container run again", resume},
       {"update", "change the limits of a container", update},
+      {"events", "print figures of a container, and when it runs out of memory", events},
       {"spec", "write a config.json to start from", spec},
       {"do", "run a command in a throw-away sandbox over the host's root; what it writes is discarded", do_verb},
       {"features", "print what this runtime supports as JSON", features},

@@ -61,6 +61,7 @@ base::ResultX<int> ps(const Globals&, const Args&);
 base::ResultX<int> pause(const Globals&, const Args&);
 base::ResultX<int> resume(const Globals&, const Args&);
 base::ResultX<int> update(const Globals&, const Args&);
+base::ResultX<int> events(const Globals&, const Args&);
 base::ResultX<int> spec(const Globals&, const Args&);
 base::ResultX<int> features(const Globals&, const Args&);
 base::ResultX<int> do_verb(const Globals&, const Args&);

@@ -12,12 +12,38 @@ namespace runtime::cmd {
 
 namespace wire = base::wire;
 
+namespace {
+
+// "512m", "2GiB", "1048576", "-1"; 1024 to the step, as engines write sizes.
+base::ResultX<int64_t> parse_size(const std::string& text, const char* flag) {
+  if (text == "-1") return int64_t{-1};
+  char* end = nullptr;
+  double v = strtod(text.c_str(), &end);
+  std::string unit = end;
+  for (char& c : unit) c = static_cast<char>(tolower(static_cast<unsigned char>(c)));
+  while (!unit.empty() && unit[0] == ' ') unit.erase(0, 1);
+  if (!unit.empty() && unit.back() == 'b') unit.pop_back();
+  if (!unit.empty() && unit.back() == 'i') unit.pop_back();
+  static constexpr std::string_view kUnits = "kmgtp";
+  int steps = 0;
+  if (unit.size() == 1 && kUnits.find(unit[0]) != kUnits.npos) steps = static_cast<int>(kUnits.find(unit[0])) + 1;
+  else if (!unit.empty()) steps = -1;
+  if (text.empty() || end == text.c_str() || steps < 0 || !(v >= 0) || v > 1e18) {
+    return base::error(base::kEINVAL, "update {} {}: must be a number of bytes such as 67108864, 64m or -1", flag, text);
+  }
+  for (int i = 0; i < steps; i++) v *= 1024;
+  if (v > 9e18) return base::error(base::kERANGE, "update {} {}: too large", flag, text);
+  return static_cast<int64_t>(v);
+}
+
+}  // namespace
+
 base::ResultX<int> update(const Globals& g, const Args& args) {
-  std::string resources, cpus, mems;
-  int64_t memory = 0, swap = 0, reservation = 0, quota = 0, period = 0, shares = 0, pids = 0;
+  std::string resources, cpus, mems, memory, swap, reservation, kernel, kernel_tcp, cache, bandwidth;
+  int64_t quota = 0, period = 0, shares = 0, pids = 0, weight = 0, rt_period = 0, rt_runtime = 0, idle = -1, burst = 0;
   Flags f("caisson update", "[flags] ID", "Changes the limits of a container. What is not named stays.");
   f.value("-r,--resources", resources, "file with linux.resources of the spec, or - for standard input");
-  f.value("--memory", memory, "bytes; -1 = none");
+  f.value("--memory", memory, "bytes, or 64m and such; -1 = none");
   f.value("--memory-swap", swap, "memory and swap together; -1 = none");
   f.value("--memory-reservation", reservation, "soft limit in bytes");
   f.value("--cpu-quota", quota, "microseconds of CPU time per period; -1 = none");
@@ -25,6 +51,15 @@ base::ResultX<int> update(const Globals& g, const Args& args) {
   f.value("--cpu-share", shares, "weight against other containers");
   f.value("--cpuset-cpus", cpus, "CPUs, such as 0-3,6");
   f.value("--cpuset-mems", mems, "memory nodes");
+  f.value("--blkio-weight", weight, "weight of disk traffic, 10 to 1000");
+  f.value("--cpu-burst", burst, "microseconds of CPU time that may be saved up");
+  f.value("--cpu-idle", idle, "1 = runs only when nobody else does");
+  f.value("--cpu-rt-period", rt_period, "length of the real-time period in microseconds");
+  f.value("--cpu-rt-runtime", rt_runtime, "microseconds of real-time CPU time per period");
+  f.value("--kernel-memory", kernel, "accepted; counted by --memory");
+  f.value("--kernel-memory-tcp", kernel_tcp, "accepted; counted by --memory");
+  f.value("--l3-cache-schema", cache, "not supported");
+  f.value("--mem-bw-schema", bandwidth, "not supported");
   f.value("--pids-limit", pids, "processes and threads; -1 = no limit");
   Args rest;
   if (!TRY(f.parse(args, &rest, false))) return 0;
@@ -35,9 +70,29 @@ base::ResultX<int> update(const Globals& g, const Args& args) {
     if (!text.ok()) return base::wrap(text.error(), "read --resources " + resources);
     r = TRY_MSG(oci::parse_resources(*text), "--resources {}", resources);
   }
-  if (memory) r.memory_limit = memory;
-  if (swap) r.memory_swap = swap;
-  if (reservation) r.memory_reservation = reservation;
+  if (!cache.empty() || !bandwidth.empty()) {
+    return base::error(base::kEOPNOTSUPP, "update: --l3-cache-schema and --mem-bw-schema are not supported");
+  }
+  auto size = [&](const std::string& text, const char* flag, std::optional<int64_t>& out) -> base::ResultX<void> {
+    if (text.empty()) return {};
+    int64_t n = TRY(parse_size(text, flag));
+    if (n) out = n;
+    return {};
+  };
+  TRY(size(memory, "--memory", r.memory_limit));
+  TRY(size(swap, "--memory-swap", r.memory_swap));
+  TRY(size(reservation, "--memory-reservation", r.memory_reservation));
+  if (weight && (weight < 10 || weight > 1000)) {
+    return base::error(base::kEINVAL, "update: --blkio-weight {}: must be 10 to 1000", weight);
+  }
+  if (weight) r.io_weight = static_cast<uint64_t>(weight);
+  if (burst < 0 || rt_period < 0 || idle > 1) {
+    return base::error(base::kEINVAL, "update: --cpu-burst, --cpu-rt-period and --cpu-idle must not be negative");
+  }
+  if (burst) r.cpu_burst = static_cast<uint64_t>(burst);
+  if (rt_period) r.cpu_rt_period = static_cast<uint64_t>(rt_period);
+  if (rt_runtime) r.cpu_rt_runtime = rt_runtime;
+  if (idle >= 0) r.cpu_idle = idle;
   if (quota) r.cpu_quota = quota;
   if (period < 0 || shares < 0) return base::error(base::kEINVAL, "update: --cpu-period and --cpu-share must be positive");
   if (period) r.cpu_period = static_cast<uint64_t>(period);
@@ -57,8 +112,8 @@ base::ResultX<int> update(const Globals& g, const Args& args) {
   if (status != container::Status::paused) {
     wire::UpdateRequest q;
     q.id = id;
-    if (r.memory_limit && *r.memory_limit > 0) q.memory_limit = static_cast<uint64_t>(*r.memory_limit);
-    if (r.cpu_quota && *r.cpu_quota > 0) q.cpu_quota_us = static_cast<uint64_t>(*r.cpu_quota);
+    q.memory_limit = r.memory_limit.value_or(0);
+    q.cpu_quota_us = r.cpu_quota.value_or(0);
     q.cpu_period_us = r.cpu_period.value_or(q.cpu_quota_us ? 100000 : 0);
     q.pids_limit = r.pids_limit.value_or(0);
     q.cpuset = r.cpus;

@@ -345,11 +345,12 @@ class Maker {
 
   ResultX<void> run_create_hooks() {
     auto& h = spec_.hooks;
-    if (h.prestart.empty() && h.create_runtime.empty()) return {};
+    if (h.prestart.empty() && h.create_runtime.empty() && h.create_container.empty()) return {};
     // The pid must be there for hooks that look for its namespaces.
     std::string json = state_json(state_, Status::created);
     TRY(run_hooks(h.prestart, "prestart", json, o_.bundle));
-    return run_hooks(h.create_runtime, "createRuntime", json, o_.bundle);
+    TRY(run_hooks(h.create_runtime, "createRuntime", json, o_.bundle));
+    return run_hooks(h.create_container, "createContainer", json, o_.bundle, pidfd_.get());
   }
 
   ResultX<void> write_pid_file() {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,9 +23,12 @@ namespace sys = base::sys;
 
 namespace {
 
-[[noreturn]] void hook_child(const oci::Hook& h, int input, host::Report& report, const std::string& directory) {
+[[noreturn]] void hook_child(const oci::Hook& h, int input, host::Report& report, const std::string& directory, int sandbox) {
   host::reset_signals();
   ::setsid();
+  if (sandbox >= 0 && ::syscall(SYS_setns, sandbox, CLONE_NEWNET) != 0) {
+    report.fail(base::wrap(sys::from_libc(-1).error(), "join the sandbox's network namespace"));
+  }
   if (::chdir(directory.c_str()) != 0 || ::dup2(input, 0) < 0) {
     report.fail(base::wrap(sys::from_libc(-1).error(), "set up"));
   }
@@ -39,7 +43,7 @@ namespace {
   report.fail(base::wrap(sys::from_libc(-1).error(), "execute"));
 }
 
-ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const std::string& directory) {
+ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const std::string& directory, int sandbox) {
   int p[2];
   TRY_MSG(sys::from_libc(::pipe2(p, O_CLOEXEC)), "make a pipe");
   Fd in(p[0]), out(p[1]);
@@ -47,7 +51,7 @@ ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const 
   int pid = TRY_MSG(host::clone_process({}), "start a process");
   if (pid == 0) {
     out.reset();
-    hook_child(h, in.get(), report, directory);
+    hook_child(h, in.get(), report, directory, sandbox);
   }
   in.reset();
   auto started = report.await(5000);
@@ -87,8 +91,8 @@ ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const 
 }  // namespace
 
 ResultX<void> run_hooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state_json,
-                        const std::string& directory) {
-  for (auto& h : hooks) TRY_MSG(run_hook(h, state_json, directory), "{} hook {}", kind, h.path);
+                        const std::string& directory, int sandbox) {
+  for (auto& h : hooks) TRY_MSG(run_hook(h, state_json, directory, sandbox), "{} hook {}", kind, h.path);
   return {};
 }
 

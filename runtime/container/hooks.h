@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hooks of the spec that run in the runtime's own namespaces: each gets the container's state on its standard input.
+// Hooks of the spec that are programs of the host: each gets the container's state on its standard input.
 #pragma once
 
 #include <string>
@@ -11,7 +11,8 @@
 namespace runtime::container {
 
 // In order; the first that fails (exit code, signal, time-out) ends the list with an error that names it.
+// sandbox: a pidfd of it, for hooks that run in its network namespace (createContainer); -1: where this process is.
 base::ResultX<void> run_hooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state_json,
-                              const std::string& directory);
+                              const std::string& directory, int sandbox = -1);
 
 }  // namespace runtime::container

@@ -4,9 +4,11 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/sys.h"
 #include "runtime/container/create.h"
@@ -31,6 +33,81 @@ std::string freezer_state(const State& s) {
   return "";
 }
 
+bool is_frozen(const State& s) {
+  std::string state = freezer_state(s);
+  return state == "FROZEN" || state == "FREEZING";
+}
+
+// A program's thread that waits for the sentry's answer cannot be frozen, but does not run either: the sentry is. So a group is
+// still when every thread of it is frozen or waits so; both show as D.
+bool all_asleep(const std::string& leaf) {
+  auto threads = host::read_file(leaf + "/tasks");
+  if (!threads.ok()) threads = host::read_file(leaf + "/cgroup.threads");
+  if (!threads.ok()) return false;
+  std::istringstream in(*threads);
+  for (std::string tid; in >> tid;) {
+    auto stat = host::read_file("/proc/" + tid + "/stat");
+    if (!stat.ok()) continue;
+    size_t end = stat->rfind(") ");
+    char state = end == std::string::npos || end + 2 >= stat->size() ? 'R' : (*stat)[end + 2];
+    if (state == 'R' || state == 'S') return false;
+  }
+  return true;
+}
+
+// One startContainer hook: a program of the container, run in it as its user before its own program.
+ResultX<void> run_inside(Client& client, const State& s, const oci::Spec& spec, const oci::Hook& h) {
+  wire::ExecRequest q;
+  q.id = s.id;
+  q.process.args.push_back(h.path);
+  if (h.args.size() > 1) q.process.args.insert(q.process.args.end(), h.args.begin() + 1, h.args.end());
+  q.process.env = h.env;
+  auto& own = spec.process;
+  q.process.cwd = own.cwd;
+  q.process.uid = own.uid;
+  q.process.gid = own.gid;
+  q.process.groups = own.groups;
+  q.process.umask = own.umask;
+  q.process.cap_bounding = own.cap_bounding;
+  q.process.cap_effective = own.cap_effective;
+  q.process.cap_permitted = own.cap_permitted;
+  q.process.cap_inheritable = own.cap_inheritable;
+  q.process.cap_ambient = own.cap_ambient;
+  q.process.no_new_privs = own.no_new_privs;
+  int p[2];
+  TRY_MSG(base::sys::from_libc(::pipe2(p, O_CLOEXEC)), "make a pipe");
+  base::Fd in(p[0]), out(p[1]);
+  base::Fd null = TRY_MSG(base::sys::open("/dev/null", O_RDWR), "open /dev/null");
+  TRY_MSG(base::sys::set_nonblocking(out.get(), true), "set up a pipe");
+  std::string json = state_json(s, Status::created);
+  IGNORE_ERROR(base::sys::write_all(out.get(), json.data(), json.size()), "a pipe holds more than a state; a hook need not read it");
+  out.reset();
+  std::vector<int> fds{in.get(), null.get(), null.get()};
+  auto made = TRY(client.call<wire::PidReply>(wire::ControlOp::kExec, q, kStartMs, fds));
+  in.reset();
+  auto waited = client.call<wire::WaitReply>(wire::ControlOp::kWait, wire::WaitRequest{s.id, made.pid},
+                                             h.timeout_s ? h.timeout_s * 1000 : -1);
+  if (!waited.ok() && waited.error().code() == base::kETIMEDOUT) {
+    return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s", h.timeout_s);
+  }
+  TRY(std::move(waited));
+  int status = waited->status;
+  if (WIFSIGNALED(status)) return base::error(base::kEIO, "was killed by signal {}", WTERMSIG(status));
+  if (WEXITSTATUS(status) != 0) return base::error(base::kEIO, "ended with exit code {}", WEXITSTATUS(status));
+  return {};
+}
+
+ResultX<void> run_start_hooks(Client& client, const State& s, const oci::Spec& spec) {
+  for (auto& h : spec.hooks.start_container) {
+    auto r = run_inside(client, s, spec, h);
+    if (r.ok()) continue;
+    // The spec: the container is stopped, and its life ends as after its program.
+    host::kill_and_wait(s.sentry, 2000);
+    return base::wrap(r.error(), base::format("startContainer hook {}", h.path));
+  }
+  return {};
+}
+
 }  // namespace
 
 const char* status_name(Status s) {
@@ -47,7 +124,7 @@ const char* status_name(Status s) {
 Status find_status(const Directory& d, const State& s) {
   if (s.phase == Phase::creating) return host::alive(s.creator) ? Status::creating : Status::stopped;
   if (!host::alive(s.sentry)) return Status::stopped;
-  if (freezer_state(s) == "FROZEN") return Status::paused;
+  if (is_frozen(s)) return Status::paused;
   if (s.phase == Phase::created) return Status::created;  // while it starts, the answer may be a moment old
   // The sentry lives as long as anything of the sandbox does; only it knows whether init has ended.
   auto client = Client::connect(d.fd());
@@ -82,7 +159,9 @@ std::string state_json(const State& s, Status status) {
 }
 
 ResultX<void> start_container(Directory& d, State& s, Client* client) {
+  auto spec = load_saved_spec(d);
   if (client) {
+    if (spec.ok()) TRY(run_start_hooks(*client, s, *spec));
     TRY(client->call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
   } else {
     Status status = find_status(d, s);
@@ -91,11 +170,11 @@ ResultX<void> start_container(Directory& d, State& s, Client* client) {
                          status_name(status));
     }
     Client own = TRY(Client::connect(d.fd()));
+    if (spec.ok()) TRY(run_start_hooks(own, s, *spec));
     TRY(own.call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
   }
   s.phase = Phase::started;
   TRY(d.save(s));
-  auto spec = load_saved_spec(d);
   if (spec.ok() && !spec->hooks.poststart.empty()) {
     auto hooked = run_hooks(spec->hooks.poststart, "poststart", state_json(s, Status::running), s.bundle);
     // The spec: a poststart hook that fails is logged, and life goes on.
@@ -130,16 +209,23 @@ ResultX<void> freeze_container(const State& s, bool frozen) {
     bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;
     bool v2 = ::access((leaf + "/cgroup.freeze").c_str(), F_OK) == 0;
     if (!v1 && !v2) continue;
-    if (v1) TRY_MSG(host::write_file(leaf + "/freezer.state", frozen ? "FROZEN" : "THAWED"), "write {}/freezer.state", leaf);
-    else TRY_MSG(host::write_file(leaf + "/cgroup.freeze", frozen ? "1" : "0"), "write {}/cgroup.freeze", leaf);
+    const std::string file = leaf + (v1 ? "/freezer.state" : "/cgroup.freeze");
+    auto set = [&](bool on) { return host::write_file(file, v1 ? (on ? "FROZEN" : "THAWED") : (on ? "1" : "0")); };
+    TRY_MSG(set(frozen), "write {}", file);
+    int asleep = 0;
     for (int i = 0; i < 500; i++) {
       if (v1 && freezer_state(s) == (frozen ? "FROZEN" : "THAWED")) return {};
       if (v2 && !v1) {
         auto events = host::read_file(leaf + "/cgroup.events");
         if (!events.ok() || events->find(frozen ? "frozen 1" : "frozen 0") != std::string::npos) return {};
       }
+      if (frozen && i >= 10 && i % 5 == 0) {
+        asleep = all_asleep(leaf) ? asleep + 1 : 0;
+        if (asleep >= 3) return {};
+      }
       host::sleep_us(4000);
     }
+    if (frozen) IGNORE_ERROR(set(false), "half of it must not stay behind");
     return base::error(base::kETIMEDOUT, "cgroup {} did not {} within 2 s", leaf, frozen ? "freeze" : "thaw");
   }
   return base::error(base::kEOPNOTSUPP, "container '{}' has no freezer cgroup", s.id);
@@ -147,7 +233,7 @@ ResultX<void> freeze_container(const State& s, bool frozen) {
 
 ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) {
   // Nothing frozen can die.
-  if (freezer_state(s) == "FROZEN") IGNORE_ERROR(freeze_container(s, false), "killing is tried in any case");
+  if (is_frozen(s)) IGNORE_ERROR(freeze_container(s, false), "killing is tried in any case");
   if (s.sentry.pid && s.phase != Phase::creating && host::alive(s.sentry)) {
     auto c = Client::connect(d.fd());
     if (c.ok()) {

@@ -18,9 +18,6 @@ namespace wire = base::wire;
 
 namespace {
 
-// Threads of sentry, gofer and zygote, and stubs kept ready, that the container's own limit must not count.
-constexpr int64_t kOwnPids = 128;
-
 // "/a//b/../c/" -> "/a/c": for comparing; the sentry walks the path itself, links and all.
 std::string tidy(const std::string& path) {
   std::vector<std::string> parts;
@@ -51,6 +48,7 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
   w.destination = tidy(m.destination);
   w.flags = o.flags;
   w.data = o.data;
+  w.copy_up = o.copy_up;
   if (w.destination == "/") {
     return base::error(base::kEINVAL, "a mount at {} would hide the whole root: use root.path", m.destination);
   }
@@ -85,6 +83,63 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
 
 }  // namespace
 
+namespace {
+
+// What has no name of its own in CgroupLimits: one file each.
+void add_settings(const oci::Resources& r, host::CgroupLimits& l) {
+  auto number = [](uint64_t n) { return std::to_string(n); };
+  auto add = [&](const char* what, const char* v1_controller, const char* v1_file, const char* v2_controller,
+                 const char* v2_file, const std::string& v1_value, const std::string& v2_value, bool needed = true) {
+    if (v1_file) l.v1.push_back({v1_controller, v1_file, v1_value, what, needed});
+    if (v2_file) l.v2.push_back({v2_controller, v2_file, v2_value, what, needed});
+  };
+  if (r.swappiness) {
+    add("linux.resources.memory.swappiness", "memory", "memory.swappiness", nullptr, nullptr, number(*r.swappiness), "", false);
+  }
+  if (r.no_oom_killer) add("linux.resources.memory.disableOOMKiller", "memory", "memory.oom_control", nullptr, nullptr, "1", "");
+  if (r.cpu_burst) {
+    add("linux.resources.cpu.burst", "cpu", "cpu.cfs_burst_us", "cpu", "cpu.max.burst", number(*r.cpu_burst), number(*r.cpu_burst));
+  }
+  if (r.cpu_idle) {
+    add("linux.resources.cpu.idle", "cpu", "cpu.idle", "cpu", "cpu.idle", std::to_string(*r.cpu_idle), std::to_string(*r.cpu_idle));
+  }
+  if (r.cpu_rt_period) {
+    add("linux.resources.cpu.realtimePeriod", "cpu", "cpu.rt_period_us", nullptr, nullptr, number(*r.cpu_rt_period), "");
+  }
+  if (r.cpu_rt_runtime) {
+    add("linux.resources.cpu.realtimeRuntime", "cpu", "cpu.rt_runtime_us", nullptr, nullptr, std::to_string(*r.cpu_rt_runtime), "");
+  }
+  // A weight is a hint to a scheduler that the host's disks may not use: passed over where there is no file for it.
+  if (r.io_weight) {
+    const char* what = "linux.resources.blockIO.weight";
+    add(what, "blkio", "blkio.bfq.weight", "io", "io.bfq.weight", number(*r.io_weight), number(*r.io_weight), false);
+    add(what, "blkio", "blkio.weight", nullptr, nullptr, number(*r.io_weight), "", false);
+  }
+  if (r.io_leaf_weight) {
+    add("linux.resources.blockIO.leafWeight", "blkio", "blkio.leaf_weight", nullptr, nullptr, number(*r.io_leaf_weight), "", false);
+  }
+  auto per_device = [&](const char* what, const std::vector<oci::Resources::DeviceValue>& list, const char* v1_file,
+                        const char* v2_file, const char* v2_key, bool needed) {
+    for (auto& d : list) {
+      std::string device = base::format("{}:{} ", d.major, d.minor);
+      std::string limit = d.value == 0 && v2_key[0] ? "max" : number(d.value);
+      add(what, "blkio", v1_file, "io", v2_file, device + number(d.value), device + v2_key + limit, needed);
+    }
+  };
+  per_device("linux.resources.blockIO.weightDevice", r.io_device_weights, "blkio.bfq.weight_device", "io.bfq.weight", "", false);
+  per_device("linux.resources.blockIO.throttleReadBpsDevice", r.io_read_bps, "blkio.throttle.read_bps_device", "io.max", "rbps=", true);
+  per_device("linux.resources.blockIO.throttleWriteBpsDevice", r.io_write_bps, "blkio.throttle.write_bps_device", "io.max", "wbps=", true);
+  per_device("linux.resources.blockIO.throttleReadIOPSDevice", r.io_read_iops, "blkio.throttle.read_iops_device", "io.max", "riops=", true);
+  per_device("linux.resources.blockIO.throttleWriteIOPSDevice", r.io_write_iops, "blkio.throttle.write_iops_device", "io.max", "wiops=", true);
+  // The sandbox's kernel has no huge pages: without the controller the limit holds all the same.
+  for (auto& [size, limit] : r.hugepage_limits) {
+    add("linux.resources.hugepageLimits", "hugetlb", ("hugetlb." + size + ".limit_in_bytes").c_str(), "hugetlb",
+        ("hugetlb." + size + ".max").c_str(), number(limit), number(limit), false);
+  }
+}
+
+}  // namespace
+
 host::CgroupLimits host_limits(const oci::Resources& r) {
   host::CgroupLimits l;
   l.memory = r.memory_limit;
@@ -97,6 +152,7 @@ host::CgroupLimits host_limits(const oci::Resources& r) {
   l.mems = r.mems;
   if (r.pids_limit) l.pids = *r.pids_limit < 0 ? -1 : std::min(*r.pids_limit, int64_t{1} << 22) + kOwnPids;
   l.unified = r.unified;
+  add_settings(r, l);
   return l;
 }
 
@@ -123,6 +179,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.overlay = options.overlay;
   w.masked_paths = spec.masked_paths;
   w.readonly_paths = spec.readonly_paths;
+  for (auto& [name, value] : spec.sysctls) w.sysctls.push_back({name, value});
   for (auto& m : spec.mounts) TRY(add_mount(m, options, plan));
   bool has_dev = std::any_of(w.mounts.begin(), w.mounts.end(), [](const wire::Mount& m) { return m.destination == "/dev"; });
   if (!has_dev) {

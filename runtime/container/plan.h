@@ -14,6 +14,9 @@
 
 namespace runtime::container {
 
+// Threads of sentry, gofer and zygote, and stubs kept ready, that the container's own limit must not count.
+inline constexpr int64_t kOwnPids = 128;
+
 struct PlanOptions {
   std::string id, bundle;
   base::wire::OverlayMode overlay = base::wire::OverlayMode::self;

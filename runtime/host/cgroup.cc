@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,6 +98,17 @@ std::string max_or(int64_t v) { return v < 0 ? "max" : std::to_string(v); }
     if (!r_.ok()) return base::wrap(r_.error(), base::format("set {} of cgroup {} to {}", file, dir, v_));      \
   } while (0)
 
+ResultX<void> apply_settings(const Hierarchy& h, const std::string& dir, const std::vector<CgroupSetting>& settings) {
+  for (auto& s : settings) {
+    if (!h.has(s.controller)) continue;
+    std::string file = dir + "/" + s.file;
+    if (!s.needed && ::access(file.c_str(), F_OK) != 0) continue;
+    auto r = write_file(file, s.value);
+    if (!r.ok()) return base::wrap(r.error(), base::format("{}: write '{}' to {}", s.what, s.value, file));
+  }
+  return {};
+}
+
 ResultX<void> apply_v1(const Hierarchy& h, const std::string& dir, const CgroupLimits& l) {
   if (h.has("memory")) {
     // The limit of memory plus swap may never be below that of memory: raise it first, lower it last.
@@ -129,7 +141,7 @@ ResultX<void> apply_v1(const Hierarchy& h, const std::string& dir, const CgroupL
     if (!l.mems.empty()) SET_LIMIT(dir, "cpuset.mems", l.mems);
   }
   if (h.has("pids") && l.pids) SET_LIMIT(dir, "pids.max", max_or(*l.pids));
-  return {};
+  return apply_settings(h, dir, l.v1);
 }
 
 ResultX<void> apply_v2(const Hierarchy& h, const std::string& dir, const CgroupLimits& l) {
@@ -155,6 +167,7 @@ ResultX<void> apply_v2(const Hierarchy& h, const std::string& dir, const CgroupL
     if (!l.mems.empty()) SET_LIMIT(dir, "cpuset.mems", l.mems);
   }
   if (h.has("pids") && l.pids) SET_LIMIT(dir, "pids.max", max_or(*l.pids));
+  TRY(apply_settings(h, dir, l.v2));
   for (auto& [file, value] : l.unified) {
     if (file.empty() || file.find('/') != std::string::npos || file[0] == '.' || file.rfind("cgroup.", 0) == 0) {
       return base::error(base::kEINVAL,
@@ -187,10 +200,27 @@ ResultX<void> check_supported(const std::vector<Hierarchy>& usable, const Cgroup
     return base::error(base::kEOPNOTSUPP, "{} is asked for, but the host's {} cgroup controller cannot be used: mount "
                        "or delegate it, or remove the limit", what, controller);
   };
+  auto missing = [](const CgroupSetting& s) {
+    return base::error(base::kEOPNOTSUPP, "{} is asked for, but the host's {} cgroup controller cannot be used: mount or "
+                       "delegate it, or remove the limit", s.what, s.controller);
+  };
   TRY(need(l.memory && *l.memory > 0, "memory", "linux.resources.memory.limit"));
   TRY(need(l.cpu_quota && *l.cpu_quota > 0, "cpu", "linux.resources.cpu.quota"));
   TRY(need(l.pids && *l.pids > 0, "pids", "linux.resources.pids.limit"));
   TRY(need(!l.cpus.empty(), "cpuset", "linux.resources.cpu.cpus"));
+  // What both kinds of hierarchy can say stands in both lists.
+  auto can = [&](const CgroupSetting& s, bool v2) {
+    return std::any_of(usable.begin(), usable.end(), [&](auto& h) { return h.v2 == v2 && h.has(s.controller); });
+  };
+  auto same = [](const CgroupSetting& a, const CgroupSetting& b) { return strcmp(a.what, b.what) == 0; };
+  for (auto& s : l.v1) {
+    bool by_v2 = std::any_of(l.v2.begin(), l.v2.end(), [&](auto& t) { return same(s, t) && can(t, true); });
+    if (s.needed && !by_v2 && !can(s, false)) return missing(s);
+  }
+  for (auto& s : l.v2) {
+    bool by_v1 = std::any_of(l.v1.begin(), l.v1.end(), [&](auto& t) { return same(s, t); });
+    if (s.needed && !by_v1 && !can(s, true)) return missing(s);
+  }
   if (!l.unified.empty()) {
     bool v2 = false;
     for (auto& h : usable) v2 |= h.v2;

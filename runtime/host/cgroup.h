@@ -27,6 +27,14 @@ struct Hierarchy {
 std::vector<Hierarchy> parse_hierarchies(const std::string& mountinfo, const std::string& own_groups);
 std::vector<Hierarchy> find_hierarchies();
 
+// A file of a controller that is written as it is.
+struct CgroupSetting {
+  const char* controller;
+  std::string file, value;
+  const char* what;           // the member of the spec, for a person
+  bool needed = true;         // an error if no hierarchy of the host has it; else passed over
+};
+
 struct CgroupLimits {
   std::optional<int64_t> memory, memory_swap, memory_reservation;  // bytes; -1 = none
   std::optional<uint64_t> cpu_shares, cpu_period;
@@ -34,6 +42,7 @@ struct CgroupLimits {
   std::string cpus, mems;
   std::optional<int64_t> pids;  // what the host enforces
   std::vector<std::pair<std::string, std::string>> unified;  // version 2 files, as the spec names them
+  std::vector<CgroupSetting> v1, v2;  // the rest, for either kind of hierarchy
 };
 
 // The groups of one container. The directories outlive this object; remove_cgroups() takes them away.
@@ -45,7 +54,7 @@ class Cgroups {
   // Every directory is named in `planned` before it is made, so that a crash can be cleaned up.
   static base::ResultX<Cgroups> create(const std::vector<Hierarchy>& hosts, const std::string& path,
                                        const std::string& name, const CgroupLimits& limits, bool required);
-  // Sets limits of groups that exist.
+  // Sets limits of groups that exist. A failure leaves those set that came before.
   static base::ResultX<void> apply(const std::vector<std::string>& leaves, const std::vector<Hierarchy>& hosts,
                                    const CgroupLimits& limits);
 

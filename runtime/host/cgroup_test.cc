@@ -3,6 +3,12 @@
 #include "runtime/host/cgroup.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "runtime/host/cgroup_stats.h"
 
 namespace runtime::host {
 namespace {
@@ -74,6 +80,193 @@ TEST(CheckFree, TheTopOfAHierarchyIsRefused) {
   EXPECT_FALSE(check_cgroups_free({h}, plan_cgroups({h}, "/", "id")).ok());
   EXPECT_FALSE(check_cgroups_free({h}, plan_cgroups({h}, "/..", "id")).ok());
   EXPECT_TRUE(check_cgroups_free({h}, plan_cgroups({h}, "/a", "id")).ok());
+}
+
+// A directory tree in place of a host's hierarchies: the groups are there with their files, as the kernel would have made them.
+class FakeTree : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/cgroup_test.XXXXXX";
+    top_ = ::mkdtemp(name);
+  }
+  void TearDown() override { std::filesystem::remove_all(top_); }
+
+  Hierarchy hierarchy(const std::string& name, bool v2, std::vector<std::string> controllers, const std::string& own = "/own") {
+    Hierarchy h;
+    h.v2 = v2;
+    h.controllers = std::move(controllers);
+    h.mount_point = top_ + "/" + name;
+    h.own = own;
+    return h;
+  }
+  void file(const std::string& path, const std::string& text = "") {
+    std::filesystem::create_directories(std::filesystem::path(top_ + "/" + path).parent_path());
+    std::ofstream(top_ + "/" + path) << text;
+  }
+  std::string text(const std::string& path) {
+    std::ifstream in(top_ + "/" + path);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  void v1_group(const std::string& group, std::initializer_list<const char*> files) {
+    for (const char* f : {"tasks", "cgroup.procs"}) file(group + "/" + f);
+    for (const char* f : files) file(group + "/" + f);
+  }
+
+  CgroupLimits limits() {
+    CgroupLimits l;
+    l.memory = 1 << 26;
+    l.memory_swap = 1 << 27;
+    l.memory_reservation = 1 << 25;
+    l.cpu_shares = 512;
+    l.cpu_quota = 50000;
+    l.cpu_period = 200000;
+    l.cpus = "0-1";
+    l.pids = 40;
+    return l;
+  }
+  std::string top_;
+};
+
+TEST_F(FakeTree, Version1GetsOneFilePerController) {
+  v1_group("memory/own/id", {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness"});
+  v1_group("cpu,cpuacct/own/id", {"cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us"});
+  v1_group("pids/own/id", {"pids.max"});
+  v1_group("cpuset/own/id", {"cpuset.cpus", "cpuset.mems"});
+  file("cpuset/own/cpuset.cpus", "0-7");
+  file("cpuset/own/cpuset.mems", "0");
+  file("cpuset/cpuset.cpus", "0-7");
+  file("cpuset/cpuset.mems", "0");
+  std::vector<Hierarchy> hosts{hierarchy("memory", false, {"memory"}), hierarchy("cpu,cpuacct", false, {"cpu", "cpuacct"}),
+                               hierarchy("pids", false, {"pids"}), hierarchy("cpuset", false, {"cpuset"})};
+  auto l = limits();
+  l.v1.push_back({"memory", "memory.swappiness", "7", "swappiness"});
+  auto c = Cgroups::create(hosts, "", "id", l, true);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(text("memory/own/id/memory.limit_in_bytes"), std::to_string(1 << 26));
+  EXPECT_EQ(text("memory/own/id/memory.memsw.limit_in_bytes"), std::to_string(1 << 27));
+  EXPECT_EQ(text("memory/own/id/memory.soft_limit_in_bytes"), std::to_string(1 << 25));
+  EXPECT_EQ(text("memory/own/id/memory.swappiness"), "7");
+  EXPECT_EQ(text("cpu,cpuacct/own/id/cpu.shares"), "512");
+  EXPECT_EQ(text("cpu,cpuacct/own/id/cpu.cfs_quota_us"), "50000");
+  EXPECT_EQ(text("cpu,cpuacct/own/id/cpu.cfs_period_us"), "200000");
+  EXPECT_EQ(text("pids/own/id/pids.max"), "40");
+  EXPECT_EQ(text("cpuset/own/id/cpuset.cpus"), "0-1");
+  EXPECT_EQ(text("cpuset/own/id/cpuset.mems"), "0") << "from the parent, or no process could join";
+  EXPECT_EQ(c->leaves().size(), 4u);
+  EXPECT_EQ(c->v2_leaf(), -1);
+}
+
+TEST_F(FakeTree, Version2GetsOneDirectoryAndItsOwnNames) {
+  for (const char* f : {"memory.max", "memory.low", "memory.swap.max", "cpu.weight", "cpu.max", "cpuset.cpus", "pids.max",
+                        "memory.high", "io.max", "cgroup.procs", "cgroup.threads"}) {
+    file(std::string("unified/slice/id/") + f);
+  }
+  const std::string all = "cpuset cpu io memory pids";
+  for (const char* d : {"", "slice/", "slice/id/"}) {
+    file(std::string("unified/") + d + "cgroup.controllers", all);
+    file(std::string("unified/") + d + "cgroup.subtree_control");
+  }
+  std::vector<Hierarchy> hosts{hierarchy("unified", true, {"cpuset", "cpu", "io", "memory", "pids"}, "/slice/session")};
+  auto l = limits();
+  l.unified = {{"memory.high", "60000000"}};
+  l.v1.push_back({"blkio", "blkio.throttle.read_bps_device", "8:0 1000", "throttle"});
+  l.v2.push_back({"io", "io.max", "8:0 rbps=1000", "throttle"});
+  auto c = Cgroups::create(hosts, "", "id", l, true);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  const std::string g = "unified/slice/id/";
+  EXPECT_EQ(text(g + "memory.max"), std::to_string(1 << 26));
+  EXPECT_EQ(text(g + "memory.swap.max"), std::to_string((1 << 27) - (1 << 26))) << "swap alone, not memory and swap";
+  EXPECT_EQ(text(g + "memory.low"), std::to_string(1 << 25));
+  EXPECT_EQ(text(g + "cpu.weight"), "20");
+  EXPECT_EQ(text(g + "cpu.max"), "50000 200000");
+  EXPECT_EQ(text(g + "cpuset.cpus"), "0-1");
+  EXPECT_EQ(text(g + "pids.max"), "40");
+  EXPECT_EQ(text(g + "memory.high"), "60000000");
+  EXPECT_EQ(text(g + "io.max"), "8:0 rbps=1000");
+  EXPECT_EQ(text("unified/slice/cgroup.subtree_control").substr(0, 1), "+") << "controllers are handed down";
+  EXPECT_GE(c->v2_leaf(), 0);
+
+  CgroupLimits none;
+  none.memory = -1;
+  none.pids = -1;
+  none.cpu_quota = -1;
+  ASSERT_TRUE(Cgroups::apply(c->leaves(), hosts, none).ok());
+  EXPECT_EQ(text(g + "memory.max").substr(0, 3), "max");
+  EXPECT_EQ(text(g + "pids.max").substr(0, 3), "max");
+  EXPECT_EQ(text(g + "cpu.max").substr(0, 10), "max 100000");
+}
+
+TEST_F(FakeTree, HybridPutsEachLimitWhereItsControllerIs) {
+  v1_group("memory/own/id", {"memory.limit_in_bytes"});
+  v1_group("pids/own/id", {"pids.max"});
+  for (const char* f : {"hugetlb.2MB.max", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"}) file(std::string("unified/id/") + f);
+  for (const char* d : {"unified/id/cgroup.controllers", "unified/cgroup.controllers"}) file(d, "hugetlb");
+  file("unified/cgroup.subtree_control");
+  std::vector<Hierarchy> hosts{hierarchy("memory", false, {"memory"}), hierarchy("pids", false, {"pids"}),
+                               hierarchy("unified", true, {"hugetlb"}, "")};
+  CgroupLimits l;
+  l.memory = 4096 << 10;
+  l.pids = 9;
+  l.v1.push_back({"hugetlb", "hugetlb.2MB.limit_in_bytes", "8", "hugepages"});
+  l.v2.push_back({"hugetlb", "hugetlb.2MB.max", "8", "hugepages"});
+  auto c = Cgroups::create(hosts, "", "id", l, true);
+  ASSERT_TRUE(c.ok()) << c.error().text();
+  EXPECT_EQ(text("memory/own/id/memory.limit_in_bytes"), std::to_string(4096 << 10));
+  EXPECT_EQ(text("pids/own/id/pids.max"), "9");
+  EXPECT_EQ(text("unified/id/hugetlb.2MB.max"), "8");
+  EXPECT_EQ(c->leaves().size(), 3u);
+}
+
+TEST_F(FakeTree, ALimitWithoutItsControllerIsAnErrorThatNamesBoth) {
+  v1_group("memory/own/id", {"memory.limit_in_bytes"});
+  CgroupLimits l;
+  l.pids = 5;
+  auto c = Cgroups::create({hierarchy("memory", false, {"memory"})}, "", "id", l, true);
+  ASSERT_FALSE(c.ok());
+  EXPECT_NE(c.error().text().find("pids.limit"), std::string::npos) << c.error().text();
+  CgroupLimits burst;
+  burst.v1.push_back({"cpu", "cpu.cfs_burst_us", "1", "linux.resources.cpu.burst"});
+  burst.v2.push_back({"cpu", "cpu.max.burst", "1", "linux.resources.cpu.burst"});
+  auto d = Cgroups::create({hierarchy("memory", false, {"memory"})}, "", "id", burst, true);
+  ASSERT_FALSE(d.ok());
+  EXPECT_NE(d.error().text().find("linux.resources.cpu.burst"), std::string::npos) << d.error().text();
+}
+
+TEST_F(FakeTree, StatisticsOfBothKindsMeanTheSame) {
+  file("memory/id/memory.limit_in_bytes", "4096\n");
+  file("memory/id/memory.usage_in_bytes", "1000\n");
+  file("memory/id/memory.stat", "cache 77\nrss 5\n");
+  file("memory/id/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+  file("cpuacct/id/cpuacct.usage", "5000000\n");
+  file("cpuacct/id/cpuacct.stat", "user 2\nsystem 1\n");
+  file("pids/id/pids.current", "4\n");
+  file("pids/id/pids.max", "9\n");
+  auto v1 = read_cgroup_stats({top_ + "/memory/id", top_ + "/cpuacct/id", top_ + "/pids/id"});
+  EXPECT_EQ(v1.memory.limit, 4096u);
+  EXPECT_EQ(v1.memory.usage, 1000u);
+  EXPECT_EQ(v1.cache, 77u);
+  EXPECT_EQ(v1.oom_kills, 3u);
+  EXPECT_EQ(v1.cpu_ns, 5000000u);
+  EXPECT_EQ(v1.cpu_user_ns, 20000000u);
+  EXPECT_EQ(v1.pids, 4u);
+  file("u/id/cgroup.controllers", "memory cpu pids io\n");
+  file("u/id/memory.current", "1000\n");
+  file("u/id/memory.max", "max\n");
+  file("u/id/memory.events", "low 0\nmax 6\noom 2\noom_kill 3\n");
+  file("u/id/memory.stat", "anon 5\nfile 77\n");
+  file("u/id/cpu.max", "max 100000\n");
+  file("u/id/cpu.stat", "usage_usec 5000\nuser_usec 3000\nsystem_usec 2000\nnr_periods 7\nnr_throttled 2\nthrottled_usec 9\n");
+  file("u/id/io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n");
+  auto v2 = read_cgroup_stats({top_ + "/u/id"});
+  EXPECT_EQ(v2.memory.limit, UINT64_MAX);
+  EXPECT_EQ(v2.memory.usage, 1000u);
+  EXPECT_EQ(v2.memory.failures, 6u);
+  EXPECT_EQ(v2.cache, 77u);
+  EXPECT_EQ(v2.oom_kills, 3u);
+  EXPECT_EQ(v2.cpu_ns, 5000000u);
+  EXPECT_EQ(v2.throttled_periods, 2u);
+  ASSERT_EQ(v2.io_bytes.size(), 2u);
+  EXPECT_EQ(v2.io_bytes[1].value, 20u);
 }
 
 }  // namespace

@@ -95,8 +95,11 @@ base::ResultX<MountOptions> parse_mount_options(const Mount& m) {
       return base::error(base::kEOPNOTSUPP, "the option '{}' of the mount at {} is not supported", o, m.destination);
     }
     if (o == "tmpcopyup") {
-      return base::error(base::kEOPNOTSUPP, "the option 'tmpcopyup' of the mount at {} is not supported: copy the "
-                         "files into the image, or bind a directory", m.destination);
+      if (m.type != "tmpfs") {
+        return base::error(base::kEINVAL, "the option 'tmpcopyup' of the mount at {} is for a tmpfs alone", m.destination);
+      }
+      out.copy_up = true;
+      continue;
     }
     auto at = std::find_if(std::begin(kOptions), std::end(kOptions), [&](const Option& k) { return k.name == o; });
     if (at != std::end(kOptions)) {

@@ -53,6 +53,50 @@ ResultX<json> parse_json(std::string_view text) {
   }
 }
 
+std::vector<Resources::DeviceValue> read_device_values(const View& v, const char* member, uint64_t most) {
+  std::vector<Resources::DeviceValue> out;
+  for (auto& e : v.list()) {
+    Resources::DeviceValue d;
+    d.major = e["major"].natural(UINT32_MAX).value_or(0);
+    d.minor = e["minor"].natural(UINT32_MAX).value_or(0);
+    auto value = e[member].natural(most);
+    if (!value) continue;
+    d.value = *value;
+    out.push_back(d);
+  }
+  return out;
+}
+
+void read_block_io(const View& v, Resources& r) {
+  v.only({"weight", "leafWeight", "weightDevice", "throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOPSDevice",
+          "throttleWriteIOPSDevice"});
+  auto weight = [](const View& x) -> std::optional<uint64_t> {
+    auto n = x.natural(1000);
+    if (n && *n != 0 && *n < 10) x.fail(base::format("is {}: must be 10 to 1000", *n));
+    return n && *n == 0 ? std::nullopt : n;
+  };
+  r.io_weight = weight(v["weight"]);
+  r.io_leaf_weight = weight(v["leafWeight"]);
+  r.io_device_weights = read_device_values(v["weightDevice"], "weight", 1000);
+  r.io_read_bps = read_device_values(v["throttleReadBpsDevice"], "rate", UINT64_MAX);
+  r.io_write_bps = read_device_values(v["throttleWriteBpsDevice"], "rate", UINT64_MAX);
+  r.io_read_iops = read_device_values(v["throttleReadIOPSDevice"], "rate", UINT64_MAX);
+  r.io_write_iops = read_device_values(v["throttleWriteIOPSDevice"], "rate", UINT64_MAX);
+}
+
+void read_hugepages(const View& v, Resources& r) {
+  for (auto& e : v.list()) {
+    e.only({"pageSize", "limit"});
+    std::string size = e["pageSize"].text();
+    size_t digits = size.find_first_not_of("0123456789");
+    std::string unit = digits == std::string::npos ? "" : size.substr(digits);
+    if (digits == 0 || size.size() > 16 || (unit != "KB" && unit != "MB" && unit != "GB")) {
+      e["pageSize"].fail(base::format("is '{}': must be a size such as 2MB", size));
+    }
+    r.hugepage_limits.emplace_back(size, e["limit"].natural().value_or(0));
+  }
+}
+
 Resources read_resources(const View& v) {
   Resources r;
   v.only({"memory", "cpu", "pids", "unified", "devices", "blockIO", "hugepageLimits", "network", "rdma"});
@@ -66,10 +110,15 @@ Resources read_resources(const View& v) {
   r.memory_limit = size(m["limit"]);
   r.memory_swap = size(m["swap"]);
   r.memory_reservation = size(m["reservation"]);
-  for (const char* name : {"kernel", "kernelTCP", "swappiness"}) {
-    if (auto n = m[name].integer(-1, INT64_MAX); n && *n > 0) m[name].warn("not supported, ignored");
+  for (const char* name : {"kernel", "kernelTCP"}) {
+    if (auto n = m[name].integer(-1, INT64_MAX); n && *n > 0) m[name].warn("is counted by memory.limit, ignored");
   }
-  if (m["disableOOMKiller"].flag()) m["disableOOMKiller"].warn("not supported, ignored");
+  // (2^64)-1 in some old configs: not set.
+  if (auto n = m["swappiness"].natural(); n && *n != UINT64_MAX) {
+    if (*n > 100) m["swappiness"].fail(base::format("is {}: must be 0 to 100", *n));
+    r.swappiness = n;
+  }
+  r.no_oom_killer = m["disableOOMKiller"].flag();
   View c = v["cpu"];
   c.only({"shares", "quota", "burst", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems", "idle"});
   r.cpu_shares = c["shares"].natural();
@@ -77,14 +126,16 @@ Resources read_resources(const View& v) {
   r.cpu_period = c["period"].natural();
   r.cpus = c["cpus"].text();
   r.mems = c["mems"].text();
-  for (const char* name : {"burst", "realtimeRuntime", "realtimePeriod", "idle"}) {
-    if (auto n = c[name].integer(-1, INT64_MAX); n && *n > 0) c[name].warn("not supported, ignored");
-  }
+  auto set = [](std::optional<uint64_t> n) { return n && *n == 0 ? std::nullopt : n; };
+  r.cpu_burst = set(c["burst"].natural());
+  r.cpu_rt_period = set(c["realtimePeriod"].natural());
+  if (auto n = c["realtimeRuntime"].integer(-1, INT64_MAX); n && *n != 0) r.cpu_rt_runtime = n;
+  r.cpu_idle = c["idle"].integer(0, 1);
   auto pids = v["pids"]["limit"].integer(-1, INT64_MAX);
   if (pids && *pids != 0) r.pids_limit = pids;
   for (auto& [name, value] : v["unified"].members()) r.unified.emplace_back(name, value.text());
-  v["blockIO"].unsupported("not supported yet, ignored");
-  v["hugepageLimits"].unsupported("not supported yet, ignored");
+  read_block_io(v["blockIO"], r);
+  read_hugepages(v["hugepageLimits"], r);
   v["network"].unsupported("not supported, ignored");
   v["rdma"].unsupported("not supported, ignored");
   // devices: no program of the container ever opens a device of the host, whatever the list allows.
@@ -162,7 +213,12 @@ void read_linux(const View& v, Spec& s) {
   s.readonly_paths = read_paths(v["readonlyPaths"]);
   v["devices"].unsupported("devices of the host are not given to a sandbox, ignored");
   s.seccomp = read_seccomp(v["seccomp"]);
-  v["sysctl"].unsupported("not supported yet, ignored");
+  for (auto& [name, value] : v["sysctl"].members()) {
+    bool plain = !name.empty() && name.find_first_of("\n ") == std::string::npos && name.find("..") == std::string::npos &&
+                 name[0] != '/' && name[0] != '.';
+    if (!plain) v["sysctl"].fail(base::format("names '{}': it must be a name such as net.core.somaxconn", name));
+    s.sysctls.emplace_back(name, value.text());
+  }
   v["mountLabel"].unsupported("SELinux does not apply inside the sandbox, ignored");
   v["intelRdt"].unsupported("not supported, ignored");
   v["timeOffsets"].unsupported("not supported yet, ignored");
@@ -217,12 +273,8 @@ Spec read_spec(const View& v) {
   s.hooks.create_runtime = read_hooks(hooks["createRuntime"]);
   s.hooks.poststart = read_hooks(hooks["poststart"]);
   s.hooks.poststop = read_hooks(hooks["poststop"]);
-  for (const char* inside : {"createContainer", "startContainer"}) {
-    if (!hooks[inside].empty()) {
-      hooks[inside].fail("is not supported yet: such a hook would run in the container's namespaces, which are not the "
-                         "host's; use createRuntime");
-    }
-  }
+  s.hooks.create_container = read_hooks(hooks["createContainer"]);
+  s.hooks.start_container = read_hooks(hooks["startContainer"]);
   read_linux(v["linux"], s);
   for (const char* other : {"solaris", "windows", "vm", "zos", "freebsd"}) v[other].unsupported("is for other systems, ignored");
   return s;

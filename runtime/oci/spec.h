@@ -29,6 +29,7 @@ struct MountOptions {
   uint64_t flags = 0;        // MS_* of mount(2), the bind bits not among them
   bool bind = false, recursive = false;
   bool shared = false;       // a shared propagation was asked for
+  bool copy_up = false;      // tmpcopyup
   std::string data;          // the rest, comma separated
 };
 base::ResultX<MountOptions> parse_mount_options(const Mount& m);
@@ -48,7 +49,7 @@ struct Hook {
   int timeout_s = 0;  // 0: none
 };
 struct Hooks {
-  std::vector<Hook> prestart, create_runtime, poststart, poststop;
+  std::vector<Hook> prestart, create_runtime, create_container, start_container, poststart, poststop;
 };
 
 struct Resources {
@@ -57,6 +58,15 @@ struct Resources {
   std::optional<int64_t> cpu_quota;
   std::string cpus, mems;
   std::optional<int64_t> pids_limit;
+  std::optional<uint64_t> cpu_burst, swappiness, cpu_rt_period;
+  std::optional<int64_t> cpu_idle, cpu_rt_runtime;
+  bool no_oom_killer = false;
+  std::optional<uint64_t> io_weight, io_leaf_weight;
+  struct DeviceValue {
+    uint64_t major = 0, minor = 0, value = 0;
+  };
+  std::vector<DeviceValue> io_device_weights, io_read_bps, io_write_bps, io_read_iops, io_write_iops;
+  std::vector<std::pair<std::string, uint64_t>> hugepage_limits;  // "2MB", bytes
   std::vector<std::pair<std::string, std::string>> unified;
 };
 
@@ -74,6 +84,7 @@ struct Spec {
   std::string cgroups_path;
   Resources resources;
   std::vector<std::string> masked_paths, readonly_paths;
+  std::vector<std::pair<std::string, std::string>> sysctls;
   base::wire::Seccomp seccomp;
   // What the spec asks for and does not get, in words.
   std::vector<std::string> warnings;

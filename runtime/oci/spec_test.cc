@@ -145,7 +145,13 @@ TEST(ParseSpec, WrongTypesNameTheMember) {
       {"/linux/rootfsPropagation", "sometimes", "linux.rootfsPropagation is 'sometimes'"},
       {"/linux/personality/domain", "LINUX32", "only LINUX is supported"},
       {"/hooks/prestart", json::parse(R"([{"path": "x"}])"), "hooks.prestart[0].path is 'x'"},
-      {"/hooks/startContainer", json::parse(R"([{"path": "/x"}])"), "hooks.startContainer is not supported"},
+      {"/hooks/startContainer", json::parse(R"([{"path": "x"}])"), "hooks.startContainer[0].path is 'x'"},
+      {"/linux/seccomp", json{{"defaultAction", "SCMP_ACT_MAYBE"}}, "linux.seccomp.defaultAction is 'SCMP_ACT_MAYBE'"},
+      {"/linux/seccomp", json{{"defaultAction", "SCMP_ACT_NOTIFY"}}, "SCMP_ACT_NOTIFY"},
+      {"/linux/sysctl", json{{"../etc", "1"}}, "linux.sysctl names '../etc'"},
+      {"/linux/resources/blockIO", json{{"weight", 1}}, "must be 10 to 1000"},
+      {"/linux/resources/memory/swappiness", json(101), "must be 0 to 100"},
+      {"/linux/resources/hugepageLimits", json::parse(R"([{"pageSize": "../x", "limit": 1}])"), "must be a size such as 2MB"},
       {"/annotations", json::parse(R"({"a": 1})"), "annotations.a is 1, must be a string"},
   };
   for (auto& t : cases) {
@@ -178,12 +184,10 @@ TEST(ParseSpec, SeccompProfile) {
 }
 
 TEST(ParseSpec, UnsupportedAndUnknownAreWarnedOf) {
-  for (auto [pointer, value] : {std::pair{"/linux/sysctl", json{{"net.x", "1"}}},
-                                {"/linux/devices", json::array({json::object()})},
+  for (auto [pointer, value] : {std::pair{"/linux/devices", json::array({json::object()})},
                                 {"/process/apparmorProfile", json("docker-default")},
                                 {"/process/nonsense", json(1)},
-                                {"/linux/resources/blockIO", json{{"weight", 1}}},
-                                {"/linux/resources/memory/swappiness", json(60)},
+                                {"/linux/resources/memory/kernel", json(4096)},
                                 {"/linux/namespaces", json::parse(R"([{"type": "ipc", "path": "/x"}])")},
                                 {"/process/capabilities/bounding", json{"CAP_FUTURE"}},
                                 {"/windows", json{{"layerFolders", {"x"}}}}}) {
@@ -254,7 +258,8 @@ TEST(MountOptions, BecomeFlagsAndData) {
   EXPECT_TRUE(r->shared);
   r = parse_options("tmpfs", {"relatime", "strictatime", "noatime"});
   EXPECT_EQ(r->flags, static_cast<uint64_t>(MS_NOATIME));
-  EXPECT_FALSE(parse_options("tmpfs", {"tmpcopyup"}).ok());
+  EXPECT_TRUE(parse_options("tmpfs", {"tmpcopyup"})->copy_up);
+  EXPECT_FALSE(parse_options("bind", {"tmpcopyup"}).ok());
 }
 
 TEST(Capabilities, ByNameWithAndWithoutPrefix) {

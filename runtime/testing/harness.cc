@@ -12,6 +12,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 namespace runtime::testing {
@@ -57,6 +58,32 @@ std::string Leftovers::text() const {
   return o.str();
 }
 
+namespace {
+
+// Every caisson of this test program: other tests run beside it.
+std::set<int>& made_by_us() {
+  static std::set<int> pids;
+  return pids;
+}
+
+// "caisson-ID.PID" of a cgroup, "ID.PID.TIME" of a store: PID made it.
+bool is_ours(const std::string& name, int field_from_end) {
+  size_t end = name.size();
+  for (int i = 0; i < field_from_end && end != std::string::npos && end > 0; i++) end = name.rfind('.', end - 1);
+  if (end == std::string::npos || end == 0) return false;
+  size_t dot = name.rfind('.', end - 1);
+  return dot != std::string::npos && made_by_us().contains(atoi(name.c_str() + dot + 1));
+}
+
+size_t count_lines_with(const std::string& text, const std::string& word) {
+  size_t n = 0;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) n += line.find(word) != std::string::npos;
+  return n;
+}
+
+}  // namespace
+
 Caisson::Running Caisson::start(std::vector<std::string> args, const std::string& input) const {
   int in[2], out[2], err[2];
   if (::pipe2(in, O_CLOEXEC) || ::pipe2(out, O_CLOEXEC) || ::pipe2(err, O_CLOEXEC)) return {};
@@ -78,6 +105,7 @@ Caisson::Running Caisson::start(std::vector<std::string> args, const std::string
     ::execv(CAISSON_PROGRAM, argv.data());
     ::_exit(121);
   }
+  made_by_us().insert(pid);
   ::close(in[0]);
   ::close(out[1]);
   ::close(err[1]);
@@ -119,8 +147,7 @@ Outcome Caisson::operator()(std::vector<std::string> args, const std::string& in
 
 Leftovers Caisson::leftovers() const {
   Leftovers l;
-  std::string mounts = read_text("/proc/self/mountinfo");
-  l.mounts = static_cast<size_t>(std::count(mounts.begin(), mounts.end(), '\n'));
+  l.mounts = count_lines_with(read_text("/proc/self/mountinfo"), fs::path(root).parent_path());
   for (auto& e : fs::directory_iterator("/proc")) {
     std::error_code ec;
     auto exe = fs::read_symlink(e.path() / "exe", ec);
@@ -129,7 +156,8 @@ Leftovers Caisson::leftovers() const {
   std::error_code ec;
   for (auto it = fs::recursive_directory_iterator("/sys/fs/cgroup", fs::directory_options::skip_permission_denied, ec);
        it != fs::recursive_directory_iterator(); it.increment(ec)) {
-    if (it->path().filename().string().rfind("caisson-", 0) == 0) l.cgroups++;
+    std::string name = it->path().filename();
+    if (name.rfind("caisson-", 0) == 0 && is_ours(name, 0)) l.cgroups++;
   }
   if (fs::exists(root, ec)) {
     for (auto it = fs::recursive_directory_iterator(root, ec); it != fs::recursive_directory_iterator(); it.increment(ec)) {
@@ -137,7 +165,7 @@ Leftovers Caisson::leftovers() const {
     }
   }
   if (fs::exists("/var/lib/caisson/store", ec)) {
-    for (auto& e : fs::directory_iterator("/var/lib/caisson/store", ec)) l.stores += !e.path().empty();
+    for (auto& e : fs::directory_iterator("/var/lib/caisson/store", ec)) l.stores += is_ours(e.path().filename(), 1);
   }
   return l;
 }

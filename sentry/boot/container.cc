@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "base/sys.h"
+#include "sentry/boot/copy_up.h"
 #include "sentry/boot/filesystems.h"
 #include "sentry/boot/seccomp_profile.h"
 #include "sentry/fs/dev/dev.h"
@@ -113,18 +115,51 @@ struct Builder {
                                             .read_only = (m.flags & MS_RDONLY) != 0}),
                   "attaching the volume for {}", m.destination);
     FsEnvironment env{kernel, container, gofer};
-    return STEP(make_filesystem(env, m.type, m.data), "making a {} file system for {}", m.type, m.destination);
+    auto made = STEP(make_filesystem(env, m.type, m.data), "making a {} file system for {}", m.type, m.destination);
+    if (m.type == "proc") {
+      auto set = set_sysctls(made);
+      if (!set.ok()) return set.error();
+    }
+    return made;
+  }
+
+  // Written where nothing is mounted over them. What this kernel does not have, or does not let change, is told and passed over:
+  // engines set some for every container.
+  Result<void, Failure> set_sysctls(const Ref<vfs::FileSystem>& proc) {
+    if (spec.sysctls.empty()) return {};
+    auto alone = vfs::MountNamespace::create(proc, 0, "proc");
+    auto c = walk_from(*alone);
+    for (const auto& s : spec.sysctls) {
+      std::string path = "/sys/" + s.name;
+      std::replace(path.begin(), path.end(), '.', '/');
+      auto file = vfs::open(c, path, O_WRONLY, 0, vfs::kNoSymlinks);
+      Result<size_t> written = file.ok() ? Result<size_t>(size_t{0}) : Result<size_t>(file.error());
+      int64_t at = 0;
+      if (file.ok()) written = (*file)->write(std::as_bytes(std::span(s.value)), &at, {});
+      if (written.ok()) continue;
+      if (written.error() == kEINVAL) return fail(kEINVAL, base::format("setting the sysctl {} to '{}'", s.name, s.value));
+      LOG(warn, "sysctl {} stays as it is: {}", s.name, written.error().text());
+    }
+    return {};
   }
 
   Result<void, Failure> mount_all() {
     const auto& ns = *container->mounts();
     auto c = walk_from(ns);
     bool has_dev = false;
-    for (const auto& m : spec.mounts) {
+    for (wire::Mount m : spec.mounts) {
+      // A tmpfs without a mode has that of the directory it hides, as other runtimes have it.
+      if (m.type == "tmpfs" && m.data.find("mode=") == std::string::npos) {
+        auto place = vfs::walk(c, m.destination, vfs::kFollow);
+        auto inode = place.ok() ? place->inode() : RefOrNull<vfs::Inode>();
+        auto a = inode ? inode->attributes() : Result<vfs::Attributes>(kENOENT);
+        if (a.ok() && S_ISDIR(a->mode)) m.data += base::format("{}mode={:o}", m.data.empty() ? "" : ",", a->mode & 07777);
+      }
       auto filesystem = make_fs(m);
       if (!filesystem.ok()) return filesystem.error();
       bool directory = (*filesystem)->root()->is_directory();
       auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
+      if (m.copy_up) STEP(copy_up(c, at, *filesystem), "copying what is at {} into the tmpfs there", m.destination);
       STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type),
            "mounting {} on {}", m.type, m.destination);
       if (m.destination == "/dev") {
@@ -241,6 +276,24 @@ Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::spa
   return out;
 }
 
+// In the words that engines look for to tell 126 and 127 apart from other failures.
+Failure cannot_run(const wire::Process& p, Errno e) {
+  const std::string program = p.args.empty() ? std::string() : p.args[0];
+  std::string why(e.text());
+  if (!why.empty()) why[0] = static_cast<char>(tolower(static_cast<unsigned char>(why[0])));
+  if (e == kENOENT && program.find('/') == std::string::npos) why = "executable file not found in $PATH";
+  return Failure{e, base::format("exec: \"{}\": {}", program, why), true};
+}
+
+// A working directory that is missing is made for the first program, as other runtimes do.
+Result<void, Failure> check_cwd(const vfs::MountNamespace& ns, const std::string& cwd, bool make) {
+  auto c = walk_from(ns);
+  if (make) IGNORE_ERROR(make_directories(c, cwd), "looked for next");
+  auto found = vfs::walk(c, cwd, vfs::kFollow | vfs::kDirectory);
+  if (!found.ok()) return fail(found.error(), base::format("changing to process.cwd {}", cwd));
+  return {};
+}
+
 kernel::ContainerLimits limits_of(const wire::ContainerSpec& spec) {
   kernel::ContainerLimits l;
   l.memory_bytes = spec.memory_limit;
@@ -315,9 +368,11 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   RefOrNull<kernel::TtyLink> tty;
   auto process = process_of(spec.process, std::span(fds).subspan(2), *container, Console::mount, &tty);
   if (!process.ok()) return process.error();
-  auto init = STEP(kernel.create_process(container, *process), "starting '{}'",
-                   spec.process.args.empty() ? std::string() : spec.process.args[0]);
-  auto running = make_ref<Running>(container, init);
+  auto cwd = check_cwd(*mounts, process->cwd, true);
+  if (!cwd.ok()) return cwd.error();
+  auto init = kernel.create_process(container, *process);
+  if (!init.ok()) return cannot_run(spec.process, init.error());
+  auto running = make_ref<Running>(container, *init);
   if (tty) running->set_terminal(1, tty.get_ref());
   return running;
 }
@@ -329,8 +384,11 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   RefOrNull<kernel::TtyLink> tty;
   auto process = process_of(request.process, fds, *running.container, Console::none, &tty);
   if (!process.ok()) return process.error();
-  auto g = STEP(kernel.create_process(running.container, *process), "starting '{}'",
-                request.process.args.empty() ? std::string() : request.process.args[0]);
+  auto cwd = check_cwd(*running.container->mounts(), process->cwd, false);
+  if (!cwd.ok()) return cwd.error();
+  auto made = kernel.create_process(running.container, *process);
+  if (!made.ok()) return cannot_run(request.process, made.error());
+  auto g = *made;
   running.add(g);
   if (tty) running.set_terminal(g->pid(), tty.get_ref());
   kernel.start_process(*g);

@@ -15,6 +15,7 @@ namespace sentry::boot {
 struct Failure {
   Errno error;
   std::string message;
+  bool whole = false;  // the message says the error itself
 };
 
 // A container and the processes that control requests started in it. Held by: the control server, requests in flight.

@@ -270,10 +270,11 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         if (!q.ok()) return q.error();
         auto run = find(q->id);
         if (!run) return failure(kENOENT, "no container '" + q->id + "' in this sandbox");
-        kernel::ContainerLimits l;
-        l.memory_bytes = q->memory_limit;
-        l.pids = q->pids_limit;
-        if (q->cpu_quota_us && q->cpu_period_us)
+        kernel::ContainerLimits l = run->container->limits();
+        if (q->memory_limit) l.memory_bytes = q->memory_limit > 0 ? static_cast<uint64_t>(q->memory_limit) : 0;
+        if (q->pids_limit) l.pids = q->pids_limit > 0 ? q->pids_limit : 0;
+        if (q->cpu_quota_us < 0) l.cpus = 0;
+        if (q->cpu_quota_us > 0 && q->cpu_period_us)
           l.cpus = static_cast<double>(q->cpu_quota_us) / static_cast<double>(q->cpu_period_us);
         run->container->set_limits(l);
         return empty();
@@ -300,7 +301,7 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   if (!answer.ok()) {
     rh.error = answer.error().error.value();
     const Failure& f = answer.error();
-    rh.message = base::format("{}: {}", f.message, f.error.text());
+    rh.message = f.whole ? f.message : base::format("{}: {}", f.message, f.error.text());
   }
   std::vector<std::byte> out = wire::encode(rh);
   if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());

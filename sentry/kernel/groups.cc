@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/session.h"
 
 namespace sentry::kernel {
 namespace {
@@ -52,10 +53,11 @@ void Session::set_tty(RefOrNull<TtyLink> t) {
     std::swap(tty_, t);
   }
 }
-RefOrNull<ThreadGroup> Session::leader() const {
+RefOrNull<ThreadGroup> leader_of(Session& s) {
   MutexLock l(task_set_lock);
-  if (!leader_) return nullptr;
-  return Ref<ThreadGroup>(*leader_);
+  ThreadGroup* g = TaskAccess::leader(s);
+  if (!g) return nullptr;
+  return Ref<ThreadGroup>(*g);
 }
 RefOrNull<ProcessGroup> Session::foreground() const {
   MutexLock l(mu_);

@@ -250,7 +250,6 @@ class Session : public RefCounted<Session> {
   void set_tty(RefOrNull<TtyLink> t);
   RefOrNull<ProcessGroup> foreground() const;
   void set_foreground(RefOrNull<ProcessGroup> g);
-  RefOrNull<ThreadGroup> leader() const;  // null once it has been reaped
 
  private:
   friend class RefCounted<Session>;

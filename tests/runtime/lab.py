@@ -94,6 +94,11 @@ class Box:
                            **({'stdin': subprocess.DEVNULL} if input is None else {}), **more)
         return p.returncode, p.stdout.decode(errors='replace'), p.stderr.decode(errors='replace')
 
+    def create(self, bundle, id, *flags):
+        """Exit code alone: the container keeps the standard streams."""
+        return subprocess.run(self.command + ['create', *flags, '--bundle', bundle, id], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
+
     def run(self, c, *flags, **more):
         """A container from config to end."""
         return self.call('run', *flags, '--bundle', self.bundle(c), self.name(), **more)

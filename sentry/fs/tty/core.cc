@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "sentry/kernel/session.h"
+
 namespace sentry::fs::tty {
 namespace {
 
@@ -228,7 +230,7 @@ void Terminal::port_closed() {
   queue_.wake_all();
   if (!session) return;
   // The leader, such as a shell, tells its jobs itself.
-  if (auto leader = session->leader()) {
+  if (auto leader = kernel::leader_of(*session)) {
     leader->send_signal(kernel::SignalInfo::kernel(SIGHUP));
     leader->send_signal(kernel::SignalInfo::kernel(SIGCONT));
   }

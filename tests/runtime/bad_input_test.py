@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Input that cannot work: one clear line, the right exit code, and nothing left behind."""
+import json, os, shutil, subprocess, tempfile, unittest
+
+from lab import CAISSON, ROOTFS, Box, config
+
+
+def edited(**changes):
+    return config(['/bin/true'], **changes)
+
+
+def with_process(**changes):
+    c = config(['/bin/true'])
+    c['process'].update(changes)
+    return c
+
+
+def with_linux(**changes):
+    c = config(['/bin/true'])
+    c['linux'].update(changes)
+    return c
+
+
+def with_mount(**mount):
+    c = config(['/bin/true'])
+    c['mounts'].append(mount)
+    return c
+
+
+class BadInput(unittest.TestCase):
+    def setUp(self):
+        self.box = Box('caisson')
+
+    def tearDown(self):
+        self.box.__exit__()
+
+    def ours(self):
+        """What belongs to this state directory: its files, and the host's processes and cgroups of its containers."""
+        state = sorted(n for n in os.listdir(self.box.state) if n != '.ids') if os.path.isdir(self.box.state) else []
+        ids = os.path.join(self.box.state, '.ids')
+        taken = sorted(n for n in os.listdir(ids)) if os.path.isdir(ids) else []
+        groups = [os.path.join(top, d) for top, dirs, _ in os.walk('/sys/fs/cgroup') for d in dirs if 'rt-caisson-%d-' % os.getpid() in d]
+        return {'state': state, 'ids': taken, 'cgroups': groups}
+
+    def check(self, what, result, code, *words):
+        with self.subTest(what):
+            lines = result[2].strip().splitlines()
+            self.assertEqual(result[0], code, result[2])
+            self.assertEqual(len(lines), 1, result[2])
+            for w in words:
+                self.assertIn(w, lines[0])
+            self.assertEqual(self.ours(), {'state': [], 'ids': [], 'cgroups': []})
+
+    def test_configs(self):
+        def deep(n):
+            return json.dumps(edited())[:-1] + ', "x": ' + '[' * n + ']' * n + '}'
+        program = os.path.join(self.box.top, 'arm')  # an ELF file for another machine
+        with open('/bin/true', 'rb') as f:
+            elf = bytearray(f.read())
+        elf[18:20] = b'\xb7\x00'
+        with open(program, 'wb') as f:
+            f.write(elf)
+        os.chmod(program, 0o755)
+        volume = {'destination': '/v', 'type': 'bind', 'source': self.box.top, 'options': ['rbind', 'ro']}
+        foreign = config(['/v/arm'])
+        foreign['mounts'].append(volume)
+        table = [
+            ('broken JSON', '{"ociVersion": ', 1, 'config.json', 'JSON'),
+            ('not an object', '[1]', 1, 'must be an object'),
+            ('empty', '', 1, 'JSON'),
+            ('nested too deep', deep(100000), 1, 'nests deeper'),
+            ('version', edited(ociVersion='2.0.0'), 1, 'ociVersion', '2.0.0'),
+            ('no process', {k: v for k, v in edited().items() if k != 'process'}, 1, 'process is missing'),
+            ('wrong type', edited(hostname=7), 1, 'hostname is 7, must be a string'),
+            ('no arguments', with_process(args=[]), 1, 'process.args'),
+            ('relative cwd', with_process(cwd='tmp'), 1, 'process.cwd'),
+            ('rlimit', with_process(rlimits=[{'type': 'RLIMIT_X', 'soft': 1, 'hard': 1}]), 1, 'RLIMIT_X'),
+            ('missing root', edited(root={'path': '/nonexistent/root'}), 1, 'root.path /nonexistent/root', 'No such file'),
+            ('root is a file', edited(root={'path': '/etc/passwd'}), 1, 'is not a directory'),
+            ('missing program', with_process(args=['no-such-program']), 1, 'no-such-program', 'not found in $PATH'),
+            ('missing file', with_process(args=['/no/such/program']), 1, '/no/such/program', 'no such file or directory'),
+            ('not executable', with_process(args=['/etc/passwd']), 1, '/etc/passwd', 'permission denied'),
+            ('a directory', with_process(args=['/etc']), 1, '/etc', 'permission denied'),
+            ('another machine', foreign, 1, '/v/arm', 'exec format error'),
+            ('cwd is a file', with_process(cwd='/etc/passwd'), 1, 'process.cwd /etc/passwd'),
+            ('mount type', with_mount(destination='/m', type='ext4', source='/dev/sda'), 1, '/m', 'ext4'),
+            ('mount source', with_mount(destination='/m', type='bind', source='/no/such', options=['bind']), 1, '/no/such'),
+            ('mount over root', with_mount(destination='/', type='tmpfs'), 1, 'root'),
+            ('mount climbs to root', with_mount(destination='/../..', type='tmpfs'), 1, 'root'),
+            ('idmapped', with_mount(destination='/m', type='bind', source='/tmp', options=['bind', 'idmap']), 1, 'idmap'),
+            ('network path', with_linux(namespaces=[{'type': 'network', 'path': '/no/such/netns'}]), 1, '/no/such/netns'),
+            ('user namespace', with_linux(namespaces=[{'type': 'user', 'path': '/proc/self/ns/user'}]), 1, 'user namespace'),
+            ('cgroup path', with_linux(cgroupsPath='/'), 1, 'cgroupsPath'),
+            ('cpuset', with_linux(resources={'cpu': {'cpus': '4000-5000'}}), 1, 'cpuset.cpus'),
+            ('hook', edited(hooks={'createRuntime': [{'path': '/no/such/hook'}]}), 1, '/no/such/hook'),
+            ('hook fails', edited(hooks={'createContainer': [{'path': '/bin/false'}]}), 1, 'createContainer', 'exit code 1'),
+            ('inner hook fails', edited(hooks={'startContainer': [{'path': '/bin/false'}]}), 1, 'startContainer', 'exit code 1'),
+            ('inner hook hangs', edited(hooks={'startContainer': [{'path': '/bin/sleep', 'args': ['sleep', '50'], 'timeout': 1}]}), 1,
+             'startContainer', 'timeout'),
+            ('terminal', with_process(terminal=True), 1, 'console-socket'),
+        ]
+        for what, c, code, *words in table:
+            text = c if isinstance(c, str) else None
+            flags = ['--detach'] if what == 'terminal' else []
+            result = self.box.call('run', *flags, '--bundle', self.box.bundle(c, text), self.box.name())
+            self.check(what, result, code, *words)
+
+    def test_a_config_of_a_hundred_megabytes_and_none_at_all(self):
+        d = self.box.bundle(None, '{"x": "' + 'a' * (100 << 20) + '"}')
+        self.check('large', self.box.call('run', '--bundle', d, self.box.name()), 1, 'larger than')
+        self.check('none', self.box.call('run', '--bundle', self.box.top, self.box.name()), 1, 'config.json does not exist')
+        self.check('no bundle', self.box.call('run', '--bundle', '/no/such/bundle', self.box.name()), 1, '/no/such/bundle')
+
+    def test_names(self):
+        d = self.box.bundle(edited())
+        for name in ('../x', '..', '.', '', 'a/b', 'x' * 1025, 'a b', '\u00e4', '-x;', '$(x)'):
+            code, _, err = self.box.call('create', '--bundle', d, '--', name)
+            self.check('id %r' % name[:20], (code, '', err), 1)
+
+    def test_verbs_on_containers_that_are_not_there_or_not_ready(self):
+        for verb in (['state'], ['start'], ['kill'], ['delete'], ['exec'], ['ps'], ['pause'], ['resume'], ['update'], ['events']):
+            tail = ['/bin/true'] if verb == ['exec'] else []
+            result = self.box.call(*verb, 'nobody', *tail)
+            self.check(verb[0], result, 255 if verb == ['exec'] else 1, 'nobody')
+        self.assertEqual(self.box.call('delete', '--force', 'nobody')[0], 0)
+        id = self.box.name()
+        d = self.box.bundle(config(['/bin/sleep', '100']))
+        self.assertEqual(self.box.create(d, id), 0)
+        for args, words in ((['create', '--bundle', d, id], ['is taken']), (['kill', id, 'NOPE'], ['NOPE']), (['kill', id, '65'], ['65']),
+                            (['update', '--memory', 'lots', id], ['lots']), (['events', '--interval', '0s', id], ['--interval'])):
+            code, _, err = self.box.call(*args)
+            self.assertEqual(code, 1, args)
+            self.assertEqual(len(err.strip().splitlines()), 1, err)
+            for w in words:
+                self.assertIn(w, err)
+        self.assertEqual(self.box.call('start', id)[0], 0)
+        for args, words in ((['start', id], ['running']), (['delete', id], ['running'])):
+            code, _, err = self.box.call(*args)
+            self.assertEqual((code, len(err.strip().splitlines())), (1, 1), err)
+            for w in words:
+                self.assertIn(w, err)
+        self.assertEqual(self.box.call('exec', id, '/no/such')[0], 255)
+        self.assertEqual(self.box.call('delete', '--force', id)[0], 0)
+        self.assertEqual(self.ours(), {'state': [], 'ids': [], 'cgroups': []})
+
+    def test_the_error_is_the_last_line_of_the_log(self):
+        log = os.path.join(self.box.top, 'log.json')
+        code, _, err = self.box.call('run', '--bundle', '/no/such', 'x', flags=['--log', log, '--log-format', 'json'])
+        self.assertEqual(code, 1)
+        with open(log) as f:
+            last = json.loads(f.read().splitlines()[-1])
+        self.assertEqual(last['level'], 'error')
+        self.assertIn('/no/such', last['msg'])
+        self.assertIn('time', last)
+
+    def test_missing_programs_of_ours(self):
+        empty = os.path.join(self.box.top, 'libexec')
+        os.mkdir(empty)
+        d = self.box.bundle(edited())
+        for present in ([], ['caisson-sentry'], ['caisson-sentry', 'caisson-gofer']):
+            for p in present:
+                shutil.copy(os.path.join(os.path.dirname(CAISSON), p), empty)
+            result = self.box.call('run', '--bundle', d, self.box.name(), env={**os.environ, 'CAISSON_LIBEXEC': empty})
+            self.check('without %d' % len(present), result, 1, 'is missing')
+
+    def test_a_full_disk_under_the_state(self):
+        small = os.path.join(self.box.top, 'small')
+        os.mkdir(small)
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8k,nr_inodes=6', 'tmpfs', small], check=True)
+        try:
+            self.box.state = small + '/s'
+            self.box.command[2] = self.box.state
+            code, _, err = self.box.call('run', '--bundle', self.box.bundle(edited()), self.box.name())
+            self.assertEqual(code, 1)
+            self.assertEqual(len(err.strip().splitlines()), 1, err)
+            self.assertIn('No space left', err)
+        finally:
+            subprocess.run(['umount', small], check=True)
+
+    def test_symlinks_at_mount_points_stay_inside(self):
+        outside = os.path.join(self.box.top, 'outside')
+        os.mkdir(outside)
+        for point in ('proc', 'dev', 'tmp', 'sys', 'dev/pts', 'dev/shm'):
+            for target in ('real', '/real', outside, '/../../..' + outside, '../../../../..' + outside, 'loop'):
+                with self.subTest(point=point, target=target):
+                    root = os.path.join(self.box.top, 'root')
+                    for d in ('bin', 'real', os.path.dirname(point)):
+                        os.makedirs(os.path.join(root, d), exist_ok=True)
+                    shutil.copy(os.path.join(ROOTFS, 'bin/busybox'), os.path.join(root, 'bin/busybox'))
+                    os.symlink(target, os.path.join(root, point))
+                    os.symlink('loop', os.path.join(root, 'loop'))
+                    c = config(['/bin/busybox', 'sh', '-c', '/bin/busybox touch /tmp/x && echo ok'])
+                    c['root'] = {'path': root}
+                    code, out, err = self.box.run(c)
+                    self.assertEqual(os.listdir(outside), [])
+                    if code == 0:
+                        self.assertEqual(out, 'ok\n')
+                    else:
+                        self.assertEqual((code, len(err.strip().splitlines())), (1, 1), err)
+                    if target in ('real', '/real'):
+                        self.assertEqual(code, 0, err)
+                    shutil.rmtree(root)
+
+
+if __name__ == '__main__':
+    unittest.main()

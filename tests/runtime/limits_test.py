@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Limits that bite, on whatever layout of cgroups this machine has, and what the inside and `events` tell of them."""
+import json, os, time, unittest
+
+from lab import Box, config
+
+MB = 1 << 20
+HOG = 'import sys; x = bytearray(%d << 20); print("had it")'
+
+
+def group_file(pid, controller, v1, v2):
+    """The file of a process's group, by the layout that the controller has here."""
+    with open('/proc/%d/cgroup' % pid) as f:
+        for line in f:
+            _, names, path = line.rstrip('\n').split(':', 2)
+            if controller in names.split(','):
+                for top in ('/sys/fs/cgroup/' + names, '/sys/fs/cgroup/' + controller):
+                    if os.path.exists(top + path + '/' + v1):
+                        return top + path + '/' + v1
+            if names == '':
+                for top in ('/sys/fs/cgroup', '/sys/fs/cgroup/unified'):
+                    if os.path.exists(top + path + '/' + v2):
+                        return top + path + '/' + v2
+    return None
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+class Limits(unittest.TestCase):
+    def setUp(self):
+        self.box = Box('caisson')
+
+    def tearDown(self):
+        self.box.__exit__()
+
+    def limited(self, args, **resources):
+        c = config(args)
+        c['linux']['resources'] = resources
+        return c
+
+    def idle(self, **resources):
+        """A container that sleeps; its id."""
+        return self.box.start(self.limited(['/bin/sleep', '1000'], **resources))
+
+    def inside(self, id, *args):
+        return self.box.call('exec', id, *args)
+
+    def test_a_program_that_takes_too_much_memory_dies_and_the_sandbox_lives(self):
+        script = 'python3 -c \'%s\'; echo "code $?"; python3 -c \'%s\'; echo "code $?"; echo alive' % (HOG % 300, HOG % 8)
+        code, out, err = self.box.run(self.limited(['/bin/sh', '-c', script], memory={'limit': 96 * MB}))
+        self.assertIn('code 137', out, err)
+        self.assertIn('had it\ncode 0\nalive', out, err)
+        self.assertEqual(code, 0)
+
+    def test_the_limit_of_memory_is_told_inside_and_changes_live(self):
+        id = self.idle(memory={'limit': 96 * MB})
+        limit = group_file(self.box.pid(id), 'memory', 'memory.limit_in_bytes', 'memory.max')
+        self.assertEqual(int(read(limit)), 96 * MB)
+        self.assertIn('MemTotal:          98304 kB', self.inside(id, '/bin/cat', '/proc/meminfo')[1])
+        self.assertEqual(self.inside(id, '/usr/bin/python3', '-c', HOG % 200)[0], 137)
+        code, _, err = self.box.call('update', '--memory', '384m', id)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(int(read(limit)), 384 * MB)
+        self.assertIn('MemTotal:         393216 kB', self.inside(id, '/bin/cat', '/proc/meminfo')[1])
+        self.assertEqual(self.inside(id, '/usr/bin/python3', '-c', HOG % 200)[0], 0)
+        # A limit that is not named stays.
+        self.assertEqual(self.box.call('update', '--pids-limit', '30', id)[0], 0)
+        self.assertIn('MemTotal:         393216 kB', self.inside(id, '/bin/cat', '/proc/meminfo')[1])
+
+    def test_events_tell_of_a_program_that_was_killed(self):
+        id = self.idle(memory={'limit': 96 * MB})
+        p = __import__('subprocess').Popen(self.box.command + ['events', '--interval', '300ms', id], stdout=-1)
+        time.sleep(0.5)
+        self.inside(id, '/usr/bin/python3', '-c', HOG % 300)
+        time.sleep(0.7)
+        self.box.call('delete', '--force', id)
+        lines = [json.loads(l) for l in p.communicate(timeout=20)[0].decode().splitlines()]
+        self.assertIn('oom', [l['type'] for l in lines])
+        self.assertIn('stats', [l['type'] for l in lines])
+
+    def test_forks_beyond_the_limit_fail_with_eagain(self):
+        program = '''
+import os, errno, signal
+children = []
+try:
+    while len(children) < 200:
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        children.append(pid)
+except OSError as e:
+    print("forks", len(children), errno.errorcode[e.errno])
+for pid in children:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+'''
+        id = self.idle(pids={'limit': 20})
+        code, out, err = self.inside(id, '/usr/bin/python3', '-c', program)
+        self.assertIn('forks 18 EAGAIN', out, err)  # init and the program itself
+        self.assertEqual(self.box.call('update', '--pids-limit', '50', id)[0], 0)
+        self.assertIn('forks 48 EAGAIN', self.inside(id, '/usr/bin/python3', '-c', program)[1])
+        self.assertEqual(self.box.status(id), 'running')
+
+    def test_a_quota_of_processor_time_holds(self):
+        id = self.idle(cpu={'quota': 20000, 'period': 100000})
+        pid = self.box.pid(id)
+        used = group_file(pid, 'cpuacct', 'cpuacct.usage', 'cpu.stat')
+
+        def cpu_seconds():
+            text = read(used)
+            return int(text) / 1e9 if text.strip().isdigit() else int(text.split()[1]) / 1e6
+        before, start = cpu_seconds(), time.monotonic()
+        self.inside(id, '/bin/sh', '-c', 'timeout 2 sh -c "while :; do :; done"')
+        share = (cpu_seconds() - before) / (time.monotonic() - start)
+        self.assertLess(share, 0.35)
+        stats = json.loads(self.box.call('events', '--stats', id)[1])['data']
+        self.assertGreater(stats['cpu']['throttling']['throttledPeriods'], 3)
+        quota = group_file(pid, 'cpu', 'cpu.cfs_quota_us', 'cpu.max')
+        self.assertEqual(self.box.call('update', '--cpu-quota', '50000', '--cpu-period', '100000', id)[0], 0)
+        self.assertEqual(read(quota).split()[0], '50000')
+
+    def test_a_cpuset_is_what_the_inside_counts(self):
+        code, out, err = self.box.run(self.limited(['/usr/bin/nproc'], cpu={'cpus': '0'}))
+        self.assertEqual((code, out.strip()), (0, '1'), err)
+
+    def test_stats_have_the_shape_that_engines_read(self):
+        id = self.idle(memory={'limit': 128 * MB}, pids={'limit': 77})
+        s = json.loads(self.box.call('events', '--stats', id)[1])
+        self.assertEqual((s['type'], s['id']), ('stats', id))
+        d = s['data']
+        self.assertGreater(d['cpu']['usage']['total'], 0)
+        self.assertEqual(d['memory']['usage']['limit'], 128 * MB)
+        self.assertGreater(d['memory']['usage']['usage'], 100000)
+        self.assertEqual(d['pids'], {'current': 1, 'limit': 77})
+
+    def test_swappiness_and_hugepages_are_taken_and_nonsense_is_not(self):
+        id = self.idle(memory={'limit': 128 * MB, 'swappiness': 11}, hugepageLimits=[{'pageSize': '2MB', 'limit': 4 * MB}])
+        swappiness = group_file(self.box.pid(id), 'memory', 'memory.swappiness', 'memory.none')
+        if swappiness:
+            self.assertEqual(read(swappiness).strip(), '11')
+        huge = group_file(self.box.pid(id), 'hugetlb', 'hugetlb.2MB.limit_in_bytes', 'hugetlb.2MB.max')
+        if huge:
+            self.assertEqual(read(huge).strip(), str(4 * MB))
+        for bad in ({'memory': {'swappiness': 101}}, {'hugepageLimits': [{'pageSize': '../x', 'limit': 1}]},
+                    {'blockIO': {'weight': 5}}, {'memory': {'limit': 'much'}}, {'unified': {'../memory.max': '1'}}):
+            code, _, err = self.box.run(self.limited(['/bin/true'], **bad))
+            self.assertEqual(code, 1, bad)
+            self.assertEqual(len(err.strip().splitlines()), 1, err)
+
+
+if __name__ == '__main__':
+    unittest.main()

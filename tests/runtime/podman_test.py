@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's podman with --runtime: the same commands with runc and with Caisson, and the same answers."""
+import os, shutil, subprocess, tempfile, time, unittest
+
+from engines import make_root_tar, need
+from lab import CAISSON, PATIENCE, wait_until
+
+# Engines raise some limits as far as they can; a host without CAP_SYS_RESOURCE lets nobody.
+USUAL = ['--ulimit', 'nofile=512:512', '--ulimit', 'nproc=512:512', '--network', 'none']
+IMAGE = 'localhost/caisson-test'
+
+
+class Podman:
+    runtime = ''
+
+    @classmethod
+    def setUpClass(cls):
+        need('podman', 'conmon', 'runc')
+        cls.top = tempfile.mkdtemp(prefix='caisson-podman.')
+        cls.command = ['podman', '--root', cls.top + '/root', '--runroot', cls.top + '/run', '--storage-driver', 'vfs',
+                       '--cgroup-manager', 'cgroupfs', '--events-backend', 'file', '--tmpdir', cls.top + '/tmp',
+                       '--runtime', os.path.abspath(shutil.which(cls.runtime))]
+        cls.podman(cls, 'import', make_root_tar(cls.top), IMAGE, check=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.podman(cls, 'rm', '--all', '--force', '--time', '0')
+        shutil.rmtree(cls.top, ignore_errors=True)
+
+    def podman(self, *args, input=None, check=False):
+        p = subprocess.run(self.command + list(args), input=input, capture_output=True, timeout=PATIENCE * 4)
+        if check and p.returncode:
+            raise AssertionError('podman %s: %s' % (' '.join(args), p.stderr.decode()))
+        return p.returncode, p.stdout.decode(errors='replace'), p.stderr.decode(errors='replace')
+
+    def run_once(self, *args, flags=(), input=None):
+        return self.podman('run', '--rm', *USUAL, *flags, IMAGE, *args, input=input)
+
+    def background(self, script, *flags):
+        name = 'c%d' % time.monotonic_ns()
+        self.podman('run', '-d', '--name', name, *USUAL, *flags, IMAGE, 'sh', '-c', script, check=True)
+        return name
+
+    def test_run_tells_output_and_exit_code(self):
+        self.assertEqual(self.run_once('sh', '-c', 'echo out; echo err >&2; exit 7')[:2], (7, 'out\n'))
+        self.assertEqual(self.run_once('sh', '-c', 'sh -c "kill -9 \\$\\$"; exit $?')[0], 137)
+        self.assertEqual(self.run_once('cat', flags=['-i'], input=b'typed\n')[:2], (0, 'typed\n'))
+
+    def test_a_program_that_cannot_be_run_has_the_code_that_says_so(self):
+        self.assertEqual(self.run_once('no-such-program')[0], 127)
+        self.assertEqual(self.run_once('/etc/passwd')[0], 126)
+
+    def test_user_environment_directory_and_volumes(self):
+        volume = os.path.join(self.top, 'volume')
+        os.makedirs(volume, exist_ok=True)
+        os.chmod(volume, 0o777)
+        with open(volume + '/given', 'w') as f:
+            f.write('given\n')
+        code, out, err = self.run_once('sh', '-c', 'id -u; id -g; echo $A; cat given; echo made > made; ls /data',
+                                       flags=['--user', '1000:1000', '--env', 'A=b', '-v', volume + ':/v', '-w', '/v'])
+        self.assertEqual((code, out), (0, '1000\n1000\nb\ngiven\nfile\n'), err)
+        with open(volume + '/made') as f:
+            self.assertEqual(f.read(), 'made\n')
+
+    def test_read_only_roots_tmpfs_sysctls_and_host_names(self):
+        code, out, err = self.run_once('sh', '-c', 'touch /x || echo refused; touch /tmp/y && echo made', flags=['--read-only'])
+        self.assertEqual((code, out), (0, 'refused\nmade\n'), err)
+        code, out, err = self.run_once('cat', '/data/file', flags=['--tmpfs', '/data'])
+        self.assertEqual((code, out), (0, 'contents\n'), err)  # copied up
+        code, out, err = self.run_once('sh', '-c', 'hostname; cat /proc/sys/net/core/somaxconn',
+                                       flags=['--hostname', 'box', '--sysctl', 'net.core.somaxconn=99'])
+        self.assertEqual((code, out), (0, 'box\n99\n'), err)
+
+    def test_exec_logs_stop_start_and_remove(self):
+        name = self.background('trap "echo term; exit 3" TERM; echo started; while :; do sleep 0.1; done')
+        wait_until(lambda: 'started' in self.podman('logs', name)[1], 'the log')
+        self.assertEqual(self.podman('exec', '-e', 'X=y', name, 'sh', '-c', 'echo $X; exit 4')[:2], (4, 'y\n'))
+        self.assertEqual(self.podman('exec', '-u', '1000:1000', name, 'id', '-u')[:2], (0, '1000\n'))
+        self.assertEqual(self.podman('exec', '-i', name, 'cat', input=b'in\n')[:2], (0, 'in\n'))
+        self.assertNotEqual(self.podman('exec', name, 'no-such-program')[0], 0)
+        self.assertEqual(self.podman('stop', '--time', '10', name)[0], 0)
+        self.assertEqual(self.podman('inspect', name, '--format', '{{.State.Status}} {{.State.ExitCode}}')[1], 'exited 3\n')
+        self.assertEqual(self.podman('logs', name)[1], 'started\nterm\n')
+        self.assertEqual(self.podman('start', name)[0], 0)
+        self.assertEqual(self.podman('kill', name)[0], 0)
+        self.assertEqual(self.podman('wait', name)[1], '137\n')
+        self.assertEqual(self.podman('rm', name)[0], 0)
+
+    def test_pause_and_update(self):
+        name = self.background('while :; do sleep 0.1; done', '--memory', '128m')
+        state = lambda: self.podman('inspect', name, '--format', '{{.State.Status}}')[1].strip()
+        self.assertEqual(self.podman('pause', name)[0], 0)
+        self.assertEqual(state(), 'paused')
+        self.assertEqual(self.podman('unpause', name)[0], 0)
+        self.assertEqual(state(), 'running')
+        code, _, err = self.podman('update', '--memory', '64m', name)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(self.podman('exec', name, 'true')[0], 0)
+        self.assertEqual(self.podman('rm', '--force', '--time', '0', name)[0], 0)
+
+    def test_a_container_that_was_never_started_goes(self):
+        self.assertEqual(self.podman('create', '--name', 'never', *USUAL, IMAGE, 'true')[0], 0)
+        self.assertEqual(self.podman('rm', 'never')[0], 0)
+
+    def test_a_terminal(self):
+        code, out, err = self.run_once('sh', '-c', 'tty; echo ok > /dev/console', flags=['-t'])
+        self.assertEqual((code, out.split()), (0, ['/dev/pts/0', 'ok']), err)
+
+
+class PodmanWithRunc(Podman, unittest.TestCase):
+    runtime = 'runc'
+
+
+class PodmanWithCaisson(Podman, unittest.TestCase):
+    runtime = CAISSON
+
+
+if __name__ == '__main__':
+    unittest.main()
