@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engines of AF_UNIX on fibers: what blocks, what wakes, who is collected. Semantics that an application sees are in
-// tests/syscalls/unix_socket_test.cc, which also runs on Linux.
+// tests/syscalls/{unix_socket,unix_rights}_test.cc, which also run on Linux.
 #include "sentry/net/unix/unix.h"
 
 #include <sys/un.h>

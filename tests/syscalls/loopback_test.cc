@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// The families that need no network: loopback's TCP and UDP, the list of interfaces, netlink. Passes on Linux first, then in the
+// sandbox.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/syscalls/sockets.h"
+
+namespace {
+
+using namespace sockets;
+
+// ---- Loopback and the list of interfaces ----
+
+TEST(Interfaces, LoopbackIsKnown) {
+  EXPECT_EQ(if_nametoindex("lo"), 1u);
+  char name[IF_NAMESIZE];
+  EXPECT_STREQ(if_indextoname(1, name), "lo");
+  Fd s = socket(AF_UNIX, SOCK_DGRAM, 0);
+  ifreq r{};
+  strcpy(r.ifr_name, "lo");
+  ASSERT_EQ(ioctl(s, SIOCGIFFLAGS, &r), 0);
+  EXPECT_TRUE(r.ifr_flags & IFF_LOOPBACK);
+  strcpy(r.ifr_name, "nope0");
+  EXPECT_ERRNO(ioctl(s, SIOCGIFFLAGS, &r), ENODEV);
+  ifaddrs* list = nullptr;
+  ASSERT_EQ(getifaddrs(&list), 0);
+  bool v4 = false;
+  for (ifaddrs* i = list; i; i = i->ifa_next)
+    if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET && !strcmp(i->ifa_name, "lo"))
+      v4 |= reinterpret_cast<sockaddr_in*>(i->ifa_addr)->sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+  EXPECT_TRUE(v4);
+  freeifaddrs(list);
+}
+
+sockaddr_in loopback(uint16_t port) {
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(port);
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return a;
+}
+sockaddr* any(sockaddr_in& a) { return reinterpret_cast<sockaddr*>(&a); }
+
+TEST(Loopback, TcpServerAndClient) {
+  ignore_sigpipe();
+  Fd l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in a = loopback(0);
+  ASSERT_EQ(bind(l, any(a), sizeof a), 0);
+  ASSERT_EQ(listen(l, 8), 0);
+  socklen_t n = sizeof a;
+  ASSERT_EQ(getsockname(l, any(a), &n), 0);
+  ASSERT_NE(a.sin_port, 0);
+  Fd again = socket(AF_INET, SOCK_STREAM, 0);
+  EXPECT_ERRNO(bind(again, any(a), sizeof a), EADDRINUSE);
+  ASSERT_EQ(connect(c, any(a), sizeof a), 0);
+  sockaddr_in from{};
+  n = sizeof from;
+  Fd s = accept(l, any(from), &n);
+  ASSERT_GE(s, 0);
+  sockaddr_in mine{};
+  n = sizeof mine;
+  ASSERT_EQ(getsockname(c, any(mine), &n), 0);
+  EXPECT_EQ(memcmp(&mine, &from, sizeof mine), 0);
+  int on = 1;
+  EXPECT_EQ(setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
+  EXPECT_EQ(send(c, "ping", 4, 0), 4);
+  char b[8];
+  EXPECT_EQ(recv(s, b, 8, 0), 4);
+  EXPECT_EQ(events_of(s), POLLOUT);
+  EXPECT_EQ(shutdown(c, SHUT_WR), 0);
+  EXPECT_EQ(recv(s, b, 8, 0), 0);
+  EXPECT_EQ(events_of(s), POLLIN | POLLOUT | POLLRDHUP);
+  EXPECT_EQ(send(s, "pong", 4, 0), 4);
+  EXPECT_EQ(recv(c, b, 8, 0), 4);
+  s.reset();
+  EXPECT_EQ(recv(c, b, 8, 0), 0);
+  l.reset();
+  Fd d = socket(AF_INET, SOCK_STREAM, 0);
+  EXPECT_ERRNO(connect(d, any(a), sizeof a), ECONNREFUSED);
+}
+
+TEST(Loopback, ReuseAddressLetsOneListen) {
+  Fd x = socket(AF_INET, SOCK_STREAM, 0), y = socket(AF_INET, SOCK_STREAM, 0), z = socket(AF_INET, SOCK_STREAM, 0);
+  int on = 1;
+  sockaddr_in a = loopback(0);
+  for (int s : {static_cast<int>(x), static_cast<int>(y)}) {
+    ASSERT_EQ(setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    ASSERT_EQ(bind(s, any(a), sizeof a), 0);
+    socklen_t n = sizeof a;
+    ASSERT_EQ(getsockname(s, any(a), &n), 0);
+  }
+  EXPECT_ERRNO(bind(z, any(a), sizeof a), EADDRINUSE);
+  EXPECT_EQ(listen(x, 1), 0);
+  EXPECT_ERRNO(listen(y, 1), EADDRINUSE);
+}
+
+TEST(Loopback, AddressesOfNobody) {
+  Fd s = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in a = loopback(0);
+  a.sin_addr.s_addr = htonl(0xc0000201);  // 192.0.2.1, for documentation only
+  EXPECT_ERRNO(bind(s, any(a), sizeof a), EADDRNOTAVAIL);
+  EXPECT_ERRNO(bind(s, any(a), 4), EINVAL);
+  EXPECT_ERRNO(connect(s, any(a), 1), EINVAL);
+  a.sin_family = 77;
+  EXPECT_ERRNO(bind(s, any(a), sizeof a), EAFNOSUPPORT);
+  EXPECT_ERRNO(connect(s, any(a), sizeof a), EAFNOSUPPORT);
+  EXPECT_ERRNO(socket(AF_INET, SOCK_STREAM, IPPROTO_UDP), EPROTONOSUPPORT);
+  EXPECT_ERRNO(socket(AF_INET, SOCK_SEQPACKET, 0), ESOCKTNOSUPPORT);
+}
+
+TEST(Loopback, WriteAfterClose) {
+  ignore_sigpipe();
+  Fd l = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(listen(l, 8), 0);  // picks a port
+  sockaddr_in a{};
+  socklen_t n = sizeof a;
+  ASSERT_EQ(getsockname(l, any(a), &n), 0);
+  ASSERT_NE(a.sin_port, 0);
+  char b[4];
+  {
+    Fd u = socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(events_of(u), POLLOUT | POLLHUP);
+    EXPECT_ERRNO(send(u, "x", 1, 0), EPIPE);
+    EXPECT_ERRNO(recv(u, b, 4, 0), ENOTCONN);
+    EXPECT_ERRNO(shutdown(u, SHUT_WR), ENOTCONN);
+  }
+  Fd c = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(connect(c, any(a), sizeof a), 0);
+  Fd s = accept(l, nullptr, nullptr);
+  s.reset();
+  usleep(10000);
+  EXPECT_EQ(events_of(c), POLLIN | POLLOUT | POLLRDHUP);
+  EXPECT_EQ(send(c, "x", 1, 0), 1);
+  usleep(10000);
+  EXPECT_ERRNO(send(c, "x", 1, 0), EPIPE);
+  // With bytes unread, closing resets.
+  Fd d = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(connect(d, any(a), sizeof a), 0);
+  s = accept(l, nullptr, nullptr);
+  EXPECT_EQ(send(d, "unread", 6, 0), 6);
+  usleep(10000);
+  s.reset();
+  usleep(10000);
+  EXPECT_ERRNO(recv(d, b, 4, 0), ECONNRESET);
+  EXPECT_EQ(recv(d, b, 4, 0), 0);
+}
+
+TEST(Loopback, NonblockingConnect) {
+  Fd l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  sockaddr_in a = loopback(0);
+  ASSERT_EQ(bind(l, any(a), sizeof a), 0);
+  ASSERT_EQ(listen(l, 8), 0);
+  socklen_t n = sizeof a;
+  ASSERT_EQ(getsockname(l, any(a), &n), 0);
+  EXPECT_ERRNO(connect(c, any(a), sizeof a), EINPROGRESS);
+  pollfd p{c, POLLOUT, 0};
+  ASSERT_EQ(poll(&p, 1, 5000), 1);
+  int error = -1;
+  n = sizeof error;
+  ASSERT_EQ(getsockopt(c, SOL_SOCKET, SO_ERROR, &error, &n), 0);
+  EXPECT_EQ(error, 0);
+  EXPECT_EQ(connect(c, any(a), sizeof a), 0);
+  EXPECT_ERRNO(connect(c, any(a), sizeof a), EISCONN);
+  l.reset();
+  Fd d = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  EXPECT_ERRNO(connect(d, any(a), sizeof a), EINPROGRESS);
+  p.fd = d;
+  ASSERT_EQ(poll(&p, 1, 5000), 1);
+  EXPECT_TRUE(p.revents & POLLERR);
+  n = sizeof error;
+  ASSERT_EQ(getsockopt(d, SOL_SOCKET, SO_ERROR, &error, &n), 0);
+  EXPECT_EQ(error, ECONNREFUSED);
+}
+
+TEST(Loopback, DualStack) {
+  Fd l = socket(AF_INET6, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in6 six{};
+  six.sin6_family = AF_INET6;
+  ASSERT_EQ(bind(l, reinterpret_cast<sockaddr*>(&six), sizeof six), 0);
+  ASSERT_EQ(listen(l, 8), 0);
+  socklen_t n = sizeof six;
+  ASSERT_EQ(getsockname(l, reinterpret_cast<sockaddr*>(&six), &n), 0);
+  sockaddr_in a = loopback(ntohs(six.sin6_port));
+  ASSERT_EQ(connect(c, any(a), sizeof a), 0);
+  n = sizeof six;
+  Fd s = accept(l, reinterpret_cast<sockaddr*>(&six), &n);
+  ASSERT_GE(s, 0);
+  EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&six.sin6_addr));
+}
+
+TEST(Loopback, Udp) {
+  Fd r = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
+  sockaddr_in a = loopback(0);
+  ASSERT_EQ(bind(r, any(a), sizeof a), 0);
+  socklen_t n = sizeof a;
+  ASSERT_EQ(getsockname(r, any(a), &n), 0);
+  EXPECT_ERRNO(send(s, "x", 1, 0), EDESTADDRREQ);
+  EXPECT_EQ(sendto(s, "datagram", 8, 0, any(a), sizeof a), 8);
+  char b[4];
+  sockaddr_in from{};
+  n = sizeof from;
+  EXPECT_EQ(recvfrom(r, b, 4, MSG_TRUNC, any(from), &n), 8);
+  EXPECT_EQ(from.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+  EXPECT_EQ(sendto(r, "back", 4, 0, any(from), sizeof from), 4);
+  EXPECT_EQ(recv(s, b, 4, 0), 4);
+  ASSERT_EQ(connect(s, any(a), sizeof a), 0);
+  r.reset();
+  EXPECT_EQ(send(s, "x", 1, 0), 1);
+  EXPECT_ERRNO(recv(s, b, 4, 0), ECONNREFUSED);
+}
+
+TEST(Netlink, OtherKindsAreRefused) {
+  EXPECT_ERRNO(socket(AF_NETLINK, SOCK_STREAM, 0), ESOCKTNOSUPPORT);
+  EXPECT_ERRNO(socket(AF_NETLINK, SOCK_RAW, 31), EPROTONOSUPPORT);
+}
+
+}  // namespace
