@@ -23,7 +23,7 @@
 #include "gofer/tree.h"
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/sched/test_scheduler.h"
-#include "sentry/vfs/walk.h"
+#include "sentry/vfs/test_tree.h"
 
 namespace sentry::fs::gofer {
 
@@ -116,61 +116,17 @@ class TestHost {
   std::array<std::atomic<unsigned>, 32> by_op_{};
 };
 
-inline Ref<auth::Credentials> make_user(uint32_t id, uint64_t caps) {
-  auto c = make_ref<auth::Credentials>();
-  c->uid = c->euid = c->suid = c->fsuid = id;
-  c->gid = c->egid = c->sgid = c->fsgid = id;
-  c->cap_effective = c->cap_permitted = caps;
-  return c;
-}
+using vfs::error_of;
+using vfs::make_user;
+using vfs::must;
 
 // An attach point, mounted as the root of a namespace.
-struct Tree {
-  Ref<auth::Credentials> root = make_user(geteuid(), auth::kAllCaps);
+struct Tree : vfs::TestTree {
   Ref<vfs::FileSystem> fs;
-  Ref<vfs::MountNamespace> ns;
-  explicit Tree(Ref<vfs::FileSystem> f) : fs(f), ns(vfs::MountNamespace::create(f, 0, "none")) {}
+  explicit Tree(Ref<vfs::FileSystem> f) : TestTree(f, geteuid()), fs(std::move(f)) {}
   // An attach point of a fresh conversation.
-  static Tree of(const Ref<Client>& c, const AttachOptions& o) {
-    auto fs = attach(c, o);
-    CHECK(fs.ok());
-    return Tree(std::move(fs).value());
-  }
+  static Tree of(const Ref<Client>& c, const AttachOptions& o) { return Tree(must(attach(c, o))); }
 
-  vfs::WalkContext ctx() const { return {*ns, ns->root(), ns->root(), root}; }
-  Result<vfs::Path> walk(std::string_view p, unsigned f = 0) const { return vfs::walk(ctx(), p, f); }
-  Ref<vfs::Inode> inode(std::string_view p) const {
-    auto r = walk(p);
-    CHECK(r.ok());
-    return r->inode().get_ref();
-  }
-  vfs::Attributes stat(std::string_view p) const {
-    auto a = inode(p)->attributes();
-    CHECK(a.ok());
-    return *a;
-  }
-  Result<Ref<vfs::File>> open(std::string_view p, int flags, uint32_t mode = 0644) const {
-    return vfs::open(ctx(), p, flags, mode, 0);
-  }
-  Ref<vfs::File> must_open(std::string_view p, int flags, uint32_t mode = 0644) const {
-    auto f = open(p, flags, mode);
-    CHECK(f.ok());
-    return std::move(f).value();
-  }
-  std::string get(std::string_view p) const { return read(*must_open(p, O_RDONLY), 4096); }
-  void put(std::string_view p, std::string_view text) const { CHECK(write(*must_open(p, O_CREAT | O_WRONLY | O_TRUNC), text).ok()); }
-
-  static Result<size_t> write(vfs::File& f, std::string_view text) {
-    return f.write({reinterpret_cast<const std::byte*>(text.data()), text.size()}, &f.position,
-                   {.append = (f.flags() & O_APPEND) != 0});
-  }
-  static std::string read(vfs::File& f, size_t n) {
-    std::string out(n, '\0');
-    auto r = f.read({reinterpret_cast<std::byte*>(out.data()), n}, &f.position, {});
-    CHECK(r.ok());
-    out.resize(*r);
-    return out;
-  }
   // Names in the order they came, without "." and "..".
   static std::vector<std::string> list(vfs::File& dir, size_t at_once = SIZE_MAX) {
     struct Sink : vfs::DirectorySink {
@@ -199,17 +155,6 @@ struct Tree {
     return names;
   }
 };
-
-template <typename T>
-T must(Result<T>&& r) {
-  CHECK(r.ok());
-  return std::move(r).value();
-}
-
-template <typename R>
-int error_of(const R& r) {
-  return r.ok() ? 0 : r.error().value();
-}
 
 // body(host, client) on a fiber.
 template <typename Prepare, typename Body>
