@@ -88,15 +88,15 @@ Result<long> ShmTable::get(Task& t, int32_t key, uint64_t size, int flags) {
   constexpr int kHuge = 04000;  // SHM_HUGETLB
   if ((flags & kHuge) && (flags & IPC_CREAT)) return t.own_credentials().has_cap(CAP_IPC_LOCK) ? kENOMEM : kEPERM;
   std::vector<Ref<ShmSegment>> gone;
-  MutexLock l(impl_->mu);
-  gone = impl_->sweep_locked();
+  Impl& i = *impl_;
+  MutexLock l(i.mu);
+  gone = i.sweep_locked();
   auto fits = [&](ShmSegment& s) -> Result<void> { return size > s.size ? Result<void>(kEINVAL) : Result<void>(); };
   auto make = [&]() -> Result<Ref<ShmSegment>> {
     if (size == 0 || size > kMaxSegment) return kEINVAL;
     Ref<mm::Mappable> memory = TRY(mm::create_shared_memory(page_up(size), "SYSV"));
     return make_ref<ShmSegment>(std::move(memory), size);
   };
-  Impl& i = *impl_;
   const size_t before = i.ids.size();
   int id = TRY(i.ids.get(key, flags, t.own_credentials(), kMaxSegments, fits, make));
   if (i.ids.size() != before) {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "sentry/mm/user.h"
+#include "sentry/vfs/locks.h"
 
 namespace sentry::kernel {
 
@@ -140,7 +141,8 @@ class ListenerFile final : public vfs::File {
     int fd = static_cast<int>(a.newfd);
     const uint64_t limit = who->rlimit(RLIMIT_NOFILE);
     if (a.flags & SECCOMP_ADDFD_FLAG_SETFD) {
-      TRY(files->replace(fd, file, a.newfd_flags & O_CLOEXEC, limit));
+      RefOrNull<vfs::File> old = TRY(files->replace(fd, file, a.newfd_flags & O_CLOEXEC, limit));
+      if (old) IGNORE_ERROR(vfs::close_descriptor(*old, files.get()), "as with dup2, errors of the silent close are lost");
     } else {
       fd = TRY(files->reserve(0, limit));
       files->commit(fd, file, a.newfd_flags & O_CLOEXEC);
