@@ -80,8 +80,8 @@ std::optional<Result<long>> check_filters(Task& t, const platform::Call& call) {
       LOG(info, "seccomp: {} makes call {}", t.name(), call.number);
       return std::nullopt;
     case SECCOMP_RET_ERRNO:
-      if (value == 0) return Result<long>(0L);
-      return Result<long>(Errno(static_cast<int>(std::min(value, kMaxErrno))));
+      // A plain result: the numbers beyond 511 are not restarts here.
+      return Result<long>(-static_cast<long>(std::min(value, kMaxErrno)));
     case SECCOMP_RET_TRACE:
       return Result<long>(kENOSYS);  // nobody traces
     case SECCOMP_RET_TRAP:
