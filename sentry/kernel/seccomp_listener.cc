@@ -213,10 +213,9 @@ std::optional<Result<long>> SeccompListener::ask(Task& t, const platform::Call& 
   queue_.wake_all();
   if (n.state != Notification::State::answered) return Result<long>(kERESTARTSYS);
   if (n.flags & SECCOMP_USER_NOTIF_FLAG_CONTINUE) return std::nullopt;
-  if (n.error < 0 && n.error >= -4095) return Result<long>(Errno(-n.error));
+  // Plain results, both: an errno beyond 511 would be taken for a restart.
+  if (n.error < 0 && n.error >= -4095) return Result<long>(static_cast<long>(n.error));
   if (n.error != 0) return Result<long>(kENOSYS);
-  // A value is what it is, even one that reads as an error.
-  if (n.value < 0) return n.value >= -4095 ? Result<long>(Errno(static_cast<int>(-n.value))) : Result<long>(0L);
   return Result<long>(static_cast<long>(n.value));
 }
 
