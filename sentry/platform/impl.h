@@ -281,15 +281,17 @@ struct Platform::Impl final : sched::Poller {
   std::atomic<uint32_t> knock_count{0};
 
   // Spinning.
-  uint64_t last_request_tsc = 0;
-  uint64_t gap_tsc = 0;          // moving average of the time between requests
-  uint32_t worker_cpu = ~0u, partner_cpu = ~1u;  // of the last request; the latter is the stub's word
+  uint64_t last_request_tsc GUARDED_BY(poll_mu) = 0;
+  // Written under poll_mu; hints, relaxed.
+  std::atomic<uint64_t> gap_tsc{0};  // moving average of the time between requests
+  std::atomic<uint32_t> worker_cpu{~0u}, partner_cpu{~1u};  // of the last request; the latter is the stub's word
   std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
   // Stubs that were told to do what they must notify for. Then nobody spins: the notification wakes its receiver on the stub's own
   // processor, which costs 5 us; if the receiver spun on another one, the answer would wake the stub across processors, 60 us.
   std::atomic<unsigned> notices_expected{0};
   uint64_t last_move_tsc = 0, pulled_tsc = 0;  // when it left its partner's processor; when it was found there again, or 0
   uint64_t move_after_us = 100;
+  uint64_t looked_tsc = 0, quiet_until_tsc = 0, quiet_us = 5'000;  // last time in worth_spinning(); nobody spins before …
   cpu_set_t usable_cpus{};       // of the sandbox, when it started
   bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
 
@@ -309,7 +311,7 @@ struct Platform::Impl final : sched::Poller {
   void cool(Context& c) REQUIRES(poll_mu);
   void attend(Space& s) REQUIRES(poll_mu);
   void neglect(Space& s) REQUIRES(poll_mu);
-  void note_request(Context& c);
+  void note_request(Context& c) REQUIRES(poll_mu);
   // A worker stays awake for the answer of a stub's own code, whatever the application's rhythm was: a sleep and a wake-up across
   // CPUs cost more than most of what a stub is told to do.
   void expect_answer(uint64_t within_us) {

@@ -88,7 +88,7 @@ Platform::Impl::Impl(const PlatformOptions& o)
   for (size_t i = 0; i < o.descriptors.size() && i < has_in.size(); i++)
     has_in[i] = o.descriptors[i].in[0].kind != CopyIn::none || o.descriptors[i].in[1].kind != CopyIn::none;
   tsc_per_us = measure_tsc();
-  gap_tsc = tsc_per_us * 100;
+  gap_tsc.store(tsc_per_us * 100, std::memory_order_relaxed);
   IGNORE_ERROR(sys::raw(SYS_sched_getaffinity, 0, sizeof usable_cpus, reinterpret_cast<long>(&usable_cpus)),
                "then no worker changes its processor");
 }

@@ -17,6 +17,9 @@ constexpr uint64_t kGapLimitUs = 30;       // if requests come less often than t
 constexpr uint64_t kGapCapUs = 150;        // one long gap is not the end of a burst
 // A worker that was pulled to its partner's processor leaves it after this time; twice that if the last time it was pulled back
 // at once, and so on.
+// A spinning worker that was away for so long has lost its processor to somebody: no one is spare. Nobody spins for this time; twice
+// that if it happens again soon after.
+constexpr uint64_t kPreemptedUs = 200, kQuietUs = 5'000, kQuietMostUs = 200'000;
 constexpr uint64_t kMoveAfterUs = 100, kMoveAfterMostUs = 4000, kMoveWasGoodUs = 1000;
 
 void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
@@ -43,18 +46,20 @@ bool Context::Impl::try_take() {
 void Platform::Impl::note_request(Context& c) {
   unsigned aux;
   uint64_t t = __builtin_ia32_rdtscp(&aux);
-  worker_cpu = aux & 0xfff;
+  const uint32_t cpu = aux & 0xfff;
+  worker_cpu.store(cpu, std::memory_order_relaxed);
   Context::Impl& m = c.impl();
   Space::Impl& s = m.space->impl();
-  if (s.shown_cpu != worker_cpu) {
-    s.shown_cpu = worker_cpu;
-    s.control.page().worker_cpu = worker_cpu;
+  if (s.shown_cpu != cpu) {
+    s.shown_cpu = cpu;
+    s.control.page().worker_cpu = cpu;
   }
   __builtin_prefetch(&m.slot->header.state, 1);  // the answer goes there
-  partner_cpu = __atomic_load_n(&m.slot->header.cpu, __ATOMIC_RELAXED);
+  partner_cpu.store(__atomic_load_n(&m.slot->header.cpu, __ATOMIC_RELAXED), std::memory_order_relaxed);
   uint64_t gap = std::min(t - last_request_tsc, kGapCapUs * tsc_per_us);
   last_request_tsc = t;
-  gap_tsc += (gap >> 3) - (gap_tsc >> 3);
+  uint64_t mean = gap_tsc.load(std::memory_order_relaxed);
+  gap_tsc.store(mean + (gap >> 3) - (mean >> 3), std::memory_order_relaxed);
 }
 
 bool Platform::Impl::look(Context& c) {
@@ -182,11 +187,19 @@ bool Platform::Impl::leave_cpu(unsigned cpu) {
 
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
   if (!may_spin || cpus < 2 || notices_expected.load(std::memory_order_relaxed) != 0) return false;
-  if (partner_cpu == worker_cpu) {
+  const uint64_t t = read_tsc();
+  if (idle_for > 0 && t - looked_tsc > kPreemptedUs * tsc_per_us) {
+    quiet_us = t - quiet_until_tsc < 4 * quiet_us * tsc_per_us ? std::min(2 * quiet_us, kQuietMostUs) : kQuietUs;
+    quiet_until_tsc = t + quiet_us * tsc_per_us;
+  }
+  looked_tsc = t;
+  if (t < quiet_until_tsc) return false;
+  const bool fast = gap_tsc.load(std::memory_order_relaxed) <= kGapLimitUs * tsc_per_us;
+  const uint32_t partner = partner_cpu.load(std::memory_order_relaxed);
+  if (partner == worker_cpu.load(std::memory_order_relaxed)) {
     // Two that wait for each other on one processor only cost each other time. The host's scheduler wakes us beside our waker and
     // leaves us there, so we go ourselves, if requests come often enough to pay for it.
-    uint64_t t = read_tsc();
-    if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
+    if (!fast) return false;
     if (pulled_tsc == 0) {
       pulled_tsc = t;
       move_after_us = t - last_move_tsc > kMoveWasGoodUs * tsc_per_us ? kMoveAfterUs
@@ -195,14 +208,13 @@ bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
     if (t - pulled_tsc < move_after_us * tsc_per_us) return false;
     pulled_tsc = 0;
     last_move_tsc = t;
-    if (!leave_cpu(partner_cpu)) return false;
-    partner_cpu = ~1u;
+    if (!leave_cpu(partner)) return false;
+    partner_cpu.store(~1u, std::memory_order_relaxed);
   } else {
     pulled_tsc = 0;
   }
-  if (read_tsc() < expected_until.load(std::memory_order_relaxed)) return true;
-  if (gap_tsc > kGapLimitUs * tsc_per_us) return false;
-  return idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);
+  if (t < expected_until.load(std::memory_order_relaxed)) return true;
+  return fast && idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);
 }
 
 // ---- Knocks ----

@@ -495,7 +495,7 @@ TEST(Seat, SharesWorkWithTheOthers) {
       ASSERT_EQ(write(seat->fds[1], "x", 1), 1);
       while (seat->calls.load() < i) park();
       Group g;
-      for (int k = 0; k < 5; k++) g.add([&] {
+      for (int k = 0; k < 5; k++) g.add([&, k] {
         if (k % 2) park(now() + kMs / 20);
         done++;
       });

@@ -67,7 +67,8 @@ Fiber* Scheduler::Impl::pick(Worker& w) {
 // under mu_ after it saw the queue empty.
 void Scheduler::Impl::notify() {
   Worker* w = this_worker();
-  if (w && &w->scheduler == this && threads_.load() == 1) return;  // we are the only one, and shall look
+  // We shall look ourselves, in a few microseconds: waking somebody costs more. If we do not, the monitor sees it.
+  if (w && &w->scheduler == this && (threads_.load() == 1 || queue_size_.load() <= 1)) return;
   if (searching_.load() > 0) return;
   if (ring_sleeper()) return;
   if (idle_count_.load() > 0) activate_one(false);

@@ -30,6 +30,10 @@ void post(Slot* s, uint32_t request) {
   uint32_t i = h.index % kMaxSlots;
   __atomic_fetch_or(&d.bits[i / 64], 1ull << (i % 64), __ATOMIC_SEQ_CST);
   __atomic_exchange_n(&d.rung, 1, __ATOMIC_SEQ_CST);
+  if (control_page().attended != 0) return;
+  uint32_t cpu;
+  tsc_and_cpu(&cpu);
+  if (h.cpu != cpu) h.cpu = cpu;
   // A kick takes a knock away before the sentry has seen it.
   while (control_page().attended == 0 && stub_ask_call(STUB_KNOCK) == kEintr) {
   }
