@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <span>
@@ -31,6 +32,11 @@ ResultX<Terminal> open_terminal() {
   long peer = TRY_MSG(sys::from_libc(::ioctl(t.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)),
                       "open the container's side of a terminal");
   t.slave = Fd(static_cast<int>(peer));
+  // Lines, echo and ^C are the sandbox's own; the sentry may not change the settings of a terminal of the host.
+  termios raw{};
+  TRY_MSG(sys::from_libc(::tcgetattr(t.slave.get(), &raw)), "read the settings of a terminal");
+  ::cfmakeraw(&raw);
+  TRY_MSG(sys::from_libc(::tcsetattr(t.slave.get(), TCSANOW, &raw)), "make a terminal raw");
   t.name = "/dev/pts/" + std::to_string(number);
   return t;
 }

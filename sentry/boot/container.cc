@@ -262,6 +262,7 @@ Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::spa
     // One terminal, three descriptors: the same description for all.
     auto tty = STEP(open_terminal(container, std::move(fds[0]), out.credentials, console), "adopting the terminal");
     *terminal = tty.link;
+    if (p.rows) fs::tty::set_host_size(*tty.link, p.rows, p.cols);
     out.files.assign(3, tty.file);
     fds = fds.size() > 3 ? fds.subspan(3) : std::span<Fd>();
   }

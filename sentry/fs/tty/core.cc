@@ -275,8 +275,6 @@ void Terminal::send_foreground(int signo) {
 }
 
 WindowSize Terminal::size() {
-  WindowSize s;
-  if (port_->host_size(&s)) return s;
   MutexLock l(mu_);
   return size_;
 }
@@ -287,7 +285,6 @@ void Terminal::set_size(const WindowSize& s) {
     if (size_.rows == s.rows && size_.cols == s.cols && size_.xpixel == s.xpixel && size_.ypixel == s.ypixel) return;
     size_ = s;
   }
-  port_->set_host_size(s);
   send_foreground(SIGWINCH);
 }
 

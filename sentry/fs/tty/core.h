@@ -37,9 +37,6 @@ class Port : public RefCounted<Port> {
   // The number is this line's for as long as somebody uses it; then unused() gives the line up and the terminal is hung up for good.
   virtual bool ends_unused() const { return false; }
   virtual void unused() {}
-  // A host terminal keeps its own size; others answer null.
-  virtual bool host_size(WindowSize*) { return false; }
-  virtual void set_host_size(const WindowSize&) {}
 
  protected:
   friend class RefCounted<Port>;

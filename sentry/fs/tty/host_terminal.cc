@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A host terminal as the line of one of ours: the host's line discipline is switched off, so that ^C and job control are answered
-// inside.
-#include <sys/ioctl.h>
+// A host terminal as the line of one of ours: the host's line discipline is switched off (by the runtime), so that ^C and job
+// control are answered inside.
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -15,34 +13,19 @@ namespace sentry::fs::tty {
 namespace {
 
 constexpr size_t kReadChunk = 4096;
-constexpr sched::Nanos kSizePeriod = 250000000;
 
 class HostLine final : public Port {
  public:
   HostLine(Fd fd, Ref<Devpts> fs, int number)
       : fs_(std::move(fs)), number_(number), fd_(std::move(fd)),
-        watch_([](void* p, uint32_t events) { static_cast<HostLine*>(p)->ready(events); }, this),
-        size_timer_([](void* p) { static_cast<HostLine*>(p)->follow_size(); }, this) {}
-  void detach() override {
-    watch_.stop();
-    size_timer_.cancel();
-  }
+        watch_([](void* p, uint32_t events) { static_cast<HostLine*>(p)->ready(events); }, this) {}
+  void detach() override { watch_.stop(); }
   // Borrowed: the terminal keeps this line.
   void attach(Terminal& t) { terminal_ = &t; }
 
+  // The line is raw: the runtime has made it so. Neither its settings nor its size are the sentry's to ask of the host.
   Result<void> start() {
-    WindowSize size;
-    if (host_size(&size)) terminal_->set_size(size);
-    size_timer_.arm(sched::now() + kSizePeriod);
     MutexLock l(mu_);
-    struct termios raw;
-    TRY(sys::raw(SYS_ioctl, fd_.get(), TCGETS, reinterpret_cast<long>(&raw)));
-    raw.c_iflag = 0;
-    raw.c_oflag = 0;
-    raw.c_lflag = 0;
-    raw.c_cc[VMIN] = 1;
-    raw.c_cc[VTIME] = 0;
-    TRY(sys::raw(SYS_ioctl, fd_.get(), TCSETS, reinterpret_cast<long>(&raw)));
     TRY(sys::set_nonblocking(fd_.get(), true));
     return watch_.start(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLHUP);
   }
@@ -59,15 +42,6 @@ class HostLine final : public Port {
     return bytes.size();  // the host side is gone: output falls on the floor, as on a hung-up line
   }
   bool has_room() override { return !full_.load(); }
-  bool host_size(WindowSize* s) override {
-    MutexLock l(mu_);
-    return fd_.valid() && sys::raw(SYS_ioctl, fd_.get(), TIOCGWINSZ, reinterpret_cast<long>(s)).ok();
-  }
-  void set_host_size(const WindowSize& s) override {
-    MutexLock l(mu_);
-    if (!fd_.valid()) return;
-    IGNORE_ERROR(sys::raw(SYS_ioctl, fd_.get(), TIOCSWINSZ, reinterpret_cast<long>(&s)), "the size is only advice");
-  }
   void input_wanted() override { take_input(); }
   bool ends_unused() const override { return true; }
   // The other side of the host's terminal sees its end.
@@ -89,14 +63,6 @@ class HostLine final : public Port {
     }
     if (events & (EPOLLIN | EPOLLHUP)) take_input();
     if (events & EPOLLHUP) terminal_->port_closed();
-  }
-
-  // An engine that holds the other side changes the size there, and the host tells only a foreground of its own.
-  void follow_size() {
-    WindowSize size;
-    if (!host_size(&size)) return;
-    terminal_->set_size(size);
-    size_timer_.arm(sched::now() + kSizePeriod);
   }
 
   // The host's readiness and the terminal's room are told on different threads; one of them reads.
@@ -141,7 +107,6 @@ class HostLine final : public Port {
   std::atomic<int> asked_{0};
   std::string kept_;  // read, but the terminal had no room; of whoever reads
   sched::FdWatch watch_;
-  sched::Timer size_timer_;
 };
 
 }  // namespace
