@@ -97,6 +97,7 @@ Result<size_t> read_file(Task& task, vfs::File& file, UserBuffers& to, int64_t* 
   while (to.left() > 0) {
     UserBuffers::Piece p = to.front(kChunk);
     std::span<std::byte> window = context.out_window(p.length);
+    if (window.empty()) return kESRCH;  // the process has been killed under our hands
     Result<size_t> r = file.read(window, pos, io);
     size_t n = r.ok() ? std::min(*r, window.size()) : 0;
     TRY(context.commit_out(p.address, window, n));

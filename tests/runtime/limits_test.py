@@ -56,6 +56,11 @@ class Limits(unittest.TestCase):
         self.assertIn('had it\ncode 0\nalive', out, err)
         self.assertEqual(code, 0)
 
+    def test_a_program_that_dies_while_the_kernel_fills_its_memory_is_gone(self):
+        # One read of 200 MB: the host kills the process in the middle of the call.
+        code, _, err = self.box.run(self.limited(['/bin/dd', 'if=/dev/zero', 'of=/dev/null', 'bs=200M', 'count=1'], memory={'limit': 64 * MB}))
+        self.assertEqual(code, 137, err)
+
     def test_the_limit_of_memory_is_told_inside_and_changes_live(self):
         id = self.idle(memory={'limit': 96 * MB})
         limit = group_file(self.box.pid(id), 'memory', 'memory.limit_in_bytes', 'memory.max')
