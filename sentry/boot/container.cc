@@ -160,8 +160,8 @@ struct Builder {
       bool directory = (*filesystem)->root()->is_directory();
       auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
       if (m.copy_up) STEP(copy_up(c, at, *filesystem), "copying what is at {} into the tmpfs there", m.destination);
-      STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type),
-           "mounting {} on {}", m.type, m.destination);
+      (void)STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type),
+                 "mounting {} on {}", m.type, m.destination);
       if (m.destination == "/dev") {
         has_dev = true;
         STEP(fill_dev(c), "filling /dev");
@@ -180,7 +180,7 @@ struct Builder {
       auto at = vfs::walk(c, p, vfs::kFollow);
       if (!at.ok()) continue;  // runc: a path that is not there needs no protection
       uint64_t flags = at->mount->flags() | MS_RDONLY;
-      STEP(container->mounts()->mount(at->mount->fs(), *at, flags, at->mount->source(), at->dentry), "making {} read-only", p);
+      (void)STEP(container->mounts()->mount(at->mount->fs(), *at, flags, at->mount->source(), at->dentry), "making {} read-only", p);
     }
     for (const auto& p : spec.masked_paths) {
       auto at = vfs::walk(c, p, vfs::kFollow);
@@ -188,11 +188,11 @@ struct Builder {
       auto inode = at->inode();
       if (inode && inode->is_directory()) {
         auto empty = STEP(make_filesystem(env, "tmpfs", "size=4k,mode=755"), "masking {}", p);
-        STEP(container->mounts()->mount(empty, *at, MS_RDONLY, "tmpfs"), "masking {}", p);
+        (void)STEP(container->mounts()->mount(empty, *at, MS_RDONLY, "tmpfs"), "masking {}", p);
       } else {
         auto null = vfs::walk(c, "/dev/null", 0);
         if (!null.ok()) continue;
-        STEP(container->mounts()->mount(null->mount->fs(), *at, MS_RDONLY, null->mount->source(), null->dentry), "masking {}", p);
+        (void)STEP(container->mounts()->mount(null->mount->fs(), *at, MS_RDONLY, null->mount->source(), null->dentry), "masking {}", p);
       }
     }
     return {};

@@ -31,7 +31,7 @@ void write_line(const std::string& text) {
 
 }  // namespace
 
-StraceLine::StraceLine(Task& task, const platform::Call& call) : task_(task), start_(sched::now()) {
+StraceLine::StraceLine(Task& task, const platform::Call& call) : start_(sched::now()) {
   const Row* row = find_row(call.number);
   text_ = base::format("{}:{} {} ", task.group().pid(), task.tid(), task.name());
   if (!row) {

@@ -14,7 +14,6 @@ class StraceLine {
   void finish(const Result<long>& r);
 
  private:
-  Task& task_;
   std::string text_;
   sched::Nanos start_;
 };

@@ -57,8 +57,7 @@ void Terminal::give_up_if_unused() {
 }
 
 bool Terminal::other_side_seen() const {
-  auto& self = const_cast<Terminal&>(*this);
-  MutexLock l(self.mu_);
+  MutexLock l(mu_);
   return open_count_ > 0 || !ever_opened_;
 }
 

@@ -118,7 +118,7 @@ class Terminal final : public kernel::TtyLink {
   const uint64_t device_;
   sched::WaitQueue queue_;
   sched::SleepMutex writing_;  // one write at a time: output does not mix
-  Mutex mu_{LockRank::kTty};
+  mutable Mutex mu_{LockRank::kTty};
   termios t_ GUARDED_BY(mu_){};
   WindowSize size_ GUARDED_BY(mu_);
   std::deque<std::string> lines_ GUARDED_BY(mu_);  // canonical input, a line each; an empty one is end of file
