@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/sys.h"
@@ -200,7 +201,12 @@ Result<Ref<Context>> Context::fork(Birthday when) {
   space->impl().put_context(m.index, child.get());
   auto b = make_ref<Birth>(Birth::process, child, m.space);
   b->flags = kForkFlags;
-  b->carried = when == Birthday::at_resume;
+  {
+    // Another thread could map what is only passing through.
+    MutexLock l(p.poll_mu);
+    auto& slots = m.space->impl().slots;
+    b->carried = when == Birthday::at_resume && std::count_if(slots.begin(), slots.end(), [](Context* c) { return c; }) == 1;
+  }
   auto r = m.make(std::move(b), when);
   if (!r.ok()) {
     child->exit_thread(0);

@@ -45,6 +45,24 @@ bool answer_with_fd(int listener, uint64_t id, int fd, int number) {
   return add_fd(listener, id, fd, number, SECCOMP_ADDFD_FLAG_SEND);
 }
 
+// Of a thread that is in no table. It leaves by this answer; if it is a process of its own, somebody must also reap it.
+void turn_away(Platform::Impl& p, int listener, uint64_t id, int tid) {
+  bool known;
+  {
+    MutexLock l(p.mu);
+    known = p.processes.contains(tid);
+  }
+  auto pidfd = known ? Result<Fd>(kEEXIST) : sys::pidfd_open(tid);
+  if (pidfd.ok()) {
+    IGNORE_ERROR(sys::pidfd_send_signal(pidfd->get(), SIGKILL), "it has just ended");
+    p.counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
+    MutexLock l(p.mu);
+    p.condemned.push_back(std::move(*pidfd));
+  }
+  answer(listener, id, -ENOSYS);
+  if (pidfd.ok()) p.start_watchdog();
+}
+
 // A thread that only wants to be looked at.
 void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
   RefOrNull<Context> c;
@@ -53,8 +71,8 @@ void wake_up(Platform::Impl& p, int listener, uint64_t id, int tid) {
     auto it = p.threads.find(tid);
     if (it != p.threads.end()) c = RefOrNull<Context>::upgrade(it->second);
   }
-  if (!c) {
-    answer(listener, id, 0);
+  if (!c) {  // who was never announced goes no further than this (stub_clone)
+    turn_away(p, listener, id, tid);
     return;
   }
   MutexLock l(p.poll_mu);
@@ -150,7 +168,8 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
     return;
   }
   if (!birth) {
-    answer(listener, id, -ENOSYS);
+    if (c) answer(listener, id, -ENOSYS);
+    else turn_away(p, listener, id, tid);
     return;
   }
   bool good = be_born(p, *birth, tid);

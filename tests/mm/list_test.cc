@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sentry's list of mappings equals the host's, after random calls of several threads at once, and across forks.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <fstream>
 #include <random>
@@ -95,9 +96,12 @@ struct Process {
 };
 
 // What the kernel's task loop does with queued calls before the application goes on.
-void go_on(mm::AddressSpace& space, Context& c) {
+// Whether the host refused one of them.
+bool go_on(mm::AddressSpace& space, Context& c) {
   space.settle(c);
-  if (int e = c.take_memory_call_error()) (void)space.on_memory_call_failed(c, e);
+  int e = c.take_memory_call_error();
+  if (e) (void)space.on_memory_call_failed(c, e);
+  return e != 0;
 }
 
 struct Worker {
@@ -106,7 +110,8 @@ struct Worker {
   Ref<FdMappable> file;
   unsigned seed;
   int steps;
-  int done = 0, refused = 0;
+  bool one_by_one = false;  // as the calls of an application come, whose failures are told one at a time
+  int done = 0, refused = 0, failed = 0;
 
   void run() {
     std::mt19937 rng(seed);
@@ -121,7 +126,7 @@ struct Worker {
       r.prot = static_cast<int>(rnd(8));
       r.flags = MAP_PRIVATE | MAP_ANONYMOUS;
       bool ok = true;
-      switch (rnd(12)) {
+      switch (rnd(13)) {
         case 0:
         case 1:
           r.flags |= rnd(2) ? MAP_FIXED : MAP_FIXED_NOREPLACE;
@@ -167,17 +172,28 @@ struct Worker {
         case 10:
           ok = space->advise(by, at, len, rnd(2) ? MADV_DONTNEED : MADV_POPULATE_READ).ok();
           break;
+        case 11:  // where the program says, below the zone of shared mappings or at its end
+          r.file = rnd(2) ? RefOrNull<mm::Mappable>(file) : RefOrNull<mm::Mappable>();
+          r.flags = MAP_SHARED | (r.file ? 0 : MAP_ANONYMOUS) | (rnd(4) ? MAP_FIXED : MAP_FIXED_NOREPLACE);
+          r.file_writable = rnd(2);
+          if (r.file && !r.file_writable) r.prot &= ~PROT_WRITE;
+          ok = space->map(by, r).ok();
+          if (ok && rnd(2)) {
+            go_on(*space, by);
+            ok = space->remap(by, at, len, len + rnd(3) * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, kLow + rnd(kSpan) * kPage).ok();
+          }
+          break;
         default: {  // the quick pair
           r.address = 0;
           auto a = space->map(by, r);
           ok = a.ok();
-          if (rnd(2)) go_on(*space, by);
+          if (rnd(2) || one_by_one) failed += go_on(*space, by);
           if (ok) ok = space->unmap(by, *a, len).ok();
         }
       }
       (ok ? done : refused)++;
       if (rnd(3) == 0) sched::yield();  // with the call still queued
-      go_on(*space, by);
+      failed += go_on(*space, by);
     }
   }
 };
@@ -259,6 +275,78 @@ TEST_P(MmList, ForkCopiesListAndHostAlike) {
     EXPECT_EQ(of_list(*f->space), of_host(f->space->space().host_pid()));
     EXPECT_EQ(of_list(*p.space), of_host(p.space->space().host_pid()));
     EXPECT_NE(of_list(*p.space), of_list(*f->space));
+  });
+}
+
+// A host that has no more memory for this process: 0 pages more than it has, or no limit at all.
+void limit_host(int pid, int64_t more_pages) {
+  rlimit l{RLIM_INFINITY, RLIM_INFINITY};
+  if (more_pages >= 0) {
+    uint64_t pages = 0;
+    std::ifstream("/proc/" + std::to_string(pid) + "/statm") >> pages;
+    ASSERT_NE(pages, 0u);
+    l.rlim_cur = (pages + static_cast<uint64_t>(more_pages)) * kPage;
+  }
+  ASSERT_EQ(prlimit(pid, RLIMIT_AS, &l, nullptr), 0);
+}
+
+TEST_P(MmList, EqualsTheHostsAlsoWhenTheHostRefuses) {
+  on_fiber([&] {
+    Process p(*world);
+    auto file = make_ref<FdMappable>(ro.get(), rw.get());
+    int refused_free = 0, refused_short = 0;
+    for (unsigned round = 0; round < 60; round++) {
+      const bool tight = round % 2;
+      Worker w{p.space.get_ref(), p.context.get_ref(), file, 100 + round / 2, 60};
+      w.one_by_one = true;
+      limit_host(p.space->space().host_pid(), tight ? round % 5 : -1);
+      w.run();
+      (tight ? refused_short : refused_free) += w.refused + w.failed;
+      ASSERT_FALSE(p.space->space().gone());
+      ASSERT_EQ(of_list(*p.space), of_host(p.space->space().host_pid())) << round;
+    }
+    EXPECT_GT(refused_short, refused_free + 50) << "the control: the host refused more";
+    // And it is good for something afterwards.
+    limit_host(p.space->space().host_pid(), -1);
+    mm::MapRequest r;
+    r.length = 64 * kPage;
+    r.prot = PROT_READ | PROT_WRITE;
+    r.flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    uint64_t at = p.space->map(*p.context, r).value();
+    go_on(*p.space, *p.context);
+    uint64_t word = 1;
+    EXPECT_TRUE(p.context->copy_out_now(at + 63 * kPage, &word, 8).ok());
+  });
+}
+
+// Generations: each forks, parent and child go their own ways, some start afresh as exec does; every list stays its host's.
+TEST_P(MmList, EqualsTheHostsOverGenerations) {
+  on_fiber([&] {
+    auto file = make_ref<FdMappable>(ro.get(), rw.get());
+    auto p = std::make_unique<Process>(*world);
+    for (unsigned generation = 0; generation < 16; generation++) {
+      Worker w{p->space.get_ref(), p->context.get_ref(), file, 500 + generation, 80};
+      w.run();
+      ASSERT_EQ(of_list(*p->space), of_host(p->space->space().host_pid())) << generation;
+      auto f = p->space->fork(*p->context, platform::Birthday::now);
+      ASSERT_TRUE(f.ok()) << f.error().name();
+      f->context->set_fiber(sched::current());
+      const std::string before = of_list(*p->space);
+      Worker c{f->space, f->context, file, 900 + generation, 80};
+      c.run();
+      EXPECT_EQ(of_list(*f->space), of_host(f->space->space().host_pid())) << generation;
+      EXPECT_EQ(of_list(*p->space), before) << "the child's calls are its own";
+      EXPECT_EQ(of_host(p->space->space().host_pid()), before);
+      if (generation % 4 == 3) {
+        p = std::make_unique<Process>(*world);
+        EXPECT_EQ(of_list(*p->space), "");
+        EXPECT_EQ(of_host(p->space->space().host_pid()), "");
+      } else {
+        p->space->space().kill();
+        p->space = f->space;
+        p->context = f->context;
+      }
+    }
   });
 }
 

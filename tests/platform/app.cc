@@ -259,6 +259,54 @@ extern "C" {
     for (long i = 0; i < n; i++) *reinterpret_cast<volatile long*>(p + i * step) = v;
 }
 
+// The same for gadgets that pop one word first.
+[[noreturn]] void gadget2(const long* a) {
+  long r;
+  register long r10 asm("r10") = a[5];
+  register long r8 asm("r8") = a[6];
+  register long r9 asm("r9") = a[7];
+  asm volatile("lea 1f(%%rip), %%r12; push %%r12; push %%r12; push %%r12; jmp *%[ip]\n1:"
+               : "=a"(r) : "0"(a[1]), "D"(a[2]), "S"(a[3]), "d"(a[4]), "r"(r10), "r"(r8), "r"(r9), [ip] "r"(a[0])
+               : "rcx", "r11", "r12", "memory");
+  done(r);
+}
+
+// Hostile: n clones (or what else `nr` is) from `ip`, token in r12. How many there were; a child that comes back spins.
+[[noreturn]] void clone_loop(const long* a) {
+  long ip = a[0], nr = a[1], flags = a[2], stack = a[3], n = a[4], token = a[5], made = 0;
+  for (long i = 0; i < n; i++) {
+    long r = nr, rdi;
+    register long r10 asm("r10") = 0;
+    register long r8 asm("r8") = 0;
+    register long r9 asm("r9") = 0;
+    asm volatile("mov %%rsp, %%r13; sub $256, %%rsp; lea 1f(%%rip), %%r14; push %%r14; push %%r14; push %%r14; mov %[token], %%r12\n"
+                 "cmp $4096, %%rsi; jb 2f; mov %%r14, (%%rsi)\n2: jmp *%[ip]\n"
+                 "1: test %%rax, %%rax; jnz 4f; 3: jmp 3b; 4: mov %%r13, %%rsp"
+                 : "+a"(r), "=D"(rdi) : "1"(flags), "S"(stack), "d"(0), "r"(r10), "r"(r8), "r"(r9), [ip] "r"(ip), [token] "r"(token)
+                 : "rcx", "r11", "r12", "r13", "r14", "memory");
+    made += r > 0;
+  }
+  done(made);
+}
+
+// Hostile: speaks the stub's protocol itself, so that it holds control when the sentry has ordered a clone, and makes the call with
+// a stack on which the stub's way back faults: what lies behind the clone is never done.
+[[noreturn]] void own_clone(volatile unsigned* slot, long ask, long clone, long flags) {
+  __atomic_exchange_n(slot, 1, 5);  // a request
+  long r = 400;
+  register long r10 asm("r10") = 0;
+  register long r8 asm("r8") = 0;
+  register long r9 asm("r9") = 0;
+  asm volatile("lea 1f(%%rip), %%r12; push %%r12; jmp *%[ip]\n1:"
+               : "+a"(r) : "D"(0), "S"(0), "d"(0), "r"(r10), "r"(r8), "r"(r9), [ip] "r"(ask) : "rcx", "r11", "r12", "memory");
+  while ((__atomic_load_n(slot, 5) & 0xff) != 2) asm volatile("pause");
+  long token = *reinterpret_cast<volatile long*>(reinterpret_cast<volatile char*>(slot) + 0x400 + 24);
+  asm volatile("mov %[token], %%r12; mov $8, %%rsp; jmp *%[ip]"
+               : : "a"(56l), "D"(flags), "S"(0), "d"(0), "r"(r10), "r"(r8), "r"(r9), [ip] "r"(clone), [token] "r"(token)
+               : "rcx", "r11", "r12", "memory");
+  __builtin_unreachable();
+}
+
 }  // extern "C"
 
 #define F(name) ".long " #name "\n"

@@ -23,7 +23,10 @@
   F(rogue_clone)         \
   F(direct_calls)        \
   F(mmap_cost)           \
-  F(forge)
+  F(forge)               \
+  F(gadget2)             \
+  F(clone_loop)          \
+  F(own_clone)
 
 enum class App : unsigned {
 #define F(name) name,

@@ -191,7 +191,7 @@ World::World(const Options& o) {
   platform_ = std::move(*p);
   if (!o.cgroup.empty()) {
     std::ofstream(o.cgroup + "/cgroup.procs") << zygote_pid_;
-    platform_->set_threads_file(base::Fd(open((o.cgroup + "/cgroup.threads").c_str(), O_RDONLY | O_CLOEXEC)));
+    if (o.audit) platform_->set_threads_file(base::Fd(open((o.cgroup + "/cgroup.threads").c_str(), O_RDONLY | O_CLOEXEC)));
   }
   thread_ = std::thread([this] { scheduler_->run(); });
   on_fiber([&] {

@@ -45,6 +45,7 @@ class World {
     unsigned cpus = 2;
     std::vector<platform::CallDescriptor> descriptors = {};
     std::string cgroup = {};  // the zygote is moved there, and its threads file audited
+    bool audit = true;
     unsigned workers = 1;
     bool filter = true;  // false: open_filter(), under which any instruction of the stub's text makes any call
     bool seal = true;
