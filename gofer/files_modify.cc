@@ -216,8 +216,10 @@ void Files::relocate(Node& n, Node& parent, const std::string& name) {
 }
 
 Files::Reply<wire::RenameRequest> Files::handle(const wire::RenameRequest& q, Donated&) {
-  if (q.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE}) return kEINVAL;
+  // A whiteout is a character device of number 0, which opens nothing and may be made by anybody (Linux 5.8).
+  if (q.flags & ~uint32_t{RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT}) return kEINVAL;
   bool exchange = q.flags & RENAME_EXCHANGE;
+  if (exchange && q.flags != RENAME_EXCHANGE) return kEINVAL;
   Node* to = TRY(nodes_.find(q.to_dir));
   if (read_only(*to)) return kEROFS;
   Name to_name = TRY(Name::check(q.to_name));

@@ -211,8 +211,8 @@ TEST(GoferFilter, OpensInOneWayAndMakesNoDevices) {
   expect(kGofer, kKill, 452, {5, kAny, 0644, 0, 0, 0});
   expect(kGofer, kAllow, SYS_linkat, {5, kAny, 6, kAny, 0x1000, 0});
   expect(kGofer, kKill, SYS_linkat, {5, kAny, 6, kAny, 0x400, 0});
-  expect(kGofer, kAllow, SYS_renameat2, {5, kAny, 6, kAny, 1, 0});
-  expect(kGofer, kKill, SYS_renameat2, {5, kAny, 6, kAny, 4, 0});
+  for (U64 flags : {1ull, 2ull, 4ull, 5ull}) expect(kGofer, kAllow, SYS_renameat2, {5, kAny, 6, kAny, flags, 0});
+  for (U64 flags : {6ull, 7ull, 8ull}) expect(kGofer, kKill, SYS_renameat2, {5, kAny, 6, kAny, flags, 0});
   expect_both_halves(kGofer, kAllow, kKill, SYS_write, {2, kAny, 10, 0, 0, 0}, 0b1);
   for (U64 fd : {0ull, 1ull, 3ull, 100ull}) expect(kGofer, kKill, SYS_write, {fd, kAny, 10, 0, 0, 0});
 }

@@ -227,7 +227,7 @@ struct RenameRequest {
   At from;
   NodeId to_dir = 0;
   std::string to_name;
-  uint32_t flags = 0;  // RENAME_NOREPLACE, RENAME_EXCHANGE
+  uint32_t flags = 0;  // RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT
   NodeId target = 0;
   bool keep_target = false;
   template <typename A> void visit(A& a) {

@@ -79,15 +79,37 @@ say('a directory onto an empty one', os.rename, 'dir', 'empty')
 print(sorted(os.listdir('empty')), get('empty/below/file'))
 say('both flags', rename2, 'c', 'd', NOREPLACE | EXCHANGE)
 say('a path through a moved directory', get, 'empty/below/file')
-if place == 'volume':
-    # A whiteout is a device, which the host is never asked to make.
-    pass
-else:
-    put('w', 'white')
-    if not through:
-        say('whiteout', rename2, 'w', 'w2', WHITEOUT)
-        print(stat.S_ISCHR(os.lstat('w').st_mode), os.lstat('w').st_rdev)
-        os.unlink('w')
+put('w', 'white')
+say('whiteout', rename2, 'w', 'w2', WHITEOUT)
+print(stat.S_ISCHR(os.lstat('w').st_mode), os.lstat('w').st_rdev, get('w2'))
+say('a whiteout in the way', rename2, 'w2', 'w', NOREPLACE | WHITEOUT)
+os.unlink('w')
+
+# Writing to a set-user-ID file, with CAP_FSETID and without.
+put('s', 'x' * 100)
+for mode in 0o4755, 0o2755, 0o2745, 0o6755:
+    os.chmod('s', mode)
+    fd = os.open('s', os.O_RDWR | os.O_APPEND)
+    os.write(fd, b'more')
+    print('written by root', look('s'), oct(os.fstat(fd).st_mode))
+    os.ftruncate(fd, 50)
+    print('and truncated', look('s'))
+    os.close(fd)
+    os.chown('s', 1000, 1000)
+    os.chmod('s', mode)
+    os.chmod('.', 0o711)
+    fd = os.open('s', os.O_RDWR)
+    if os.fork() == 0:
+        os.setgroups([]), os.setgid(1000), os.setuid(1000)
+        os.write(fd, b'some')
+        os._exit(0)
+    os.wait()
+    print('by its owner', look('s'))
+    os.write(fd, b'again')
+    print('by root again', look('s'))
+    os.close(fd)
+    os.chown('s', 0, 0)
+os.unlink('s')
 
 # Names and open files.
 fd = os.open('c', os.O_RDWR)

@@ -137,6 +137,11 @@ class Regular final : public HostInode {
   Result<uint64_t> size();
   void mapped_for_writing(int n) EXCLUDES(mu_);  // +1, -1
   sched::SleepMutex& write_lock() { return write_; }
+  // The host takes set-user-ID and set-group-ID from what the sentry, which has no CAP_FSETID there, writes to. A writer without
+  // the capability has had them taken before; for any other they stay. The mode to restore after writing, mostly 0 for none.
+  // Preconditions of both: the write lock.
+  Result<uint32_t> privileges() EXCLUDES(mu_);
+  void restore_privileges(uint32_t mode) EXCLUDES(mu_);
 
  private:
   enum class Need : uint8_t { any, read_only, write };

@@ -143,7 +143,6 @@ Result<void> Directory::rmdir(std::string_view name, vfs::Inode& victim) {
 Result<void> Directory::rename(std::string_view name, vfs::Inode& moved, vfs::Inode& new_dir, std::string_view new_name,
                                vfs::Inode* replaced, unsigned flags) {
   if (gofer().read_only()) return kEROFS;
-  if (flags & RENAME_WHITEOUT) return kEINVAL;
   auto& source = static_cast<HostInode&>(moved);
   auto& to = static_cast<Directory&>(new_dir);
   auto* target = static_cast<HostInode*>(replaced);

@@ -170,6 +170,29 @@ Result<wire::Attr> Regular::attributes_of_descriptor() {
   return a;
 }
 
+// ---- Set-user-ID ----
+
+Result<uint32_t> Regular::privileges() {
+  auto look = [&]() -> uint32_t {
+    MutexLock l(mu_);
+    // Linux 6.2 takes set-group-ID also without execution for the group (fs/attr.c setattr_should_drop_sgid).
+    return attr_.mode & (S_ISUID | S_ISGID) ? attr_.mode & 07777 : 0;
+  };
+  uint32_t mode = look();
+  if (mode == 0 || gofer().exclusive()) return mode;
+  TRY(refresh());  // somebody else may have taken them away
+  return look();
+}
+
+void Regular::restore_privileges(uint32_t mode) {
+  vfs::SetAttributes s;
+  s.mask = vfs::SetAttributes::kMode;
+  s.mode = mode;
+  if (!HostInode::set_attributes(s).ok()) return;  // the bytes are written, and lost privileges harm nobody
+  MutexLock l(mu_);
+  attr_.mode = (attr_.mode & S_IFMT) | mode;  // who asked between the write and this has seen it without
+}
+
 // ---- Size ----
 
 void Regular::written_up_to(uint64_t end) {
@@ -192,9 +215,10 @@ Result<uint64_t> Regular::size() {
 
 Result<void> Regular::resize(uint64_t to) {
   RefOrNull<HostFd> f;
+  bool privileged = TRY(privileges()) != 0;  // then the gofer does it, which may keep them
   {
     MutexLock l(mu_);
-    f = rw_;
+    if (!privileged) f = rw_;
   }
   if (f) {
     Result<void> r;
@@ -213,7 +237,11 @@ Result<void> Regular::resize(uint64_t to) {
 
 Result<void> Regular::set_attributes(const vfs::SetAttributes& s) {
   using S = vfs::SetAttributes;
-  if (!(s.mask & S::kSize)) return HostInode::set_attributes(s);
+  if (!(s.mask & S::kSize)) {
+    if (!(s.mask & S::kMode)) return HostInode::set_attributes(s);
+    sched::SleepLock l(write_);  // a write restores the mode that it found
+    return HostInode::set_attributes(s);
+  }
   if (gofer().read_only()) return kEROFS;
   if (s.size > INT64_MAX) return kEFBIG;
   {
@@ -223,6 +251,7 @@ Result<void> Regular::set_attributes(const vfs::SetAttributes& s) {
   S rest = s;
   rest.mask &= ~uint32_t{S::kSize | S::kMtimeNow};  // the host has set the time
   if (rest.mask == 0) return {};
+  sched::SleepLock l(write_);
   return HostInode::set_attributes(rest);
 }
 

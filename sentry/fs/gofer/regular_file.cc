@@ -122,6 +122,7 @@ class RegularFile final : public vfs::File {
     size_t n;
     {
       sched::SleepLock l(inode_.write_lock());
+      uint32_t privileges = TRY(inode_.privileges());
       auto end = static_cast<uint64_t>(*pos);
       if (io.append) {
         n = TRY(host_append(fd->get(), src, &end));
@@ -130,6 +131,7 @@ class RegularFile final : public vfs::File {
         end += n;
       }
       if (n) inode_.written_up_to(end);
+      if (n && privileges) inode_.restore_privileges(privileges);
       *pos = static_cast<int64_t>(end);
     }
     if (n && (io.sync || (flags() & O_DSYNC))) TRY(host_sync(fd->get(), (flags() & O_SYNC) != O_SYNC));
