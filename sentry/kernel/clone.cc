@@ -188,8 +188,11 @@ class Unborn {
 };
 
 // The child's memory and host thread. lent: it runs on the parent's Context, whose state is kept in *saved.
-// The host's part waits for the parent's way back wherever nobody else can change the memory meanwhile.
+// The host's part waits for the parent's way back wherever nobody else can change the memory meanwhile, and the parent goes back
+// before the child does anything that it waits for.
 Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platform::SavedThread* saved) {
+  using platform::Birthday;
+  const bool waits = flags & CLONE_VFORK;
   RefOrNull<SharedMm> mm;
   RefOrNull<platform::Context> context;
   if (flags & CLONE_VM) {
@@ -197,7 +200,7 @@ Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platf
       *saved = TRY(t.context().save_thread());
       context = Ref<platform::Context>(t.context());
     } else {
-      context = TRY(t.context().clone_thread(platform::Birthday::at_resume));
+      context = TRY(t.context().clone_thread(waits ? Birthday::now : Birthday::at_resume));
     }
     MutexLock l(t.impl().mu);
     mm = t.impl().mm;
@@ -209,7 +212,7 @@ Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platf
       alone = t.impl().mm->users.load() == 1;
     }
     mm::AddressSpace::Forked f =
-        TRY(t.mm()->fork(t.context(), alone ? platform::Birthday::at_resume : platform::Birthday::now));
+        TRY(t.mm()->fork(t.context(), alone && !waits ? Birthday::at_resume : Birthday::now));
     Ref<SharedMm> fresh = make_ref<SharedMm>(std::move(f.space));
     {
       MutexLock l(t.impl().mu);

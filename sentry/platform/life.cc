@@ -34,10 +34,10 @@ bool Context::Impl::announce(Birth& b) {
   Platform::Impl& p = platform();
   Op* op = add(OpCode::clone, stub::kMust);
   if (!op) return false;
-  b.token = random_token();
+  const uint64_t token = random_token();
   op->a[0] = b.flags;
   op->a[1] = b.stack;
-  op->a[2] = b.token;
+  op->a[2] = token;
   notes[op_count - 1].birth = true;
   const uint64_t args[6] = {b.flags, b.stack, 0, 0, 0, 0};
   grant(SYS_clone, args);
@@ -45,7 +45,8 @@ bool Context::Impl::announce(Birth& b) {
     MutexLock l(p.mu);
     making = Ref<Birth>(b);
     b.cloned = false;
-    p.births.emplace(b.token, Ref<Birth>(b));
+    b.token = token;
+    p.births.emplace(token, Ref<Birth>(b));
     p.audits_left = kAuditsAfterBirth;
   }
   p.notices_expected.fetch_add(1, std::memory_order_relaxed);
@@ -116,10 +117,15 @@ void Context::Impl::await(Birth& b) {
   sched::Nanos deadline = sched::now() + kBirthDeadline;
   while (b.state.load() == Birth::waiting && sched::now() < deadline) sched::park(deadline);
   if (b.state.load() != Birth::waiting) return;
+  bool pending;
   {
     MutexLock l(p.mu);
     b.waiter = nullptr;
-    if (p.births.erase(b.token) == 0) return;  // it knocks at this moment
+    pending = p.births.erase(b.token) != 0;
+  }
+  if (!pending) {  // it knocks at this moment, or its maker tries again
+    while (b.state.load() == Birth::waiting && !b.parent->gone()) sched::park(sched::now() + kSecond / 1000);
+    return;
   }
   p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
   // A child that nobody knows may exist.
@@ -148,7 +154,7 @@ Result<Ref<Context>> Context::Impl::make(Ref<Birth> b, Birthday when) {
 
 int Context::finish_birth() {
   Impl& m = *impl_;
-  while (m.making && m.perform().ok()) {
+  while (m.making && m.op_count != 0 && m.perform().ok()) {
   }
   return std::exchange(m.queued_birth_error, 0);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Seccomp notifications: knocks, births, descriptors on their way, and calls compared with grants. Every one is
-// answered at once (a knock: by the next poll), and only pid and registers, for which the kernel vouches, are believed.
+// answered at once (a knock: with its call), and only pid and registers, for which the kernel vouches, are believed.
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>

@@ -33,11 +33,12 @@ Op* Context::Impl::add(OpCode code, uint16_t flags) {
 }
 
 void Context::Impl::finish_list(uint32_t tried, bool asked) {
-  int64_t clone_result = 0;
+  bool cloning = false;
+  int64_t clone_result = 1;  // a list that was not asked about has been performed
   if (op_count != 0) {
     for (unsigned i = 0; i < op_count; i++) {
       Note& n = notes[i];
-      if (n.birth) clone_result = 1;
+      cloning |= n.birth;
       if (!asked) continue;
       int64_t r = i < tried ? fetch(slot->ops[i].result) : -EINTR;
       if (i >= tried && n.flags & stub::kStop) r = fetch(slot->ops[i].result);
@@ -60,7 +61,7 @@ void Context::Impl::finish_list(uint32_t tried, bool asked) {
   if (granted) drop_grants();
   stamp_done = stamp;
   data_used = in_valid ? in_end : 0;
-  if (clone_result != 0) clone_made(clone_result);  // may begin the next list with another try
+  if (cloning) clone_made(clone_result);  // may begin the next list with another try
 }
 
 void Context::Impl::grant(uint64_t number, const uint64_t (&args)[6]) {

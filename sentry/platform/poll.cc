@@ -15,11 +15,11 @@ constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for
 constexpr uint64_t kSpinLimitUs = 100;     // how long a worker spins without a request
 constexpr uint64_t kGapLimitUs = 30;       // if requests come less often than this on average, nobody spins
 constexpr uint64_t kGapCapUs = 150;        // one long gap is not the end of a burst
-// A worker that was pulled to its partner's processor leaves it after this time; twice that if the last time it was pulled back
-// at once, and so on.
 // A spinning worker that was away for so long has lost its processor to somebody: no one is spare. Nobody spins for this time; twice
 // that if it happens again soon after.
 constexpr uint64_t kPreemptedUs = 200, kQuietUs = 5'000, kQuietMostUs = 200'000;
+// A worker that was pulled to its partner's processor leaves it after this time; twice that if the last time it was pulled back
+// at once, and so on.
 constexpr uint64_t kMoveAfterUs = 100, kMoveAfterMostUs = 4000, kMoveWasGoodUs = 1000;
 
 void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
