@@ -17,14 +17,9 @@
 #include <thread>
 #include <vector>
 
-namespace {
+#include "tests/syscalls/checks.h"
 
-#define EXPECT_ERRNO(call, e)         \
-  do {                                \
-    errno = 0;                        \
-    EXPECT_EQ((call), -1) << #call;   \
-    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
-  } while (0)
+namespace {
 
 constexpr int kLockPi2 = 13;
 using Word = std::atomic<uint32_t>;
@@ -55,20 +50,6 @@ void pi_unlock(Word& w) {
 Word& shared_word() {
   void* m = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   return *new (m) Word(0);
-}
-template <typename F>
-pid_t child(F f) {
-  pid_t p = fork();
-  if (p == 0) {
-    f();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  return p;
-}
-int status_of(pid_t p) {
-  int s = -1;
-  EXPECT_EQ(waitpid(p, &s, 0), p);
-  return s;
 }
 void until(const std::atomic<bool>& b) {
   while (!b) usleep(1000);

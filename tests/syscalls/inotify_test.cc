@@ -20,14 +20,9 @@
 #include <thread>
 #include <vector>
 
-namespace {
+#include "tests/syscalls/checks.h"
 
-#define EXPECT_ERRNO(call, e)         \
-  do {                                \
-    errno = 0;                        \
-    EXPECT_EQ((call), -1) << #call;   \
-    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
-  } while (0)
+namespace {
 
 std::string bits(uint32_t m) {
   static const struct { uint32_t bit; const char* name; } kNames[] = {

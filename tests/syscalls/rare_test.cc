@@ -20,26 +20,9 @@
 
 #include <string>
 
+#include "tests/syscalls/checks.h"
+
 namespace {
-
-#define EXPECT_ERRNO(call, e)         \
-  do {                                \
-    errno = 0;                        \
-    EXPECT_EQ((call), -1) << #call;   \
-    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
-  } while (0)
-
-template <typename F>
-int in_child(F f) {
-  pid_t p = fork();
-  if (p == 0) {
-    f();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int s = -1;
-  EXPECT_EQ(waitpid(p, &s, 0), p);
-  return s;
-}
 
 int be(int level) { return IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | level; }
 

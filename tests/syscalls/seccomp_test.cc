@@ -21,14 +21,9 @@
 #include <thread>
 #include <vector>
 
-namespace {
+#include "tests/syscalls/checks.h"
 
-#define EXPECT_ERRNO(call, e)         \
-  do {                                \
-    errno = 0;                        \
-    EXPECT_EQ((call), -1) << #call;   \
-    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
-  } while (0)
+namespace {
 
 using Program = std::vector<sock_filter>;
 
@@ -43,18 +38,6 @@ long install(const Program& p, unsigned flags = 0) {
   return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &f);
 }
 void no_new_privs() { ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0); }
-
-template <typename F>
-int in_child(F f) {
-  pid_t p = fork();
-  if (p == 0) {
-    f();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  int s = -1;
-  EXPECT_EQ(waitpid(p, &s, 0), p);
-  return s;
-}
 
 TEST(Seccomp, ErrnoReplacesTheCall) {
   EXPECT_EQ(in_child([] {

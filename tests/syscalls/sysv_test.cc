@@ -17,29 +17,10 @@
 #include <atomic>
 #include <thread>
 
+#include "tests/syscalls/checks.h"
+
 namespace {
 
-#define EXPECT_ERRNO(call, e)         \
-  do {                                \
-    errno = 0;                        \
-    EXPECT_EQ((call), decltype(call)(-1)) << #call;   \
-    EXPECT_EQ(errno, e) << #call << ": " << strerror(errno); \
-  } while (0)
-
-template <typename F>
-pid_t child(F f) {
-  pid_t p = fork();
-  if (p == 0) {
-    f();
-    _exit(testing::Test::HasFailure() ? 1 : 0);
-  }
-  return p;
-}
-int status_of(pid_t p) {
-  int s = -1;
-  EXPECT_EQ(waitpid(p, &s, 0), p);
-  return s;
-}
 key_t fresh_key() {
   static int n = 0;
   return static_cast<key_t>(0x5eed0000 + (getpid() % 256) * 256 + n++);

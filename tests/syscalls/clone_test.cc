@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// clone(2) with the flags that fork(3), vfork(3) and posix_spawn(3) do not use together. Passes on Linux first, then in the sandbox.
+#include <sched.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <atomic>
+
+#include "tests/syscalls/checks.h"
+
+namespace {
+
+std::atomic<int>& shared_counter() {
+  void* m = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return *new (m) std::atomic<int>(0);
+}
+
+pid_t clone_like_fork(unsigned long flags) { return static_cast<pid_t>(syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0)); }
+
+// The parent waits for a child with memory of its own until that has ended.
+TEST(Clone, VforkWithoutSharedMemory) {
+  std::atomic<int>& seen = shared_counter();
+  int own = 1;
+  for (int i = 0; i < 20; i++) {
+    seen = 0;
+    pid_t p = clone_like_fork(CLONE_VFORK);
+    if (p == 0) {
+      own = 2;
+      usleep(2000);
+      seen = 7;
+      _exit(3);
+    }
+    ASSERT_GT(p, 0);
+    EXPECT_EQ(seen, 7) << "it did not wait";
+    EXPECT_EQ(own, 1);
+    EXPECT_EQ(status_of(p), 3 << 8);
+  }
+}
+
+// … or has become another program.
+TEST(Clone, VforkWithoutSharedMemoryUntilExec) {
+  pid_t p = clone_like_fork(CLONE_VFORK);
+  if (p == 0) {
+    execl(reinterpret_cast<const char*>(getauxval(AT_EXECFN)), "x", "--gtest_filter=Clone.IsAProgram", nullptr);
+    _exit(127);
+  }
+  ASSERT_GT(p, 0);
+  EXPECT_EQ(status_of(p), 0);
+}
+TEST(Clone, IsAProgram) {}
+
+int exits_with(void* arg) { _exit(*static_cast<int*>(arg)); }
+
+// A child that shares memory and a stack of its own, and a parent that waits.
+TEST(Clone, VforkOnAnotherStack) {
+  alignas(16) static char stack[64 * 1024];
+  int code = 9;
+  pid_t p = clone(exits_with, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &code);
+  ASSERT_GT(p, 0);
+  EXPECT_EQ(status_of(p), 9 << 8);
+}
+
+// The numbers are there for parent and child before either goes on.
+TEST(Clone, TellsItsNumberToBoth) {
+  int parent = 0;
+  std::atomic<int>& inside = shared_counter();
+  static int child_word;
+  pid_t p = static_cast<pid_t>(
+      syscall(SYS_clone, CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD, 0, &parent, &child_word, 0));
+  if (p == 0) {
+    inside = child_word;
+    _exit(child_word == static_cast<int>(syscall(SYS_gettid)) ? 0 : 1);
+  }
+  ASSERT_GT(p, 0);
+  EXPECT_EQ(parent, p);
+  EXPECT_EQ(status_of(p), 0);
+  EXPECT_EQ(inside, p);
+  EXPECT_EQ(child_word, 0) << "the child's word is its own";
+}
+
+TEST(Clone, RefusesWhatMakesNoSense) {
+  EXPECT_ERRNO(clone_like_fork(CLONE_SIGHAND), EINVAL);
+  EXPECT_ERRNO(clone_like_fork(CLONE_THREAD), EINVAL);
+  EXPECT_ERRNO(clone_like_fork(CLONE_NEWNS | CLONE_FS), EINVAL);
+}
+
+// Killed right after its call: the child lives on, as its maker had been told.
+TEST(Clone, OutlivesItsParent) {
+  std::atomic<int>& alive = shared_counter();
+  for (int i = 0; i < 20; i++) {
+    alive = 0;
+    pid_t p = child([&] {
+      if (clone_like_fork(0) == 0) {
+        alive = 1;
+        _exit(0);
+      }
+      kill(getpid(), SIGKILL);
+    });
+    EXPECT_EQ(status_of(p), SIGKILL);
+    for (int k = 0; k < 5000 && alive == 0; k++) usleep(1000);
+    ASSERT_EQ(alive, 1);
+  }
+}
+
+}  // namespace
