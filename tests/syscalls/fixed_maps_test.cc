@@ -17,8 +17,6 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#include "tests/syscalls/checks.h"
-
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -39,6 +37,15 @@ char* map(void* at, size_t n, int prot, int flags, int fd, off_t offset = 0) {
 }
 
 // Exit status of f in a child; 1000 + signal if one ended it.
+template <typename F>
+int in_child(F f) {
+  pid_t pid = fork();
+  if (pid == 0) _exit(f());
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 // "rw-s" of the mapping that holds p; without /proc what is to be expected.
 std::string rights_of(const void* p, const char* expected = "rw-s") {
   std::ifstream in("/proc/self/maps");
