@@ -45,6 +45,13 @@ struct Queue : RefCounted<Queue> {
 
 int pid_for(const RefOrNull<ThreadGroup>& g, const PidNamespace& viewer) { return g ? g->pid_in(viewer) : 0; }
 
+// Why the task may not use the queue just now: it can change while it waits.
+std::optional<Errno> barred(const Queue& q, Task& t, unsigned access) {
+  if (q.removed) return kEIDRM;
+  if (!q.owner.permits(t.own_credentials(), access)) return kEACCES;
+  return std::nullopt;
+}
+
 // Which message a receiver of `type` gets; end() for none. Linux: find_msg().
 std::deque<Message>::iterator pick(Queue& q, int64_t type, int flags) {
   if (flags & kCopy) return type >= 0 && static_cast<uint64_t>(type) < q.messages.size() ? q.messages.begin() + type : q.messages.end();
@@ -90,12 +97,8 @@ Result<long> MsgTable::send(Task& t, int id, uint64_t buf, uint64_t size, int fl
   auto attempt = [&] {
     RefOrNull<ThreadGroup> old;
     MutexLock l(impl_->mu);
-    if (q->removed) {
-      error = kEIDRM;
-      return true;
-    }
-    if (!q->owner.permits(t.own_credentials(), 0222)) {
-      error = kEACCES;
+    if (std::optional<Errno> why = barred(*q, t, 0222)) {
+      error = *why;
       return true;
     }
     if (q->bytes + size > q->limit || q->messages.size() + 1 > q->limit) return (flags & IPC_NOWAIT) != 0;
@@ -129,12 +132,8 @@ Result<long> MsgTable::receive(Task& t, int id, uint64_t buf, uint64_t size, int
   auto attempt = [&] {
     RefOrNull<ThreadGroup> old;
     MutexLock l(impl_->mu);
-    if (q->removed) {
-      error = kEIDRM;
-      return true;
-    }
-    if (!q->owner.permits(t.own_credentials(), 0444)) {
-      error = kEACCES;
+    if (std::optional<Errno> why = barred(*q, t, 0444)) {
+      error = *why;
       return true;
     }
     auto it = pick(*q, type, flags);
