@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "runtime/cmd/command.h"
 #include "runtime/cmd/foreground.h"
+#include "runtime/container/keeper.h"
 #include "runtime/container/lifecycle.h"
 #include "runtime/host/spawn.h"
 #include "runtime/host/terminal.h"
@@ -74,11 +75,12 @@ ResultX<wire::Process> make_process(const ExecFlags& e, const container::Directo
 
 // Engines expect a process of the host whose end is the program's end: it waits, passes signals on, and ends with
 // the program's code. The parent gets its pid.
-ResultX<int> leave_waiter(const std::string& id, int pid, container::Client& client) {
+ResultX<int> leave_waiter(const std::string& id, int pid, container::Client& client, const Fd& terminal) {
   Fd signals = catch_signals();
   int child = TRY_MSG(host::clone_process({}), "start a process that waits for the program");
   if (child != 0) return child;
   ::setsid();
+  bool keeps = terminal.valid() && host::take_terminal(terminal.get()).ok();
   Fd null = sys::open("/dev/null", O_RDWR).value_or(Fd());
   for (int i = 0; i < 3; i++) ::dup2(null.get(), i);
   // Nothing of the caller stays open but the two descriptors of the wait.
@@ -87,7 +89,9 @@ ResultX<int> leave_waiter(const std::string& id, int pid, container::Client& cli
   if (!placed.ok()) ::_exit(kExitExecFailure);
   container::Client own{Fd(3)};
   Fd own_signals(4);
-  auto status = wait_in_foreground({id, pid, &own, -1, -1}, own_signals);
+  IGNORE_ERROR(host::limit_capabilities(0), "it needs none, and talks to the sandbox");
+  IGNORE_ERROR(host::set_no_new_privileges(), "it executes nothing");
+  auto status = wait_in_foreground({id, pid, &own, -1, -1, keeps}, own_signals);
   ::_exit(status.ok() ? exit_code(*status) : 137);
 }
 
@@ -142,12 +146,15 @@ ResultX<int> run_exec(const Globals& g, const ExecFlags& e, const Args& rest) {
   for (int i = 0; i < e.preserve_fds; i++) fds.push_back(3 + i);
   auto client = TRY(container::Client::connect(d.fd()));
   auto reply = TRY(client.call<wire::PidReply>(wire::ControlOp::kExec, q, 10000, fds));
-  terminal.slave.reset();
   if (e.detach) {
-    int waiter = TRY(leave_waiter(id, reply.pid, client));
+    int waiter = TRY(leave_waiter(id, reply.pid, client, terminal.slave));
     TRY(write_pid_file(e.pid_file, waiter));
     return 0;
   }
+  if (terminal.slave.valid() && !terminal.master.valid()) {
+    TRY(container::keep_terminal({id, reply.pid, terminal.slave.get(), TRY(container::Client::connect(d.fd()))}));
+  }
+  terminal.slave.reset();
   TRY(write_pid_file(e.pid_file, ::getpid()));
   int wait_status = TRY(wait_in_foreground(
       {id, reply.pid, &client, terminal.master.valid() ? terminal.master.get() : -1, -1}, signals));

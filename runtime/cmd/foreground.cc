@@ -33,8 +33,8 @@ class Loop {
     if (w_.terminal >= 0) {
       if (::isatty(0)) raw.emplace(0);
       IGNORE_ERROR(sys::set_nonblocking(w_.terminal, true), "then a full terminal only blocks us");
-      resize();
     }
+    resize();
     for (;;) {
       pollfd p[5] = {{w_.client->fd(), POLLIN, 0},
                      {signals_, POLLIN, 0},
@@ -78,6 +78,8 @@ class Loop {
     auto n = sys::read(signals_, &info, sizeof info);
     if (!n.ok() || *n != sizeof info) return;
     auto signo = static_cast<int>(info.ssi_signo);
+    // The other side hung up: the sandbox's own terminal tells the program.
+    if (w_.keeps_terminal && signo == SIGHUP && info.ssi_code == SI_KERNEL) return;
     if (signo == SIGWINCH) {
       resize();
       return;
@@ -88,10 +90,10 @@ class Loop {
   }
 
   void resize() {
-    if (w_.terminal < 0) return;
-    auto size = host::terminal_size(0);
+    if (w_.terminal < 0 && !w_.keeps_terminal) return;
+    auto size = w_.keeps_terminal ? host::own_terminal_size() : host::terminal_size(0);
     if (!size.ok() || !size->rows) return;
-    IGNORE_ERROR(host::set_terminal_size(w_.terminal, *size), "a size is a courtesy");
+    if (w_.terminal >= 0) IGNORE_ERROR(host::set_terminal_size(w_.terminal, *size), "a size is a courtesy");
     IGNORE_ERROR(w_.client->send(wire::ControlOp::kResize, wire::ResizeRequest{w_.id, w_.pid, size->rows, size->cols}),
                  "a size is a courtesy");
   }

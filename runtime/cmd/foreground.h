@@ -20,6 +20,7 @@ struct Watched {
   container::Client* client;
   int terminal = -1;         // master to relay, or -1
   int words = -1;            // the sandbox's standard error, or -1
+  bool keeps_terminal = false;  // the controlling terminal of this process is the program's: its size is passed on
 };
 
 // The wait(2) status of the process. EPIPE: the sandbox ended without telling (its last words are in the text).

@@ -16,7 +16,8 @@ namespace runtime::container {
 
 class Client {
  public:
-  explicit Client(base::Fd sock) : sock_(std::move(sock)) {}
+  // first_tag: of a connection over which requests were sent before.
+  explicit Client(base::Fd sock, uint64_t first_tag = 1) : sock_(std::move(sock)), next_tag_(first_tag) {}
   // The socket of the container whose directory this is.
   static base::ResultX<Client> connect(int directory);
 
@@ -73,7 +74,7 @@ class Client {
   base::ResultX<void> send_bytes(std::span<const std::byte> bytes, std::span<const int> fds);
 
   base::Fd sock_;
-  uint64_t next_tag_ = 1;
+  uint64_t next_tag_;
   std::vector<std::byte> buffer_;
 };
 

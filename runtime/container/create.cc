@@ -16,6 +16,7 @@
 
 #include "base/sys.h"
 #include "runtime/container/hooks.h"
+#include "runtime/container/keeper.h"
 #include "runtime/container/lifecycle.h"
 #include "runtime/container/plan.h"
 #include "runtime/host/cgroup.h"
@@ -301,6 +302,9 @@ class Maker {
     plan_.wire.preserve_fds = static_cast<uint32_t>(o_.preserve_fds);
     for (int i = 0; i < o_.preserve_fds; i++) fds.push_back(3 + i);
     TRY(client_->call<wire::PidReply>(wire::ControlOp::kCreate, plan_.wire, kCreateMs, fds));
+    if (terminal_.slave.valid() && !terminal_.master.valid()) {
+      TRY(keep_terminal({o_.id, 0, terminal_.slave.get(), TRY(Client::connect(d.fd())), &cgroups_}));
+    }
     terminal_.slave.reset();
     LOG(debug, "the sentry has made the container");
     return {};

@@ -55,6 +55,16 @@ Result<void> set_terminal_size(int fd, Size s) {
   return {};
 }
 
+Result<void> take_terminal(int slave) {
+  TRY(sys::from_libc(::ioctl(slave, TIOCSCTTY, 0)));
+  return {};
+}
+
+Result<Size> own_terminal_size() {
+  Fd tty = TRY(sys::open("/dev/tty", O_RDWR | O_NOCTTY | O_NONBLOCK));
+  return terminal_size(tty.get());
+}
+
 ResultX<void> send_terminal(const std::string& socket_path, const Terminal& t) {
   sockaddr_un a{};
   a.sun_family = AF_UNIX;

@@ -24,6 +24,11 @@ struct Size {
 base::Result<Size> terminal_size(int fd);
 base::Result<void> set_terminal_size(int fd, Size s);
 
+// The calling process, a session leader without a terminal, has this one from now on: it gets SIGWINCH when the other side sets a
+// size, and SIGHUP when that is closed. No descriptor of it needs to stay open; own_terminal_size() asks for the size then.
+base::Result<void> take_terminal(int slave);
+base::Result<Size> own_terminal_size();
+
 // Sends the master as runc does: one descriptor, the name as data.
 base::ResultX<void> send_terminal(const std::string& socket_path, const Terminal& t);
 

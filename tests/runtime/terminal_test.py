@@ -2,12 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Terminals: what a program on one finds, job control, full-screen programs. Each test runs under runc first: it is right when
 runc passes it, and Caisson must pass it too."""
-import os, re, signal, sys, time, unittest
+import os, re, signal, subprocess, sys, time, unittest
 
 from lab import Box, ConsoleSocket, Terminal, config, wait_until
 
 PROMPT = r'PS> '
 SHELL = ['/bin/bash', '--norc', '--noprofile', '-i']
+
+
+def running(pid):
+    """Neither gone nor a zombie."""
+    try:
+        with open('/proc/%d/stat' % pid) as f:
+            return f.read().rsplit(') ')[1][0] != 'Z'
+    except OSError:
+        return False
 
 
 class Terminals:
@@ -236,6 +245,68 @@ except BlockingIOError: print("would block")
         t.kill()
         wait_until(lambda: self.box.status(id) == 'stopped', 'the shell to hear the hang-up')
 
+    TELLS_SIZES = ['/bin/bash', '-c', 'trap "stty size" WINCH; trap "exit 4" HUP; stty size; echo go; while :; do sleep 0.1; done']
+
+    def sizes_arrive(self, t):
+        t.expect('go')
+        t.resize(41, 101)
+        t.expect('41 101')
+        time.sleep(0.5)
+        t.resize(13, 35)
+        t.expect('13 35')
+
+    def processes_of(self, id, verb='run'):
+        """Host processes of a command about this container."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with open('/proc/%s/cmdline' % pid, 'rb') as f:
+                    words = f.read().split(b'\0')
+                    if id.encode() in words and verb.encode() in words:
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def test_sizes_that_an_engine_sets_reach_a_detached_container(self):
+        console = ConsoleSocket(self.box)
+        id = self.box.name()
+        self.assertEqual(self.box.call('run', '-d', '--bundle', self.box.bundle(config(self.TELLS_SIZES, terminal=True)),
+                                       '--console-socket', console.path, id)[0], 0)
+        t = console.take()
+        self.terminals.append(t)
+        self.sizes_arrive(t)
+        t.kill()  # hangs up
+        wait_until(lambda: self.box.status(id) == 'stopped', 'the program to hear the hang-up')
+        self.assertEqual(self.box.call('delete', id)[0], 0)
+        wait_until(lambda: not self.processes_of(id), 'every process to go')
+
+    def test_a_size_set_before_the_start_is_the_programs_first(self):
+        console = ConsoleSocket(self.box)
+        id = self.box.name()
+        self.assertEqual(self.box.call('create', '--bundle', self.box.bundle(config(self.TELLS_SIZES, terminal=True)),
+                                       '--console-socket', console.path, id)[0], 0)
+        t = console.take()
+        self.terminals.append(t)
+        t.resize(22, 66)
+        self.assertEqual(self.box.call('start', id)[0], 0)
+        t.expect('22 66')
+        self.sizes_arrive(t)
+
+    def test_sizes_that_an_engine_sets_reach_what_exec_runs(self):
+        id = self.box.start(config(['/bin/sleep', '1000']))
+        console = ConsoleSocket(self.box)
+        pid_file = os.path.join(self.box.top, 'exec.pid')
+        self.assertEqual(self.box.call('exec', '-d', '-t', '--pid-file', pid_file, '--console-socket', console.path, id, *self.TELLS_SIZES)[0], 0)
+        t = console.take()
+        self.terminals.append(t)
+        self.sizes_arrive(t)
+        with open(pid_file) as f:
+            pid = int(f.read())
+        t.kill()  # hangs up
+        wait_until(lambda: not running(pid), 'the program to hear the hang-up')
+        self.assertEqual(self.box.status(id), 'running')
+
     def test_script_records_a_terminal_in_a_terminal(self):
         t = self.run_on_terminal(['/bin/sh', '-c', 'sleep 0.5; exec script -q -e -c "tty; stty size; read a; echo got \\$a; exit 9" /tmp/log'],
                                  rows=31, cols=71)
@@ -307,6 +378,19 @@ class TerminalsUnderRunc(Terminals, unittest.TestCase):
 
 class TerminalsUnderCaisson(Terminals, unittest.TestCase):
     runtime = 'caisson'
+
+    def test_sizes_reach_what_a_waiting_exec_runs(self):
+        """runc wants --detach with a console socket; here the two may go together."""
+        id = self.box.start(config(['/bin/sleep', '1000']))
+        console = ConsoleSocket(self.box)
+        p = subprocess.Popen(self.box.command + ['exec', '-t', '--console-socket', console.path, id, *self.TELLS_SIZES],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        t = console.take()
+        self.terminals.append(t)
+        self.sizes_arrive(t)
+        t.kill()
+        self.assertEqual(p.wait(30), 4)
+        wait_until(lambda: not self.processes_of(id, 'exec'), 'its keeper to go')
 
 
 if __name__ == '__main__':
