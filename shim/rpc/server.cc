@@ -30,6 +30,17 @@ Call::Call(Call&& o) noexcept
       connection_(o.connection_),
       stream_(o.stream_) {}
 
+Call& Call::operator=(Call&& o) noexcept {
+  service.swap(o.service);
+  method.swap(o.method);
+  payload.swap(o.payload);
+  metadata.swap(o.metadata);
+  std::swap(server_, o.server_);
+  std::swap(connection_, o.connection_);
+  std::swap(stream_, o.stream_);
+  return *this;
+}
+
 Call::~Call() { fail(Code::internal, "the call was given up"); }
 
 void Call::reply(const google::protobuf::MessageLite& message) {

@@ -25,7 +25,7 @@ class Server;
 class Call {
  public:
   Call(Call&& o) noexcept;
-  Call& operator=(Call&&) = delete;
+  Call& operator=(Call&& o) noexcept;  // what was here is dropped with `o`
   ~Call();
 
   std::string service, method, payload;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command lines by which containerd calls the shim, and what they share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace shim {
+
+inline constexpr const char* kVersion = "0.1.0";
+inline constexpr const char* kName = "io.containerd.caisson.v1";
+
+struct Arguments {
+  std::string space, address, publish_binary, id, bundle, socket, action;  // space: -namespace
+  bool debug = false, version = false, info = false;
+};
+// As Go's flags are written: -name value, -name=value, --name …
+base::ResultX<Arguments> parse_arguments(const std::vector<std::string>& words);
+
+// The directory of the state of this namespace's containers: $CAISSON_SHIM_ROOT/<namespace>, by default
+// /run/containerd/caisson/<namespace>.
+std::string state_root(const std::string& space);
+
+// The pod a container belongs to, by the annotations of containerd's and of CRI-O's CRI; else the container itself.
+std::string group_of(const std::string& config_json, const std::string& id);
+// unix://… of the socket of a group's shim.
+std::string address_of(const Arguments& a, const std::string& group);
+// Without "unix://".
+std::string socket_path(const std::string& address);
+
+// Starts the group's shim, or finds it running; prints its address.
+base::ResultX<void> start(const Arguments& a);
+// What is left of a container whose shim has gone; prints a DeleteResponse.
+base::ResultX<void> clean_up(const Arguments& a);
+base::ResultX<void> print_info();
+// The shim itself, on the listening socket at descriptor 3. Returns when it has nothing more to do.
+base::ResultX<void> serve(const Arguments& a);
+
+}  // namespace shim

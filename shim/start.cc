@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// `start`: called by containerd in the bundle's directory for every container. It reads what this prints until the end of the
+// file, so the shim that stays behind keeps none of our descriptors.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "runtime/host/proc.h"
+#include "runtime/host/spawn.h"
+#include "runtime/oci/spec.h"
+#include "shim/command.h"
+#include "shim/rpc/client.h"
+
+namespace shim {
+
+using base::Fd;
+using base::ResultX;
+namespace host = runtime::host;
+namespace sys = base::sys;
+
+namespace {
+
+// A listening socket, or nothing when a shim serves this address already.
+ResultX<Fd> listen_at(const std::string& path) {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  CHECK(path.size() < sizeof a.sun_path);
+  memcpy(a.sun_path, path.c_str(), path.size());
+  TRY_MSG(host::make_directories(path.substr(0, path.rfind('/')), 0711), "make the directory of {}", path);
+  for (int i = 0; i < 3; i++) {
+    Fd s(static_cast<int>(TRY_MSG(sys::from_libc(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), "make a socket")));
+    // Of this user alone from the first moment on.
+    mode_t before = ::umask(0177);
+    auto bound = sys::from_libc(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), sizeof a));
+    ::umask(before);
+    if (bound.ok()) {
+      TRY_MSG(sys::from_libc(::listen(s.get(), 128)), "listen on {}", path);
+      return s;
+    }
+    if (bound.error() != base::kEADDRINUSE) return base::wrap(bound.error(), "make " + path);
+    auto there = rpc::connect_unix(path);
+    if (there.ok()) return Fd();
+    if (there.error().code() != base::kECONNREFUSED && there.error().code() != base::kENOENT) return there.error();
+    ::unlink(path.c_str());  // of a shim that was killed
+  }
+  return base::error(base::kEADDRINUSE, "{} cannot be taken", path);
+}
+
+// Two containers of one pod may be started at once: only one of them may find the address free.
+ResultX<Fd> lock_address(const std::string& path) {
+  std::string directory = path.substr(0, path.rfind('/'));
+  TRY_MSG(host::make_directories(directory, 0711), "make {}", directory);
+  Fd d = TRY_MSG(sys::open(directory.c_str(), O_RDONLY | O_DIRECTORY), "open {}", directory);
+  TRY_MSG(sys::from_libc(::flock(d.get(), LOCK_EX)), "lock {}", directory);
+  return d;
+}
+
+[[noreturn]] void become_shim(const Arguments& a, const std::string& address, Fd listener) {
+  ::setsid();
+  Fd null = sys::open("/dev/null", O_RDWR).value_or(Fd());
+  Fd self = sys::open("/proc/self/exe", O_RDONLY).value_or(Fd());
+  auto kept = host::place_descriptors({{null.get(), 0}, {null.get(), 1}, {null.get(), 2}, {listener.get(), 3}}, self.get(),
+                                      host::Others::close_at_exec);
+  if (!kept.ok()) ::_exit(1);
+  host::reset_signals();
+  std::vector<std::string> words{"containerd-shim-caisson-v1", "-namespace", a.space, "-address", a.address, "-id", a.id,
+                                 "-socket", address};
+  if (a.debug) words.push_back("-debug");
+  words.push_back("serve");
+  std::vector<char*> argv;
+  for (auto& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  ::execveat(*kept, "", argv.data(), environ, AT_EMPTY_PATH);
+  ::_exit(1);
+}
+
+// The shim should not be the first to go when memory is short, but go before containerd.
+void adjust_oom_score(int pid) {
+  auto parent = host::read_file(base::format("/proc/{}/oom_score_adj", ::getppid()));
+  if (!parent.ok()) return;
+  int score = std::min(1000, atoi(parent->c_str()) + 1);
+  IGNORE_ERROR(host::write_file(base::format("/proc/{}/oom_score_adj", pid), std::to_string(score)),
+               "lowering it takes a capability; then it stays containerd's");
+}
+
+}  // namespace
+
+ResultX<void> start(const Arguments& a) {
+  auto config = host::read_file("config.json", runtime::oci::kMaxConfig);
+  if (!config.ok()) return base::wrap(config.error(), "read config.json in the bundle");
+  std::string address = address_of(a, group_of(*config, a.id));
+  std::string path = socket_path(address);
+  Fd lock = TRY(lock_address(path));
+  Fd listener = TRY(listen_at(path));
+  TRY_MSG(host::replace_file("address", address, 0600), "write the file `address` in the bundle");
+  if (listener.valid()) {
+    pid_t pid = ::fork();
+    if (pid == 0) become_shim(a, address, std::move(listener));
+    if (pid < 0) {
+      auto e = base::wrap(sys::from_libc(-1).error(), "start the shim");
+      ::unlink(path.c_str());
+      return e;
+    }
+    adjust_oom_score(pid);
+  }
+  // Containerd 2 offers the third version only in words that it may come to say; all versions take this one.
+  const char* most = ::getenv("MAX_SHIM_VERSION");
+  std::string out = most && atoi(most) >= 3
+                        ? base::format("{{\"version\":3,\"address\":\"{}\",\"protocol\":\"ttrpc\"}}", address)
+                        : address;
+  TRY_MSG(sys::write_all(1, out.data(), out.size()), "print the address");
+  return {};
+}
+
+}  // namespace shim

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The standard streams of a process, as containerd names them. FIFOs go straight to the process: no byte passes through
+// the shim. It only holds the far ends, so that a client which comes and goes neither ends the program's input
+// nor kills it when it writes.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace shim::task {
+
+struct StdioPaths {
+  std::string in, out, err;
+  bool terminal = false;
+};
+
+struct Stdio {
+  base::Fd in, out, err;                 // for the process; invalid: nothing was named
+  base::Fd hold_in, hold_out, hold_err;  // the far ends
+};
+
+// A path of a FIFO, of a file to append to, or file:///path. With a terminal `in` and `out` are non-blocking, for the relay,
+// and `err` is not opened.
+base::ResultX<Stdio> open_stdio(const StdioPaths& paths);
+
+}  // namespace shim::task

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A containerd of the test's own: its state, its sockets, an image made on the spot, and a look at what is left behind."""
+import glob, json, os, shutil, signal, subprocess, sys, tempfile, threading, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'runtime'))
+from engines import make_root_tar, need
+from lab import CAISSON, PATIENCE, Terminal, wait_until
+
+SHIM = os.environ.get('CAISSON_SHIM', os.path.join(os.path.dirname(CAISSON), 'containerd-shim-caisson-v1'))
+# Another containerd than Debian's: the directory of its programs.
+BIN = os.environ.get('CONTAINERD_BIN', '')
+SOCKETS = '/run/containerd/s'
+IMAGE = 'localhost/caisson-test:latest'
+CONFIG = '''version = 2
+root = "%(top)s/root"
+state = "%(top)s/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime", "io.containerd.cri.v1.images",
+  "io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile"]
+[grpc]
+  address = "%(top)s/c.sock"
+[ttrpc]
+  address = "%(top)s/c.sock.ttrpc"
+'''
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def shims(top):
+    """Pids of the shims that this containerd started."""
+    found = []
+    for path in glob.glob('/proc/[0-9]*/cmdline'):
+        try:
+            words = read(path).split('\0')
+        except OSError:
+            continue
+        if 'containerd-shim' in words[0] and top + '/c.sock' in words:
+            found.append(int(path.split('/')[2]))
+    return found
+
+
+class Daemon:
+    def __init__(self):
+        need('containerd', 'ctr', 'runc', 'podman')
+        self.top = tempfile.mkdtemp(prefix='ctd.', dir='/run')  # sockets below it have short paths
+        self.environment = dict(os.environ, CAISSON_SHIM_ROOT=self.top + '/caisson')
+        self.environment['PATH'] = ':'.join(p for p in (BIN, os.path.dirname(SHIM), os.environ['PATH']) if p)
+        with open(self.top + '/config.toml', 'w') as f:
+            f.write(CONFIG % {'top': self.top})
+        self.log = open(self.top + '/log', 'w')
+        self.sockets = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
+        self.start()
+        podman = ['podman', '--root', self.top + '/p', '--runroot', self.top + '/pr', '--storage-driver', 'vfs']
+        subprocess.run(podman + ['import', make_root_tar(self.top), IMAGE], check=True, capture_output=True)
+        subprocess.run(podman + ['save', '-q', '-o', self.top + '/image.tar', IMAGE], check=True, capture_output=True)
+        code, _, err = self.ctr('images', 'import', self.top + '/image.tar')
+        if code:
+            raise AssertionError(err)
+
+    def start(self):
+        program = os.path.join(BIN, 'containerd') if BIN else 'containerd'
+        self.process = subprocess.Popen([program, '-c', self.top + '/config.toml'], stdout=self.log, stderr=self.log,
+                                        env=self.environment, start_new_session=True)
+        wait_until(lambda: self.ctr('version')[0] == 0, 'containerd to answer')
+
+    def sockets_left(self):
+        return set(os.listdir(SOCKETS)) - self.sockets
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        for id in self.ctr('containers', 'ls', '-q')[1].split():
+            self.ctr('tasks', 'rm', '--force', id)
+            self.ctr('containers', 'rm', id)
+        try:
+            wait_until(lambda: not shims(self.top), 'the shims to end')
+            left = [l for l in read('/proc/mounts').splitlines() if self.top in l]
+            if left:
+                raise AssertionError('mounts are left: %s' % left)
+        finally:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(PATIENCE)
+            self.log.close()
+            shutil.rmtree(self.top, ignore_errors=True)
+
+    def command(self, *args):
+        return [os.path.join(BIN, 'ctr') if BIN else 'ctr', '-a', self.top + '/c.sock', *args]
+
+    def ctr(self, *args, input=None):
+        more = {'stdin': subprocess.DEVNULL} if input is None else {'input': input.encode()}
+        p = subprocess.run(self.command(*args), capture_output=True, timeout=PATIENCE * 3, **more)
+        return p.returncode, p.stdout.decode(errors='replace'), p.stderr.decode(errors='replace')
+
+
+class Events:
+    """What `ctr events` tells of tasks, as (topic, fields) in order."""
+
+    def __init__(self, daemon):
+        self.list = []
+        self.process = subprocess.Popen(daemon.command('events'), stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self.read, daemon=True).start()
+        # It says nothing when it listens: make something happen until it is heard.
+        def heard():
+            daemon.ctr('containers', 'label', 'nobody', 'a=b')
+            daemon.ctr('images', 'label', IMAGE, 'seen=%d' % time.monotonic_ns())
+            return self.list
+        wait_until(heard, 'an event')
+
+    def read(self):
+        for line in self.process.stdout:
+            words = line.split(None, 6)
+            if len(words) == 7:
+                self.list.append((words[5], json.loads(words[6])))
+
+    def of(self, id):
+        return [t[len('/tasks/'):] for t, e in self.list if t.startswith('/tasks/') and e.get('container_id') == id]
+
+    def last(self, id, topic):
+        return [e for t, e in self.list if t == '/tasks/' + topic and e.get('container_id') == id][-1]
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
