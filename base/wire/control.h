@@ -121,13 +121,14 @@ struct Boot {
   bool has_log = false;
   bool has_threads_file = false;
   uint32_t cpus = 0;      // usable CPUs (affinity and quota applied), at least 1
+  bool patch_calls = true;  // call sites of programs are patched so that they need no trap
   bool may_spin = true;   // a CPU to spare: quota none or >= 1.5 CPUs
   // The sandbox is one container: when its init has ended and all waiters are answered, the sentry exits with init's exit
   // code (128 + n for signal n). Engines that know only the sentry's pid learn of the end so.
   bool exit_with_init = false;
   template <typename A> void visit(A& a) {
     a(version); a(sandbox_id); a(memory_mode); a(strace); a(log_level); a(has_log); a(has_threads_file); a(cpus);
-    a(may_spin); a(exit_with_init);
+    a(patch_calls); a(may_spin); a(exit_with_init);
   }
 };
 

@@ -328,6 +328,7 @@ class Maker {
     wire::Boot boot;
     boot.sandbox_id = o_.id;
     boot.memory_mode = o_.memory_mode;
+    boot.patch_calls = o_.patch_calls;
     boot.strace = o_.strace;
     boot.log_level = static_cast<uint8_t>(o_.debug   ? base::LogLevel::debug
                                           : log.valid() ? base::LogLevel::info

@@ -22,6 +22,7 @@ struct CreateOptions {
   int listen_fds = 0;     // sockets of systemd's protocol: the program is told of them
   base::wire::OverlayMode overlay = base::wire::OverlayMode::self;
   base::wire::MemoryMode memory_mode = base::wire::MemoryMode::direct;
+  bool patch_calls = true;
   Network network = Network::sandbox;
   bool strace = false;
   bool debug = false;

@@ -18,6 +18,7 @@
 #include "seccomp-profiles/sentry.h"
 #include "seccomp-profiles/install.h"
 #include "sentry/boot/control.h"
+#include "sentry/patch/store.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::boot {
@@ -74,6 +75,7 @@ int serve(int control_fd) {
   auto scheduler = sched::Scheduler::create({.workers = 1, .io_threads = 4, .may_spin = boot->may_spin});
   if (!scheduler.ok()) fatal("starting the scheduler", scheduler.error());
   platform::PlatformOptions po;
+  if (boot->patch_calls) patch::Store::instance().enable(platform::kEntryPointer);
   po.mode = boot->memory_mode == wire::MemoryMode::strict ? platform::Mode::strict : platform::Mode::direct;
   po.may_spin = boot->may_spin;
   po.cpus = boot->cpus ? boot->cpus : 1;

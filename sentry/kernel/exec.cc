@@ -162,6 +162,11 @@ arch::Registers first_registers(const LoadedProgram& p) {
   return r;
 }
 
+patch::Domain patch_domain(const Container& c, const auth::Credentials& cred) {
+  if (cred.uid != cred.euid || cred.uid != cred.suid || cred.uid != cred.fsuid) return {};
+  return {c.number(), cred.uid, cred.cap_permitted};
+}
+
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,
                              bool randomize) {
@@ -184,6 +189,7 @@ Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRe
     context->space().kill();
     return loaded.error();
   }
+  space->use_patches(*context, patch_domain(container, *cred));
   return NewImage{context, space, program.file, cred, program.filename, loaded.value(), secure};
 }
 

@@ -29,6 +29,9 @@ class WalkOpener final : public ProgramOpener {
   vfs::WalkContext context_;
 };
 
+// With whom patched code is shared: nobody while ids differ, as then not everybody with one of them may trace the process.
+patch::Domain patch_domain(const Container& c, const auth::Credentials& cred);
+
 // The fresh stub is handled by the calling fiber until set_fiber() says otherwise. Parks. After an error nothing is left.
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,

@@ -46,6 +46,7 @@ class SeccompFilter;
 class Container : public RefCounted<Container> {
  public:
   const std::string& id() const { return id_; }
+  uint64_t number() const { return number_; }  // of no other container of this sentry, ever
   Ref<PidNamespace> pids() const { return pids_; }
   Ref<platform::Zygote> zygote() const { return zygote_; }
   Ref<vfs::MountNamespace> mounts() const { return mounts_; }
@@ -66,7 +67,9 @@ class Container : public RefCounted<Container> {
   friend class RefCounted<Container>;
   friend struct TaskAccess;
   ~Container();
+  static inline std::atomic<uint64_t> next_number_{1};
   std::string id_;
+  const uint64_t number_ = next_number_.fetch_add(1, std::memory_order_relaxed);
   Ref<platform::Zygote> zygote_;
   Ref<vfs::MountNamespace> mounts_;
   Ref<UtsNamespace> uts_;

@@ -2,6 +2,7 @@
 // The body of a task's fiber: lets the application run, answers what it comes out with, and takes signals in between.
 #include <linux/futex.h>
 
+#include "sentry/kernel/exec.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/seccomp.h"
@@ -83,6 +84,11 @@ SignalInfo fault_signal(const platform::Fault& f) {
 void handle_fault(Task& t) {
   platform::Context& c = t.context();
   platform::Fault f = c.fault();
+  switch (t.mm()->leave_trampoline(c, &f)) {
+    case mm::AddressSpace::Left::no: break;
+    case mm::AddressSpace::Left::retry: return;
+    case mm::AddressSpace::Left::moved: f.address = f.ip = c.instruction_pointer(); break;
+  }
   if ((f.signo == SIGSEGV || f.signo == SIGBUS) && t.mm()->handle_fault(c, f)) return;
   t.impl().last_fault = f;
   t.impl().fault_signal = f.signo;
@@ -171,6 +177,7 @@ void run_task(Task& t) {
     switch (event) {
       case platform::EventKind::syscall: {
         const platform::Call call = c.call();
+        if (__builtin_expect(c.trapped(), 0)) t.mm()->note_trap(c, patch_domain(t.container(), t.own_credentials()));
         o = handle_call(t, call);
         break;
       }
@@ -179,6 +186,7 @@ void run_task(Task& t) {
         break;
       case platform::EventKind::interrupt:
         i.in_call.store(false, std::memory_order_relaxed);
+        t.mm()->leave_trampoline(c, nullptr);
         if (c.futex_interrupted()) o = futex_outcome_when_interrupted(t);
         break;
       case platform::EventKind::gone:

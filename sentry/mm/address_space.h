@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "sentry/patch/store.h"
 #include "sentry/platform/platform.h"
 #include "sentry/sched/wait.h"
 
@@ -40,6 +41,8 @@ class Mappable : public RefCounted<Mappable> {
   virtual uint64_t inode_number() const = 0;
   virtual std::string path() const = 0;
   virtual bool is_anonymous() const { return false; }
+  // What tells these contents from all others, and from what they were and will be; none when they may change unseen.
+  virtual std::optional<patch::ContentId> content_id() const { return std::nullopt; }
   // MADV_REMOVE: a hole in the file; offset as in map_fd. Parks.
   virtual Result<void> punch_hole(int64_t /*offset*/, uint64_t /*length*/) { return kEOPNOTSUPP; }
   // MS_SYNC: what was written through shared mappings reaches the disk. Parks.
@@ -58,7 +61,8 @@ struct Vma {
   bool grows_down = false;
   bool locked = false;
   bool dont_fork = false, wipe_on_fork = false, noreserve = false, dont_dump = false;
-  bool patch_room = false;   // kPatchRoom after it stays free, for code that patched call sites jump to
+  bool patch_room = false;   // patch::kRoom after it stays free, for code that patched call sites jump to
+  bool written = false;      // private text that was writable at some time: what it holds is not the file's
   RefOrNull<Mappable> file{};  // null: private anonymous memory
   int64_t offset = 0;
   std::string name{};     // "[heap]", "[stack]", "[vdso]", …
@@ -156,6 +160,18 @@ class AddressSpace : public RefCounted<AddressSpace> {
   Result<FutexKey> futex_key(uint64_t addr, bool private_flag) const;
   // A fault at addr that stack growth or a lazily made mapping explains. True: retry the instruction.
   bool handle_fault(platform::Context& by, const platform::Fault& fault);
+
+  // ---- Patched system calls (sentry/patch) ----
+  // A thread has made the current call by a trap: learns, and gives it the patched page when there is one. Parks.
+  void note_trap(platform::Context& by, const patch::Domain& domain);
+  // After an exec has mapped everything: patches the texts that are known, and from now on those that are mapped. Parks.
+  void use_patches(platform::Context& by, const patch::Domain& domain);
+  // The thread has come out by itself. If it was in a trampoline, it is put back to the call it was about to make, as if
+  // nothing had been patched. What the event then means: `retry`: nothing, the thread goes on.
+  enum class Left : uint8_t { no, moved, retry };
+  Left leave_trampoline(platform::Context& by, const platform::Fault* fault);
+  // Takes all patches out, and makes no more: for tracers, who must see the program's own text.
+  void stop_patching(platform::Context& by);
   platform::Space& space() const;
   // Reads memory of this space from another task (ptrace, /proc/PID/mem): bounded by the list. Parks.
   Result<size_t> read_remote(uint64_t addr, void* dst, size_t n);

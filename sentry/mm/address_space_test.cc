@@ -86,6 +86,7 @@ struct Space::Impl {
 struct Context::Impl {
   std::deque<std::pair<uint64_t, MemoryCall>> queue;
   uint64_t queued = 0, completed = 0;
+  arch::Registers regs{};
   static Ref<Context> make(Space& s) {
     auto c = adopt_ref(new Context);
     c->impl_ = std::make_unique<Impl>();
@@ -128,6 +129,9 @@ Result<uint32_t> Context::load32(uint64_t) {
   return kEFAULT;
 }
 uint64_t Context::stack_pointer() { return 0; }
+uint64_t Context::instruction_pointer() { return impl_->regs.rip; }
+arch::Registers Context::registers() { return impl_->regs; }
+void Context::set_registers(const arch::Registers& regs, bool) { impl_->regs = regs; }
 Result<Ref<Context>> Context::fork(Birthday) {
   EXPECT_TRUE(impl_->queue.empty());
   auto s = Space::Impl::make();

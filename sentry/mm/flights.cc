@@ -40,17 +40,20 @@ Result<void> AddressSpace::Impl::Patience::wait() {
   return {};
 }
 
-AddressSpace::Impl::Started::Started(Impl& impl, platform::Context& by, Range a, Range b) NO_THREAD_SAFETY_ANALYSIS
+AddressSpace::Impl::Started::Started(Impl& impl, platform::Context& by, Range a, Range b, Patches patches) NO_THREAD_SAFETY_ANALYSIS
     : impl_(impl) {
   // The loop releases the lock between looks and leaves it held: more than the analysis can follow.
   Patience patience(impl);
   for (;;) {
     impl.mu.lock();
     impl.note_completed_locked(by, flights_);
-    if (impl.is_clear_locked(by, a, b)) return;
+    bool clear = impl.is_clear_locked(by, a, b);
+    bool patched = patches == Patches::out && (impl.is_patched_locked(a) || impl.is_patched_locked(b));
+    if (clear && !patched) return;
     impl.mu.unlock();
     flights_.clear();
-    auto r = patience.wait();
+    auto r = clear ? impl.take_out(by, a) : patience.wait();
+    if (clear && r.ok()) r = impl.take_out(by, b);
     if (!r.ok()) {
       error_ = r.error().value();
       impl.mu.lock();
@@ -103,6 +106,8 @@ std::vector<Range> AddressSpace::Impl::blocked_locked(const platform::Context& b
     if (!f.range.empty()) out.push_back(f.range);
     if (!f.second.empty()) out.push_back(f.second);
   }
+  for (const Patch& p : patches)
+    for (const patch::Piece& r : p.rooms) out.push_back(p.range_of(r));
   return out;
 }
 

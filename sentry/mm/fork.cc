@@ -60,6 +60,11 @@ Result<AddressSpace::Forked> AddressSpace::fork(platform::Context& parent, platf
     c.brk_start = m.brk_start;
     c.brk_end = m.brk_end;
     c.stack_low = m.stack_low;
+    c.patches = m.patches;
+    c.left_patches = m.left_patches;
+    c.patched.store(m.patched.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    c.domain = m.domain;
+    c.may_patch = m.may_patch;
     m.exclusive = nullptr;
   }
   c.vvar = m.vvar;

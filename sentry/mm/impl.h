@@ -7,6 +7,7 @@
 // never block it.
 #pragma once
 
+#include <array>
 #include <atomic>
 
 #include "sentry/mm/vma_list.h"
@@ -34,6 +35,16 @@ struct Flight {
   bool replaces = false;                     // what was there may be left when the call fails: unmap it
   RefOrNull<Mappable> keep;                  // what the borrowed descriptor belongs to
   std::optional<uint64_t> old_brk;           // a failed brk answers the old end
+};
+
+// Patched text that is mapped over one mapping of a program.
+struct Patch {
+  Ref<patch::Text> text;
+  RefOrNull<Mappable> file;
+  uint64_t base = 0;                  // address of offset 0 of the file
+  std::vector<patch::Piece> pages;    // as this process has them, by place
+  std::vector<patch::Piece> rooms;    // trampolines
+  Range range_of(const patch::Piece& p) const { return {base + p.at, base + p.end()}; }
 };
 
 struct AddressSpace::Impl {
@@ -71,7 +82,9 @@ struct AddressSpace::Impl {
   // (the process is dead) it holds mu as well.
   class SCOPED_CAPABILITY Started {
    public:
-    Started(Impl& impl, platform::Context& by, Range a, Range b = {}) ACQUIRE(impl.mu);
+    // patches: what is patched there is taken out before, unless kept.
+    enum class Patches : uint8_t { out, kept };
+    Started(Impl& impl, platform::Context& by, Range a, Range b = {}, Patches patches = Patches::out) ACQUIRE(impl.mu);
     ~Started() RELEASE();
     Result<void> result() const {
       if (error_) return Errno(error_);
@@ -105,6 +118,39 @@ struct AddressSpace::Impl {
   void finish(uint64_t flight) EXCLUDES(mu);
   // The host refused the flight's call: the list goes back to what the host has. Ends the flight.
   void repair(platform::Context& by, uint64_t flight) EXCLUDES(mu);
+
+  // ---- patches.cc ----
+  std::vector<Patch> patches GUARDED_BY(mu);
+  std::vector<Patch> left_patches GUARDED_BY(mu);  // taken out not long ago: a thread may still be in a trampoline
+  std::atomic<bool> patched{false};                // whether there is any of these
+  patch::Domain domain GUARDED_BY(mu);
+  bool may_patch GUARDED_BY(mu) = true;
+  unsigned patch_changes GUARDED_BY(mu) = 0;       // of one text for another
+  std::array<std::atomic<uint64_t>, 64> trapping{};  // sites known to trap for ever, by hash
+  // The text mapping at addr, as patches need it. Nothing: it is not the file's own code.
+  struct TextMapping {
+    RefOrNull<Mappable> file;
+    uint64_t base = 0;
+    Range range;
+    int prot = 0;
+    patch::Extent extent;
+  };
+  std::optional<TextMapping> text_at(uint64_t addr) EXCLUDES(mu);
+  std::optional<TextMapping> text_at_locked(uint64_t addr) const REQUIRES(mu);
+  bool is_patched_locked(Range r) const REQUIRES(mu);
+  // Takes out what is patched in r.
+  Result<void> take_out(platform::Context& by, Range r) EXCLUDES(mu);
+  // Gives the mapping what the text has in these pages, and its trampolines.
+  void install(platform::Context& by, const TextMapping& at, const Ref<patch::Text>& text, std::vector<patch::Piece> pages)
+      EXCLUDES(mu);
+  // What is known of the text that has just been mapped there.
+  RefOrNull<patch::Text> known_text(uint64_t addr, std::optional<TextMapping>& at) EXCLUDES(mu);
+  bool adopts(uint64_t addr) EXCLUDES(mu);
+  void adopt(platform::Context& by, uint64_t addr) EXCLUDES(mu);
+  void will_trap(uint64_t site) { trapping[site / 2 % trapping.size()].store(site, std::memory_order_relaxed); }
+  bool traps_for_ever(uint64_t site) const {
+    return trapping[site / 2 % trapping.size()].load(std::memory_order_relaxed) == site;
+  }
 
   // ---- Rules ----
   // ENOMEM: RLIMIT_AS, RLIMIT_DATA. added and data may be reduced by what is replaced.

@@ -76,6 +76,7 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
   v.name = r.name;
   v.file = r.file;
   v.offset = r.file ? r.offset : 0;
+  v.written = r.file && !shared && (v.prot & PROT_WRITE);
   if (shared && !r.file) {
     if (grows_down) return kEINVAL;
     v.file = TRY(create_shared_memory(length, "dev/zero"));
@@ -151,6 +152,11 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
   } else {
     if (v.noreserve) call.flags |= MAP_NORESERVE;
     if (grows_down || (r.flags & MAP_STACK)) call.flags |= MAP_STACK;
+  }
+  if (v.file && !shared && (v.prot & PROT_EXEC) && m.adopts(addr)) {
+    TRY(m.call_now(by, flight, call));
+    m.adopt(by, addr);
+    return addr;
   }
   if (!populate) {
     TRY(m.queue(by, flight, call));

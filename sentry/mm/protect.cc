@@ -129,7 +129,8 @@ Result<void> AddressSpace::protect(platform::Context& by, uint64_t addr, uint64_
   Range done{addr, addr};  // what may be changed before the first obstacle
   int error = 0;
   {
-    Impl::Started s(m, by, {addr, end});
+    using Patches = Impl::Started::Patches;
+    Impl::Started s(m, by, {addr, end}, {}, prot & PROT_WRITE ? Patches::out : Patches::kept);
     TRY(s.result());
     if (grows == PROT_GROWSDOWN) {
       const Vma* v = m.vmas.find_from(addr);
@@ -167,7 +168,10 @@ Result<void> AddressSpace::protect(platform::Context& by, uint64_t addr, uint64_
     f.restore = m.vmas.copy(done);
     f.drop = done;
     flight = f.id;
-    m.vmas.change(done, [&](Vma& v) { v.prot = prot; });
+    m.vmas.change(done, [&](Vma& v) {
+      v.prot = prot;
+      v.written = v.written || (v.file && !v.shared && (prot & PROT_WRITE));
+    });
   }
   platform::MemoryCall call{};
   call.op = platform::MemoryOp::protect;
@@ -254,7 +258,7 @@ Result<void> AddressSpace::lock_range(platform::Context& by, uint64_t addr, uint
   uint64_t rounded = page_up(len + (addr & kPageMask));
   addr = page_down(addr);
   uint64_t end = addr + rounded;
-  Impl::Started s(m, by, {addr, std::max(addr, end)});
+  Impl::Started s(m, by, {addr, std::max(addr, end)}, {}, Impl::Started::Patches::kept);
   TRY(s.result());
   const uint64_t limit = may_lock ? RLIM_INFINITY : m.limits.memlock;
   if (lock && limit == 0) return kEPERM;

@@ -80,7 +80,7 @@ bool VmaList::mergeable(const Vma& a, const Vma& b) {
   return a.end == b.start && a.prot == b.prot && a.max_prot == b.max_prot && a.shared == b.shared &&
          a.grows_down == b.grows_down && a.locked == b.locked && a.dont_fork == b.dont_fork &&
          a.wipe_on_fork == b.wipe_on_fork && a.noreserve == b.noreserve && a.dont_dump == b.dont_dump &&
-         a.patch_room == b.patch_room && a.file.get() == b.file.get() &&
+         a.patch_room == b.patch_room && a.written == b.written && a.file.get() == b.file.get() &&
          (!a.file || a.offset + static_cast<int64_t>(a.length()) == b.offset) && a.name == b.name;
 }
 

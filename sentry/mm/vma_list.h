@@ -13,7 +13,7 @@
 namespace sentry::mm {
 
 inline constexpr uint64_t kStackGuardGap = 256 * platform::kPageSize;  // below a mapping that grows down
-inline constexpr uint64_t kPatchRoom = 24 << 20;
+inline constexpr uint64_t kPatchRoom = patch::kRoom;
 
 struct Range {
   uint64_t start = 0, end = 0;

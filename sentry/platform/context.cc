@@ -169,6 +169,8 @@ again:
       return EventKind::interrupt;
     default:
       m.begin_call();
+      trapped_ = detail_of(word) & 1;
+      if (trapped_) counters.traps.store(counters.traps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       counters.calls.store(counters.calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       return EventKind::syscall;
   }

@@ -32,6 +32,8 @@ inline constexpr sched::Nanos kDeadline = kSecond;
 inline constexpr sched::Nanos kCpuDeadline = kSecond / 2;
 inline constexpr sched::Nanos kSilentDeadline = 20 * kSecond;
 
+static_assert(kEntryPointer == SLOT_ENTRY);
+
 // The control memory of one address space, as the sentry sees it.
 class Control {
  public:

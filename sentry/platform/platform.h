@@ -29,6 +29,8 @@ inline constexpr uint64_t kPageSize = 4096;
 inline constexpr uint64_t kAppLimit = 0x7ffe00000000;
 inline constexpr uint64_t kSharedBase = 0x7f0000000000;
 inline constexpr uint64_t kMinAddress = 0x10000;  // vm.mmap_min_addr
+// Patched call sites leave the application by `jmp *%gs:kEntryPointer`, with the return address in rcx.
+inline constexpr uint32_t kEntryPointer = 112;
 
 enum class EventKind : uint8_t {
   syscall,     // call() says which
@@ -101,6 +103,8 @@ class Context : public RefCounted<Context> {
   void set_fiber(sched::Fiber* fiber);
 
   const Call& call() const { return call_; }
+  // The call came by a trap, not from a patched site. The stub's word: only for deciding what to patch.
+  bool trapped() const { return trapped_; }
   const Fault& fault() const { return fault_; }
   // True after resume() returned because a queued copy_out met a bad address: the call should answer EFAULT.
   bool copy_failed() const { return copy_failed_; }
@@ -214,6 +218,7 @@ class Context : public RefCounted<Context> {
   int memory_call_error_ = 0;
   int birth_error_ = 0;
   bool copy_failed_ = false;
+  bool trapped_ = false;
   bool futex_interrupted_ = false;
 };
 

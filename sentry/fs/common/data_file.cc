@@ -30,6 +30,7 @@ class FileMappable final : public mm::Mappable {
     }
     return data_->map_fd(true);
   }
+  std::optional<patch::ContentId> content_id() const override { return data_->content_id(); }
   uint64_t device() const override { return device_; }
   uint64_t inode_number() const override { return ino_; }
   std::string path() const override { return vfs::path_text_from_top(file_->path()); }

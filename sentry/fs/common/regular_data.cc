@@ -122,6 +122,7 @@ Result<size_t> RegularData::read(std::span<std::byte> dst, uint64_t offset) {
 
 Result<size_t> RegularData::write(std::span<const std::byte> src, uint64_t* offset, bool append) {
   sched::SleepLock change(change_);
+  changes_.fetch_add(1);
   if (append) *offset = size();
   if (src.empty()) return size_t{0};
   if (*offset >= kMaxSize) return kEFBIG;
@@ -227,6 +228,7 @@ Result<void> RegularData::move_to_host() {
 Result<void> RegularData::truncate(uint64_t size) {
   if (size > kMaxSize) return kEFBIG;
   sched::SleepLock change(change_);
+  changes_.fetch_add(1);
   return set_size(size);
 }
 
@@ -269,6 +271,7 @@ Result<void> RegularData::allocate(int mode, int64_t offset, int64_t length) {
   auto start = static_cast<uint64_t>(offset);
   uint64_t end = start + static_cast<uint64_t>(length);
   sched::SleepLock change(change_);
+  changes_.fetch_add(1);
   if (mode & FALLOC_FL_PUNCH_HOLE) {
     if (!(mode & FALLOC_FL_KEEP_SIZE)) return kEOPNOTSUPP;
     return punch(start, end);
@@ -328,8 +331,14 @@ Result<int64_t> RegularData::seek(int64_t offset, int whence) const {
   return static_cast<int64_t>(std::min(size_, std::max(at, page * kPage)));
 }
 
+std::optional<patch::ContentId> RegularData::content_id() const {
+  if (mapped_for_writing_.load()) return std::nullopt;
+  return patch::ContentId{UINT64_MAX, ro_key_, changes_.load(), 0};
+}
+
 Result<mm::MapFd> RegularData::map_fd(bool writable) {
   sched::SleepLock change(change_);
+  if (writable) mapped_for_writing_.store(true);
   if (!backed_.load(std::memory_order_relaxed)) TRY(move_to_host());
   if (!mapped_) {
     uint64_t all, need;

@@ -49,6 +49,7 @@ class RegularData : public RefCounted<RegularData> {
   Result<int64_t> seek(int64_t offset, int whence) const;
   // From then on its whole size is charged: applications fill pages without asking. ENOMEM when that does not fit.
   Result<mm::MapFd> map_fd(bool writable);
+  std::optional<patch::ContentId> content_id() const;
   bool in_host_file() const { return backed_.load(std::memory_order_acquire); }
 
  private:
@@ -69,6 +70,8 @@ class RegularData : public RefCounted<RegularData> {
   const RefOrNull<PageBudget> budget_;
   const uint64_t ro_key_ = mm::new_map_key(), rw_key_ = mm::new_map_key();  // of its two descriptions
   sched::SleepMutex change_;  // writers, truncation, the move to the host; parks are inside
+  std::atomic<uint64_t> changes_{0};        // of the contents so far
+  std::atomic<bool> mapped_for_writing_{false};  // at some time
   std::atomic<bool> backed_{false};
   BackingFds host_;     // written once, before backed_
   bool mapped_ = false; // under change_: extents_ is everything up to size_

@@ -136,6 +136,8 @@ class Regular final : public HostInode {
   void has_size(uint64_t size) EXCLUDES(mu_);
   Result<uint64_t> size();
   void mapped_for_writing(int n) EXCLUDES(mu_);  // +1, -1
+  // See mm::Mappable. None once we have changed the object in any way, and where others may.
+  std::optional<patch::ContentId> content_id() const EXCLUDES(mu_);
   sched::SleepMutex& write_lock() { return write_; }
   // The host takes set-user-ID and set-group-ID from what the sentry, which has no CAP_FSETID there, writes to. A writer without
   // the capability has had them taken before; for any other they stay. The mode to restore after writing, mostly 0 for none.
@@ -157,6 +159,7 @@ class Regular final : public HostInode {
   RefOrNull<HostFd> ro_ GUARDED_BY(mu_), rw_ GUARDED_BY(mu_);
   int users_ GUARDED_BY(mu_) = 0;
   int writable_maps_ GUARDED_BY(mu_) = 0;
+  bool was_mapped_for_writing_ GUARDED_BY(mu_) = false;
   Budget::Entry idle_;
 };
 

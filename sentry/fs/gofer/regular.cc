@@ -52,7 +52,15 @@ bool Regular::in_use() const {
 void Regular::mapped_for_writing(int n) {
   MutexLock l(mu_);
   writable_maps_ += n;
+  was_mapped_for_writing_ = true;
   stale_ = true;  // the host changes mtime whenever pages are written back
+}
+
+std::optional<patch::ContentId> Regular::content_id() const {
+  if (!gofer().exclusive()) return std::nullopt;
+  MutexLock l(mu_);
+  if (epoch_ != 0 || was_mapped_for_writing_) return std::nullopt;
+  return patch::ContentId{attr_.dev, attr_.ino, static_cast<uint64_t>(attr_.ctime), attr_.size};
 }
 
 // ---- Descriptors ----

@@ -78,6 +78,7 @@ class RegularMappable final : public mm::Mappable {
   std::string path() const override {
     return file_->path() ? vfs::path_text_from_top(file_->path()) : std::string();
   }
+  std::optional<patch::ContentId> content_id() const override { return inode_.content_id(); }
   Result<void> punch_hole(int64_t offset, uint64_t length) override {
     if (!file_->writable()) return kEACCES;
     if (length > INT64_MAX) return kEINVAL;

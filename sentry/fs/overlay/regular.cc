@@ -17,6 +17,7 @@ class LowerMappable final : public mm::Mappable {
     if (writable) return kEACCES;
     return lower_->map_fd(false);
   }
+  std::optional<patch::ContentId> content_id() const override { return lower_->content_id(); }
   uint64_t device() const override { return dev_; }
   uint64_t inode_number() const override { return ino_; }
   std::string path() const override { return vfs::path_text_from_top(file_->path()); }

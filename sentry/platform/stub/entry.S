@@ -31,15 +31,19 @@ FUNC _start
     ud2
 
 # ---- Application -> stub ----
-# From a patched site: rcx = return address, r11 = flags, all else as at the call.
+# From a patched site, through the slot: rcx = return address, all else as at the call.
 FUNC stub_entry
     mov %rsp, %gs:REGS_RSP
     mov %gs:SLOT_STACK, %rsp
-    cld
+    pushfq
+    pop %r11
+    mov %r11, %gs:REGS_EFLAGS
+    test $0x40400, %r11d            # direction, alignment check: not for the stub's own code
+    jnz 2f
+1:
     mov %rax, %gs:REGS_RAX
     mov %rcx, %gs:REGS_RIP
     mov %rcx, %gs:REGS_RCX
-    mov %r11, %gs:REGS_EFLAGS
     mov %r11, %gs:REGS_R11
     mov %rdi, %gs:REGS_RDI
     mov %rsi, %gs:REGS_RSI
@@ -59,6 +63,10 @@ FUNC stub_entry
     call stub_on_syscall
     test %eax, %eax
     jnz stub_restore_iret
+    jmp stub_restore
+2:  pushq $2
+    popfq
+    jmp 1b
 
 # ---- Stub -> application. Idempotent: a kick in here starts it again. ----
 FUNC stub_restore
@@ -128,7 +136,7 @@ trap_xrstor_at:
 trap_go:
     mov %gs:SLOT_STACK, %rsp
     mov %gs:SLOT_SELF, %rdi
-    call stub_on_syscall
+    call stub_on_trap
     test %eax, %eax
     jnz stub_restore_iret
     jmp stub_restore

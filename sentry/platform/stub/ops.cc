@@ -145,9 +145,29 @@ uint32_t converse(Slot* s, bool may_spin) {
   }
 }
 
-uint32_t request(Slot* s, RequestKind kind, bool may_spin) {
-  post(s, kRequest | static_cast<uint32_t>(kind) << 8);
+uint32_t request(Slot* s, RequestKind kind, bool may_spin, uint32_t detail = 0) {
+  post(s, kRequest | static_cast<uint32_t>(kind) << 8 | detail << 16);
   return converse(s, may_spin);
+}
+
+uint32_t make_call(Slot* s, uint32_t detail) {
+  SlotHeader& h = s->header;
+  uint64_t nr = h.regs.rax;
+  h.regs.orig_rax = nr;
+  h.number = nr;
+  h.args[0] = h.regs.rdi;
+  h.args[1] = h.regs.rsi;
+  h.args[2] = h.regs.rdx;
+  h.args[3] = h.regs.r10;
+  h.args[4] = h.regs.r8;
+  h.args[5] = h.regs.r9;
+  bool may_spin = true;
+  if (nr < kMaxCalls) {
+    uint8_t flags = zygote_page().flags[nr];
+    if (flags & kHasIn) copy_arguments(s, zygote_page().calls[nr]);
+    may_spin = !(flags & kMayBlock);
+  }
+  return request(s, RequestKind::syscall, may_spin, detail);
 }
 
 }  // namespace
@@ -200,30 +220,13 @@ int64_t perform(Slot* s, Op& op) {
 
 extern "C" {
 
-uint32_t stub_on_syscall(Slot* s) {
-  SlotHeader& h = s->header;
-  uint64_t nr = h.regs.rax;
-  h.regs.orig_rax = nr;
-  h.number = nr;
-  h.args[0] = h.regs.rdi;
-  h.args[1] = h.regs.rsi;
-  h.args[2] = h.regs.rdx;
-  h.args[3] = h.regs.r10;
-  h.args[4] = h.regs.r8;
-  h.args[5] = h.regs.r9;
-  bool may_spin = true;
-  if (nr < kMaxCalls) {
-    uint8_t flags = zygote_page().flags[nr];
-    if (flags & kHasIn) copy_arguments(s, zygote_page().calls[nr]);
-    may_spin = !(flags & kMayBlock);
-  }
-  return request(s, RequestKind::syscall, may_spin);
-}
-
+uint32_t stub_on_syscall(Slot* s) { return make_call(s, 0); }
+uint32_t stub_on_trap(Slot* s) { return make_call(s, 1); }
 uint32_t stub_on_kick(Slot* s) { return request(s, RequestKind::kick, true); }
 uint32_t stub_on_fault(Slot* s) { return request(s, RequestKind::fault, true); }
 // The sentry wrote the request into the slot itself: only its answer is to come.
 uint32_t stub_on_birth(Slot* s) {
+  s->header.entry = reinterpret_cast<uint64_t>(&stub_entry);
   __atomic_exchange_n(&s->header.ready, 1, __ATOMIC_SEQ_CST);
   return converse(s, false);
 }

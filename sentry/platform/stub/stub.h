@@ -45,6 +45,7 @@ extern const int32_t stub_fixups_end[][2];
 
 // Called by entry.S; nonzero: return by iretq.
 uint32_t stub_on_syscall(Slot* s);
+uint32_t stub_on_trap(Slot* s);
 uint32_t stub_on_kick(Slot* s);
 uint32_t stub_on_fault(Slot* s);
 uint32_t stub_on_birth(Slot* s);

@@ -30,6 +30,7 @@
 #define SLOT_SELF 64
 #define SLOT_STACK 72
 #define SLOT_KICKED 80
+#define SLOT_ENTRY 112
 #define SLOT_REGS 128
 #define REGS_R15 (SLOT_REGS + 0)
 #define REGS_R14 (SLOT_REGS + 8)
@@ -69,7 +70,7 @@ enum : uint32_t {
   kReply = 2,    // | number of operations << 8 | ReplyFlags << 16
 };
 enum class RequestKind : uint8_t {
-  syscall,
+  syscall,  // detail 1: it came through SIGSYS
   fault,
   kick,  // detail 1: a host futex call was interrupted
   ask,   // operations done; detail: how many were tried
@@ -137,7 +138,8 @@ struct alignas(64) SlotHeader {
   uint64_t stamp;        // memory calls made so far, as the sentry numbers them
   uint32_t ready;        // a fresh thread: signals may come
   uint32_t spare1;
-  uint64_t spare2[2];
+  uint64_t entry;        // address of stub_entry: patched call sites jump through it
+  uint64_t spare2;
 
   arch::Registers regs;  // 128
   FaultInfo fault;       // 344
@@ -146,6 +148,7 @@ struct alignas(64) SlotHeader {
 };
 static_assert(offsetof(SlotHeader, state) == SLOT_STATE && offsetof(SlotHeader, self) == SLOT_SELF &&
               offsetof(SlotHeader, stack) == SLOT_STACK && offsetof(SlotHeader, kicked) == SLOT_KICKED &&
+              offsetof(SlotHeader, entry) == SLOT_ENTRY &&
               offsetof(SlotHeader, regs) == SLOT_REGS && sizeof(SlotHeader) <= STUB_OPS_OFFSET);
 static_assert(SLOT_REGS + offsetof(arch::Registers, rip) == REGS_RIP &&
               SLOT_REGS + offsetof(arch::Registers, rsp) == REGS_RSP &&
