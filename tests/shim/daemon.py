@@ -23,6 +23,36 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime",
   address = "%(top)s/c.sock.ttrpc"
 '''
 
+# With the CRI, whose pods get addresses of a bridge in a network namespace of the test's own.
+CRI_CONFIG = '''version = 2
+root = "%(top)s/root"
+state = "%(top)s/state"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.blockfile"]
+[grpc]
+  address = "%(top)s/c.sock"
+[ttrpc]
+  address = "%(top)s/c.sock.ttrpc"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/caisson-pause:latest"
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "%(top)s/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.caisson]
+      runtime_type = "io.containerd.caisson.v1"
+'''
+CNI = '''{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true,
+  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.87.0.0/16"}]], "dataDir": "%(top)s/ipam"}}]}'''
+
 
 def read(path):
     with open(path) as f:
@@ -43,26 +73,48 @@ def shims(top):
 
 
 class Daemon:
-    def __init__(self):
+    def __init__(self, config=CONFIG):
         need('containerd', 'ctr', 'runc', 'podman')
         self.top = tempfile.mkdtemp(prefix='ctd.', dir='/run')  # sockets below it have short paths
         self.environment = dict(os.environ, CAISSON_SHIM_ROOT=self.top + '/caisson')
         self.environment['PATH'] = ':'.join(p for p in (BIN, os.path.dirname(SHIM), os.environ['PATH']) if p)
-        with open(self.top + '/config.toml', 'w') as f:
-            f.write(CONFIG % {'top': self.top})
+        self.prefix, self.space = [], 'default'
+        self.write('config.toml', config % {'top': self.top})
+        if config is CRI_CONFIG:
+            need('ip', 'nsenter', '/usr/lib/cni/bridge')
+            self.space = 'k8s.io'
+            self.netns = os.path.basename(self.top)
+            subprocess.run(['ip', 'netns', 'add', self.netns], check=True)
+            self.prefix = ['nsenter', '--net=/run/netns/' + self.netns]
+            subprocess.run(self.prefix + ['ip', 'link', 'set', 'lo', 'up'], check=True)
+            os.mkdir(self.top + '/cni')
+            self.write('cni/10-test.conflist', CNI % {'top': self.top})
         self.log = open(self.top + '/log', 'w')
         self.sockets = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
         self.start()
+        tar = make_root_tar(self.top)
+        self.image(tar, IMAGE)
+        if config is CRI_CONFIG:
+            self.image(tar, 'localhost/caisson-pause:latest', 'ENTRYPOINT ["/bin/sleep", "1000000"]')
+
+    def write(self, name, text):
+        with open(os.path.join(self.top, name), 'w') as f:
+            f.write(text)
+
+    def image(self, tar, name, *changes):
         podman = ['podman', '--root', self.top + '/p', '--runroot', self.top + '/pr', '--storage-driver', 'vfs']
-        subprocess.run(podman + ['import', make_root_tar(self.top), IMAGE], check=True, capture_output=True)
-        subprocess.run(podman + ['save', '-q', '-o', self.top + '/image.tar', IMAGE], check=True, capture_output=True)
+        change = [w for c in changes for w in ('--change', c)]
+        subprocess.run(podman + ['import', *change, tar, name], check=True, capture_output=True)
+        if os.path.exists(self.top + '/image.tar'):
+            os.unlink(self.top + '/image.tar')
+        subprocess.run(podman + ['save', '-q', '-o', self.top + '/image.tar', name], check=True, capture_output=True)
         code, _, err = self.ctr('images', 'import', self.top + '/image.tar')
         if code:
             raise AssertionError(err)
 
     def start(self):
         program = os.path.join(BIN, 'containerd') if BIN else 'containerd'
-        self.process = subprocess.Popen([program, '-c', self.top + '/config.toml'], stdout=self.log, stderr=self.log,
+        self.process = subprocess.Popen([*self.prefix, program, '-c', self.top + '/config.toml'], stdout=self.log, stderr=self.log,
                                         env=self.environment, start_new_session=True)
         wait_until(lambda: self.ctr('version')[0] == 0, 'containerd to answer')
 
@@ -86,10 +138,12 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(PATIENCE)
             self.log.close()
+            if self.prefix:
+                subprocess.run(['ip', 'netns', 'del', self.netns])
             shutil.rmtree(self.top, ignore_errors=True)
 
     def command(self, *args):
-        return [os.path.join(BIN, 'ctr') if BIN else 'ctr', '-a', self.top + '/c.sock', *args]
+        return [os.path.join(BIN, 'ctr') if BIN else 'ctr', '-a', self.top + '/c.sock', '-n', self.space, *args]
 
     def ctr(self, *args, input=None):
         more = {'stdin': subprocess.DEVNULL} if input is None else {'input': input.encode()}
@@ -127,3 +181,28 @@ class Events:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+
+
+class Cri:
+    """Calls of the CRI; a refusal is an Exception with its code and text."""
+
+    def __init__(self, daemon):
+        self.process = subprocess.Popen([os.path.join(os.path.dirname(SHIM), 'cri_call'), 'unix://' + daemon.top + '/c.sock'],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def call(self, method, **request):
+        self.process.stdin.write('%s %s\n' % (method, json.dumps(request)))
+        self.process.stdin.flush()
+        word, rest = self.process.stdout.readline().split(None, 1)
+        if word != 'ok':
+            raise CriError('%s: %s' % (method, rest.strip()))
+        return json.loads(rest)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class CriError(Exception):
+    pass
