@@ -200,7 +200,11 @@ struct ProcessInfo {
 struct ProcessesReply { std::vector<ProcessInfo> list; template <typename A> void visit(A& a) { a(list); } };
 struct StatsReply {
   uint64_t pids = 0, syscalls = 0, sentry_cpu_ns = 0;
-  template <typename A> void visit(A& a) { a(pids); a(syscalls); a(sentry_cpu_ns); }
+  // Of the whole sandbox: calls that came by a trap; call sites patched in either form, and those found unfit.
+  uint64_t trapped = 0, patched_mov = 0, patched_pun = 0, unfit = 0;
+  template <typename A> void visit(A& a) {
+    a(pids); a(syscalls); a(sentry_cpu_ns); a(trapped); a(patched_mov); a(patched_pun); a(unfit);
+  }
 };
 // 0 leaves a limit as it is, -1 takes it away.
 struct UpdateRequest {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/cmd/command.h"
 #include "runtime/container/lifecycle.h"
@@ -80,14 +81,20 @@ void print_event(const std::string& id, const char* type, const ordered_json* da
   fflush(stdout);
 }
 
-// The container's own count of tasks and its limit: the host's group also holds the sandbox's.
-void correct_pids(const container::Directory& d, const container::State& s, host::CgroupStats& stats) {
+// What the sandbox's kernel tells.
+std::optional<wire::StatsReply> ask_sentry(const container::Directory& d, const container::State& s) {
   auto client = container::Client::connect(d.fd());
-  if (!client.ok()) return;
+  if (!client.ok()) return std::nullopt;
   auto r = client->call<wire::StatsReply>(wire::ControlOp::kStats, wire::IdRequest{s.id}, 2000);
-  if (!r.ok()) return;
-  stats.pids = r->pids;
-  if (stats.pids_limit && stats.pids_limit != UINT64_MAX) stats.pids_limit -= static_cast<uint64_t>(container::kOwnPids);
+  if (!r.ok()) return std::nullopt;
+  return *r;
+}
+
+// Figures that runc does not have.
+ordered_json sandbox_figures(const wire::StatsReply& r) {
+  return {{"syscalls", r.syscalls},
+          {"trapped", r.trapped},
+          {"patchedSites", {{"mov", r.patched_mov}, {"pun", r.patched_pun}, {"unfit", r.unfit}}}};
 }
 
 }  // namespace
@@ -117,8 +124,14 @@ base::ResultX<int> events(const Globals& g, const Args& args) {
     }
     if (host::now_ms() >= next) {
       auto stats = host::read_cgroup_stats(s.cgroup_leaves);
-      correct_pids(d, s, stats);
+      auto inside = ask_sentry(d, s);
+      if (inside) {
+        // The container's own count of tasks and its limit: the host's group also holds the sandbox's.
+        stats.pids = inside->pids;
+        if (stats.pids_limit && stats.pids_limit != UINT64_MAX) stats.pids_limit -= static_cast<uint64_t>(container::kOwnPids);
+      }
       auto data = figures(stats);
+      if (inside) data["sandbox"] = sandbox_figures(*inside);
       print_event(id, "stats", &data);
       next += period;
     }

@@ -8,6 +8,7 @@
 
 #include "base/sys.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/patch/store.h"
 
 namespace sentry::boot {
 namespace {
@@ -262,7 +263,13 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         return with_id([&](Running& run) -> Answer {
           wire::StatsReply s;
           for (auto& g : run.container->pids()->groups()) s.pids += g->tasks().size();
-          s.syscalls = platform_.stats().calls;
+          const auto done = platform_.stats();
+          s.syscalls = done.calls;
+          s.trapped = done.traps;
+          const auto sites = patch::Store::instance().counts();
+          s.patched_mov = sites.mov;
+          s.patched_pun = sites.pun;
+          s.unfit = sites.unfit;
           return body(s);
         });
       case ControlOp::kUpdate: {

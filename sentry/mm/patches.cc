@@ -285,6 +285,7 @@ AddressSpace::Left AddressSpace::leave_trampoline(platform::Context& by, const p
   const uint64_t ip = by.instruction_pointer();
   RefOrNull<patch::Text> text;
   uint64_t base = 0;
+  bool installed = false;
   {
     MutexLock l(m.mu);
     for (const auto* all : {&m.patches, &m.left_patches})
@@ -294,6 +295,7 @@ AddressSpace::Left AddressSpace::leave_trampoline(platform::Context& by, const p
           if (text || ip < range.start || ip >= range.end) continue;
           text = p.text;
           base = p.base;
+          installed = all == &m.patches;
         }
   }
   auto origin = text ? text->origin(ip - base) : std::nullopt;
@@ -303,12 +305,11 @@ AddressSpace::Left AddressSpace::leave_trampoline(platform::Context& by, const p
   if (origin->number) regs.rax = *origin->number;
   by.set_registers(regs);
   if (!fault) return Left::moved;
-  if (fault->signo == SIGTRAP && fault->trap_number == kDebugTrap) {
-    // A program that steps through itself sees its own instructions from here on; the mov has been stepped over, a pun has not.
-    stop_patching(by);
-    return origin->number ? Left::moved : Left::retry;
-  }
-  return Left::retry;
+  // A program that steps through itself sees its own instructions from here on; the mov has been stepped over, a pun has not. And
+  // where trampolines fault that should be there, something has unmapped them.
+  const bool stepped = fault->signo == SIGTRAP && fault->trap_number == kDebugTrap;
+  if (stepped || installed) stop_patching(by);
+  return stepped && origin->number ? Left::moved : Left::retry;
 }
 
 void AddressSpace::stop_patching(platform::Context& by) {

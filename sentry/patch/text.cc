@@ -38,6 +38,8 @@ bool read_all(int file, void* dst, size_t n, uint64_t offset) {
   return true;
 }
 
+std::atomic<uint64_t> g_copied{0};  // bytes, of all texts
+
 // Apart from those of files.
 uint64_t new_key() {
   static std::atomic<uint64_t> next{1};
@@ -76,9 +78,12 @@ Result<Ref<Text>> Text::create(const Extent& e, uint32_t slot) {
 
 Text::Text(const Extent& extent, uint32_t slot, Fd fd, std::byte* base, uint64_t size, std::array<Window, 2> windows)
     : extent_(extent), slot_(slot), fd_(std::move(fd)), base_(base), size_(size), key_(new_key()), windows_(std::move(windows)),
-      next_copy_(windows_[0].piece.length + windows_[1].piece.length) {}
+      first_copy_(windows_[0].piece.length + windows_[1].piece.length), next_copy_(first_copy_) {}
 
-Text::~Text() { IGNORE_ERROR(sys::munmap(base_, size_), "our own mapping"); }
+Text::~Text() {
+  g_copied.fetch_sub(next_copy_ - first_copy_, std::memory_order_relaxed);
+  IGNORE_ERROR(sys::munmap(base_, size_), "our own mapping");
+}
 
 Text::Verdict Text::trapped(uint64_t site, uint64_t number, int file) {
   if (site < extent_.lo || site >= extent_.hi) return Verdict::unfit;
@@ -180,6 +185,10 @@ void Text::build(int file, const std::vector<Site>& sites) {
       MutexLock l(mu_);
       offset = next_copy_;
       if (to - from > size_ - offset) continue;
+      if (g_copied.fetch_add(to - from, std::memory_order_relaxed) + (to - from) > kMaxAllCopies) {
+        g_copied.fetch_sub(to - from, std::memory_order_relaxed);
+        continue;
+      }
       next_copy_ += to - from;
     }
     std::byte* copy = base_ + offset;

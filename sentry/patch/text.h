@@ -22,6 +22,7 @@ inline constexpr uint64_t kPage = 4096;
 inline constexpr uint64_t kRoom = 24 << 20;      // kept free behind an image for trampolines
 // Traps in a file before all its sure sites are patched (which costs about as much), and of another site before it is tried.
 inline constexpr uint32_t kEnoughTraps = 200, kEnoughOfOne = 64;
+inline constexpr uint64_t kMaxAllCopies = 64 << 20;  // bytes of copied pages of all texts
 inline constexpr uint64_t kMaxText = 256 << 20;  // longer text is left alone
 
 // What a mapping shows of its file, and where the image that it is part of ends; multiples of kPage.
@@ -120,6 +121,7 @@ class Text : public RefCounted<Text> {
   std::map<uint64_t, uint64_t> pages_ GUARDED_BY(mu_);              // page -> offset of its newest copy
   std::map<uint64_t, Trampoline> trampolines_ GUARDED_BY(mu_);      // by address
   std::array<Window, 2> windows_ GUARDED_BY(mu_);
+  const uint64_t first_copy_;
   uint64_t next_copy_ GUARDED_BY(mu_);
   Counts counts_ GUARDED_BY(mu_);
 };
