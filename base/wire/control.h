@@ -101,10 +101,11 @@ struct ContainerSpec {
   uint32_t preserve_fds = 0;
   std::vector<Sysctl> sysctls;
   Seccomp seccomp;  // of every process of the container, by the sentry's own filters
+  bool root_shared = false;  // others may change the root at any time
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
-    a(sysctls); a(seccomp);
+    a(sysctls); a(seccomp); a(root_shared);
   }
 };
 
@@ -144,8 +145,7 @@ enum class ControlOp : uint16_t {
   kDestroy,      // IdRequest: kill everything of the container and forget it
   kStats,        // IdRequest -> StatsReply
   kUpdate,       // UpdateRequest
-  kPause,        // IdRequest
-  kResume,       // IdRequest
+  kPause,        // IdRequest: the freezer stops the container next; what may be changed from outside meanwhile is looked at anew
 };
 
 struct RequestHeader {

@@ -36,8 +36,9 @@ const std::vector<Command>& commands() {
 }
 
 void add_sandbox_flags(Flags& f, SandboxOptions& o) {
-  f.choice("--overlay", o.overlay, {"self", "none"},
-           "where writes to the root go: self = a layer of the sandbox, gone with it; none = through to the root");
+  f.choice("--overlay", o.overlay, {"auto", "self", "none"},
+           "where writes to the root go: self = a layer of the sandbox, gone with it; none = through to the root; auto = through for "
+           "engines that keep and show the root (podman, Docker, nerdctl), else the layer");
   f.choice("--memory-mode", o.memory_mode, {"direct", "strict"},
            "direct = programs ask the host for their own memory; strict = each such call is checked first");
   f.choice("--patch-calls", o.patch_calls, {"on", "off"},
@@ -49,7 +50,7 @@ void add_sandbox_flags(Flags& f, SandboxOptions& o) {
 
 void apply_sandbox_options(const SandboxOptions& o, container::CreateOptions& c) {
   using namespace base::wire;
-  c.overlay = o.overlay == "none" ? OverlayMode::none : OverlayMode::self;
+  if (o.overlay != "auto") c.overlay = o.overlay == "none" ? OverlayMode::none : OverlayMode::self;
   c.memory_mode = o.memory_mode == "strict" ? MemoryMode::strict : MemoryMode::direct;
   c.network = o.network == "none" ? container::Network::none : container::Network::sandbox;
   c.patch_calls = o.patch_calls == "on";

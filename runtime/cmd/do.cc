@@ -53,7 +53,7 @@ base::ResultX<int> do_verb(const Globals& g, const Args& args) {
   Args rest;
   if (!TRY(f.parse(args, &rest, true))) return 0;
   if (rest.empty()) return base::error(base::kEINVAL, "do: the command to run is missing");
-  if (sandbox.overlay != "self") {
+  if (sandbox.overlay == "none") {
     return base::error(base::kEINVAL, "do --overlay={}: what `do` writes is always discarded", sandbox.overlay);
   }
   if (cwd.empty()) {

@@ -24,7 +24,8 @@ base::ResultX<int> freeze(const Globals& g, const Args& args, bool on) {
   if (!fits) {
     return base::error(base::kEINVAL, "container '{}' cannot be {}d: it is {}", id, verb, container::status_name(status));
   }
-  TRY(container::freeze_container(s, on));
+  if (on) TRY(container::pause_container(d, s));
+  else TRY(container::freeze_container(s, false));
   return 0;
 }
 

@@ -422,7 +422,10 @@ ResultX<Created> create_container(const CreateOptions& options) {
     spec.warnings.push_back("linux.namespaces has no network namespace: the host's network is not shared, the sandbox "
                             "has its own loopback alone");
   }
-  Plan plan = TRY(make_plan(spec, {o.id, o.bundle, o.overlay, o.spec != nullptr}));
+  RootWrites writes;
+  if (o.overlay) writes.overlay = *o.overlay;
+  else if (!o.spec) writes = TRY(choose_root_writes(spec, o.root));
+  Plan plan = TRY(make_plan(spec, {o.id, o.bundle, writes, o.spec != nullptr}));
   if (o.listen_fds > 0) {
     plan.wire.process.env.push_back("LISTEN_FDS=" + std::to_string(o.listen_fds));
     plan.wire.process.env.push_back("LISTEN_PID=1");

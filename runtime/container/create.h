@@ -20,7 +20,7 @@ struct CreateOptions {
   std::string console_socket, pid_file;
   int preserve_fds = 0;   // listen_fds among them
   int listen_fds = 0;     // sockets of systemd's protocol: the program is told of them
-  base::wire::OverlayMode overlay = base::wire::OverlayMode::self;
+  std::optional<base::wire::OverlayMode> overlay;  // none: choose_root_writes() decides
   base::wire::MemoryMode memory_mode = base::wire::MemoryMode::direct;
   bool patch_calls = true;
   Network network = Network::sandbox;

@@ -204,6 +204,12 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
   return {};
 }
 
+ResultX<void> pause_container(const Directory& d, const State& s) {
+  auto c = Client::connect(d.fd());
+  if (c.ok()) IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kPause, wire::IdRequest{s.id}, kAskMs), "frozen all the same");
+  return freeze_container(s, true);
+}
+
 ResultX<void> freeze_container(const State& s, bool frozen) {
   for (auto& leaf : s.cgroup_leaves) {
     bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;

@@ -32,5 +32,7 @@ base::ResultX<void> destroy_container(const Root& root, Directory& d, const Stat
 base::ResultX<void> delete_container(const Root& root, const std::string& id, bool force);
 
 base::ResultX<void> freeze_container(const State& s, bool frozen);
+// Freezes; the sandbox looks anew at what may be changed from outside meanwhile.
+base::ResultX<void> pause_container(const Directory& d, const State& s);
 
 }  // namespace runtime::container

@@ -156,6 +156,24 @@ host::CgroupLimits host_limits(const oci::Resources& r) {
   return l;
 }
 
+ResultX<RootWrites> choose_root_writes(const oci::Spec& spec, const std::string& state_root) {
+  constexpr RootWrites kLayer{wire::OverlayMode::self, false}, kThrough{wire::OverlayMode::none, false};
+  constexpr std::string_view kDocker = "/moby", kNerdctl = "nerdctl/";
+  auto told = spec.annotations.find("caisson.overlay");
+  if (told != spec.annotations.end()) {
+    if (told->second == "self") return kLayer;
+    if (told->second == "none") return kThrough;
+    return base::error(base::kEINVAL, "the annotation caisson.overlay is '{}': must be self or none", told->second);
+  }
+  // Its state directory ends in the name of its namespace in containerd. `docker cp` writes while the container runs.
+  if (std::string_view(state_root).ends_with(kDocker)) return RootWrites{wire::OverlayMode::none, true};
+  auto manager = spec.annotations.find("io.container.manager");
+  if (manager != spec.annotations.end() && manager->second == "libpod") return kThrough;
+  auto nerdctl = spec.annotations.lower_bound(std::string(kNerdctl));
+  if (nerdctl != spec.annotations.end() && nerdctl->first.starts_with(kNerdctl)) return kThrough;
+  return kLayer;
+}
+
 ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   Plan plan;
   std::string root = host_path(options.bundle, spec.root_path);
@@ -167,7 +185,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   struct stat st;
   TRY_MSG(base::sys::from_libc(::stat(resolved, &st)), "root.path {}", resolved);
   if (!S_ISDIR(st.st_mode)) return base::error(base::kENOTDIR, "root.path {} is not a directory", resolved);
-  bool writes_through = options.overlay == wire::OverlayMode::none && !spec.root_readonly;
+  bool writes_through = options.writes.overlay == wire::OverlayMode::none && !spec.root_readonly;
   plan.attaches.push_back({plan.rootfs, !writes_through, true, false, options.drop_pseudo});
 
   auto& w = plan.wire;
@@ -176,7 +194,8 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.domainname = spec.domainname;
   w.process = spec.process;
   w.root_readonly = spec.root_readonly;
-  w.overlay = options.overlay;
+  w.overlay = options.writes.overlay;
+  w.root_shared = options.writes.shared;
   w.masked_paths = spec.masked_paths;
   w.readonly_paths = spec.readonly_paths;
   for (auto& [name, value] : spec.sysctls) w.sysctls.push_back({name, value});

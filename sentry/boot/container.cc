@@ -349,9 +349,11 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (fds.size() < 5) return fail(kEINVAL, "a container needs gofer, zygote and three stdio descriptors");
   auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
   auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
-  auto root = STEP(fs::gofer::attach(gofer, {.index = 0, .exclusive = true,
+  auto root = STEP(fs::gofer::attach(gofer, {.index = 0, .exclusive = !spec.root_shared,
                                              .read_only = spec.overlay == wire::OverlayMode::self}),
                    "attaching the root file system");
+  RefOrNull<vfs::FileSystem> open_root;
+  if (spec.overlay == wire::OverlayMode::none) open_root = root;
   if (spec.overlay == wire::OverlayMode::self)
     root = STEP(fs::overlay::create({.lower = root, .store = fs::gofer::backing(gofer, fs::gofer::Store::disk)}),
                 "making the overlay");
@@ -374,6 +376,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   auto init = kernel.create_process(container, *process);
   if (!init.ok()) return cannot_run(spec.process, init.error());
   auto running = make_ref<Running>(container, *init);
+  running->open_root = std::move(open_root);
   if (tty) running->set_terminal(1, tty.get_ref());
   return running;
 }

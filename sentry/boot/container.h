@@ -25,6 +25,7 @@ class Running : public RefCounted<Running> {
   const Ref<kernel::Container> container;
   const Ref<kernel::ThreadGroup>& init() const { return init_; }
   std::atomic<bool> started{false};
+  RefOrNull<vfs::FileSystem> open_root;  // where writes go through to the host's root, which others may change while the container is paused
   void add(Ref<kernel::ThreadGroup> g);
   // The terminal a process was started with.
   void set_terminal(int pid, Ref<kernel::TtyLink> tty);

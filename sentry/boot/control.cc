@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/tty/tty.h"
 #include "sentry/patch/store.h"
 
@@ -297,8 +298,10 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         return empty();
       }
       case ControlOp::kPause:
-      case ControlOp::kResume:
-        return failure(kEOPNOTSUPP, "pausing is done by the freezer cgroup");
+        return with_id([](Running& run) -> Answer {
+          if (run.open_root) fs::gofer::share(*run.open_root);
+          return empty();
+        });
     }
     return failure(kENOSYS, base::format("unknown control request {}", static_cast<int>(h.op)));
   }();

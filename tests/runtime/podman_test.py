@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Debian's podman with --runtime: the same commands with runc and with Caisson, and the same answers."""
-import os, shutil, subprocess, tempfile, time, unittest
+import json, os, shutil, signal, subprocess, tempfile, time, unittest
 
 from engines import make_root_tar, need
-from lab import CAISSON, PATIENCE, wait_until
+from lab import CAISSON, PATIENCE, Terminal, wait_until
 
 # Engines raise some limits as far as they can; a host without CAP_SYS_RESOURCE lets nobody.
 USUAL = ['--ulimit', 'nofile=512:512', '--ulimit', 'nproc=512:512', '--network', 'none']
@@ -106,6 +106,92 @@ class Podman:
     def test_a_terminal(self):
         code, out, err = self.run_once('sh', '-c', 'tty; echo ok > /dev/console', flags=['-t'])
         self.assertEqual((code, out.split()), (0, ['/dev/pts/0', 'ok']), err)
+
+
+    def on_terminal(self, *args, **size):
+        return Terminal.of_command(self.command + list(args), **{'rows': 24, 'cols': 80, **size})
+
+    def test_a_shell_on_a_terminal_of_exec(self):
+        name = self.background('while :; do sleep 0.1; done')
+        t = self.on_terminal('exec', '-it', '-e', 'PS1=PS> ', name, 'sh', rows=31, cols=91)
+        self.addCleanup(t.kill)
+        t.expect('PS> ')
+        # podman sets the size when it has attached, which may be later.
+        wait_until(lambda: (t.type('stty size\n'), t.expect('(\\d+ \\d+)\r\n'))[1].group(1) == '31 91', 'the size')
+        t.resize(20, 60)
+        os.kill(t.pid, signal.SIGWINCH)
+        wait_until(lambda: (t.type('stty size\n'), t.expect('(\\d+ \\d+)\r\n'))[1].group(1) == '20 60', 'the new size')
+        t.type('sleep 100\n')
+        time.sleep(0.5)
+        t.type('\x03')
+        t.expect('PS> ')
+        t.type('tty; exit 6\n')
+        t.expect('/dev/pts/0')
+        self.assertEqual(t.finish(), 6)
+
+    def test_attach_and_leave(self):
+        name = 'c%d' % time.monotonic_ns()
+        self.podman('run', '-dit', '--name', name, *USUAL, '-e', 'PS1=PS> ', IMAGE, 'sh', check=True)
+        t = self.on_terminal('attach', name, rows=33, cols=93)
+        self.addCleanup(t.kill)
+        time.sleep(1)
+        t.type('echo at"tach"ed; tty\n')
+        t.expect('attached\r\n/dev/pts/0')
+        wait_until(lambda: (t.type('stty size\n'), t.expect('(\\d+ \\d+)\r\n'))[1].group(1) == '33 93', 'the size')
+        t.type('\x10')  # ^P^Q
+        time.sleep(0.2)
+        t.type('\x11')
+        t.finish()
+        self.assertEqual(self.podman('inspect', name, '--format', '{{.State.Status}}')[1], 'running\n')
+        u = self.on_terminal('attach', name)
+        self.addCleanup(u.kill)
+        time.sleep(1)
+        u.type('exit 9\n')
+        u.finish()
+        self.assertEqual(self.podman('wait', name)[1], '9\n')
+
+    def test_top_stats_and_kill(self):
+        name = self.background('trap "echo heard" USR1; echo ready; while :; do sleep 0.1; done')
+        wait_until(lambda: 'ready' in self.podman('logs', name)[1], 'the trap')
+        code, out, err = self.podman('top', name, '-o', 'pid,comm')
+        self.assertEqual(code, 0, err)
+        self.assertRegex(out, r'PID +COMMAND\n +1 sh\n')
+        code, out, err = self.podman('stats', '--no-stream', '--format', 'json', name)
+        self.assertEqual(code, 0, err)
+        stats = json.loads(out)[0]
+        self.assertEqual(stats['name'], name)
+        self.assertGreater(int(stats['pids']), 0)
+        self.assertRegex(stats['mem_usage'], r'^[1-9]')
+        self.assertEqual(self.podman('kill', '--signal', 'USR1', name)[0], 0)
+        wait_until(lambda: 'heard' in self.podman('logs', name)[1], 'the signal')
+        self.assertEqual(self.podman('kill', name)[0], 0)
+        self.assertEqual(self.podman('wait', name)[1], '137\n')
+
+    def test_what_a_container_wrote_is_seen_kept_copied_and_committed(self):
+        given = os.path.join(self.top, 'given')
+        with open(given, 'w') as f:
+            f.write('given\n')
+        name = self.background('echo one > /tmp/one; rm /data/file; echo done; while :; do sleep 0.1; done')
+        wait_until(lambda: 'done' in self.podman('logs', name)[1], 'the writes')
+        self.assertNotEqual(self.podman('exec', name, 'cat', '/tmp/given')[0], 0)
+        code, out, err = self.podman('diff', name)
+        self.assertEqual((code, sorted(out.split('\n')[:-1])), (0, ['A /tmp/one', 'C /data', 'C /etc', 'C /tmp', 'D /data/file']), err)
+        # Running: podman would join the container's mount namespace, where a sandbox has nothing.
+        self.assertEqual(self.podman('pause', name)[0], 0)
+        self.assertEqual(self.podman('cp', name + ':/tmp/one', self.top + '/got')[0], 0)
+        self.assertEqual(self.podman('cp', given, name + ':/tmp/given')[0], 0)
+        self.assertEqual(self.podman('unpause', name)[0], 0)
+        with open(self.top + '/got') as f:
+            self.assertEqual(f.read(), 'one\n')
+        self.assertEqual(self.podman('exec', name, 'cat', '/tmp/given')[:2], (0, 'given\n'))
+        image = IMAGE + '-changed'
+        self.assertEqual(self.podman('commit', name, image)[0], 0)
+        code, out, err = self.podman('run', '--rm', *USUAL, image, 'sh', '-c', 'cat /tmp/one; ls /data')
+        self.assertEqual((code, out), (0, 'one\n'), err)
+        self.assertEqual(self.podman('stop', '--time', '0', name)[0], 0)
+        self.assertEqual(self.podman('cp', given, name + ':/data/two')[0], 0)
+        self.assertEqual(self.podman('start', name)[0], 0)
+        self.assertEqual(self.podman('exec', name, 'cat', '/tmp/one', '/data/two')[:2], (0, 'one\ngiven\n'))
 
 
 class PodmanWithRunc(Podman, unittest.TestCase):

@@ -192,6 +192,8 @@ vfs::Attributes GoferFs::shown(const wire::Attr& a) {
   return v;
 }
 
+void share(vfs::FileSystem& attached) { static_cast<GoferFs&>(attached).share(); }
+
 Result<Ref<vfs::FileSystem>> attach(const Ref<Client>& client, const AttachOptions& options) {
   Ref<Channel> channel(static_cast<Channel&>(*client));
   auto r = TRY(channel->call(wire::AttachRequest{options.index}));

@@ -25,6 +25,8 @@ struct AttachOptions {
 };
 // May be a single regular file (a bind-mounted file): its root() is then that file. Parks.
 Result<Ref<vfs::FileSystem>> attach(const Ref<Client>& client, const AttachOptions& options);
+// From now on somebody else may change the tree of one that attach() made as exclusive.
+void share(vfs::FileSystem& attached);
 
 enum class Store : uint8_t { disk, shm };
 // Unnamed host files for large contents of tmpfs (shm) and of the overlay's upper layer (disk).

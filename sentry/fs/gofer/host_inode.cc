@@ -257,7 +257,7 @@ Result<std::vector<std::string>> HostInode::xattr_names() {
   uint64_t e;
   {
     MutexLock l(mu_);
-    if (xattrs_) return *xattrs_;
+    if (xattrs_ && gofer().exclusive()) return *xattrs_;
     if ((attr_.flags & wire::Attr::kNoXattrs) && current()) return names;
     e = epoch_;
   }

@@ -276,7 +276,8 @@ class GoferFs final : public vfs::FileSystem {
   const char* type_name() const override { return type_name_; }
 
   const Ref<Channel>& client() const { return client_; }
-  bool exclusive() const { return exclusive_; }
+  bool exclusive() const { return exclusive_.load(std::memory_order_relaxed); }
+  void share() { exclusive_.store(false, std::memory_order_relaxed); }
   bool read_only() const { return read_only_; }
   bool slow() const { return slow_; }  // files of a server, which may keep us waiting
 
@@ -296,7 +297,8 @@ class GoferFs final : public vfs::FileSystem {
 
  private:
   const Ref<Channel> client_;
-  const bool exclusive_, read_only_;
+  std::atomic<bool> exclusive_;  // never becomes true
+  const bool read_only_;
   bool slow_ = false;
   const char* type_name_ = "gofer";
   std::atomic<uint64_t> modifications_{0};
