@@ -123,6 +123,10 @@ Result<uint64_t> Context::memory_call(const MemoryCall& call) {
   if (r < 0) return Errno(static_cast<int>(-r));
   return static_cast<uint64_t>(r);
 }
+Result<void> Context::memory_calls(std::span<const MemoryCall> calls) {
+  for (const MemoryCall& c : calls) TRY(memory_call(c));
+  return {};
+}
 uint64_t Context::completed_stamp() const { return impl_->completed; }
 Result<uint32_t> Context::load32(uint64_t) {
   run_queue(*this);

@@ -140,13 +140,20 @@ struct AddressSpace::Impl {
   bool is_patched_locked(Range r) const REQUIRES(mu);
   // Takes out what is patched in r.
   Result<void> take_out(platform::Context& by, Range r) EXCLUDES(mu);
-  // Gives the mapping what the text has in these pages, and its trampolines.
-  void install(platform::Context& by, const TextMapping& at, const Ref<patch::Text>& text, std::vector<patch::Piece> pages)
-      EXCLUDES(mu);
+  // What gives mappings their patched pages, and the trampolines of these.
+  struct Installation {
+    std::vector<platform::MemoryCall> calls;
+    std::vector<uint64_t> flights;
+    std::vector<Range> ranges;
+  };
+  // Adds these pages of the text. False: they are there, or cannot be. Every one prepared is then installed.
+  bool prepare(platform::Context& by, const TextMapping& at, const Ref<patch::Text>& text, std::vector<patch::Piece> pages,
+               Installation& out) EXCLUDES(mu);
+  void install(platform::Context& by, const Installation& what) EXCLUDES(mu);
   // What is known of the text that has just been mapped there.
   RefOrNull<patch::Text> known_text(uint64_t addr, std::optional<TextMapping>& at) EXCLUDES(mu);
   bool adopts(uint64_t addr) EXCLUDES(mu);
-  void adopt(platform::Context& by, uint64_t addr) EXCLUDES(mu);
+  void adopt(platform::Context& by, std::span<const uint64_t> texts) EXCLUDES(mu);
   void will_trap(uint64_t site) { trapping[site / 2 % trapping.size()].store(site, std::memory_order_relaxed); }
   bool traps_for_ever(uint64_t site) const {
     return trapping[site / 2 % trapping.size()].load(std::memory_order_relaxed) == site;

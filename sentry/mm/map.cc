@@ -155,7 +155,7 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
   }
   if (v.file && !shared && (v.prot & PROT_EXEC) && m.adopts(addr)) {
     TRY(m.call_now(by, flight, call));
-    m.adopt(by, addr);
+    m.adopt(by, {&addr, 1});
     return addr;
   }
   if (!populate) {

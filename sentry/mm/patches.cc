@@ -137,8 +137,7 @@ Result<void> AddressSpace::Impl::take_out(platform::Context& by, Range r) {
         left_patches.erase(left_patches.begin());
       }
     }
-    bool failed = false;
-    for (const platform::MemoryCall& c : calls) failed |= !by.memory_call(c).ok();
+    bool failed = !by.memory_calls(calls).ok();
     if (failed && !space->gone()) {
       LOG(warn, "process {}: its patched code cannot be taken back; killed", space->host_pid());
       space->kill();
@@ -148,42 +147,39 @@ Result<void> AddressSpace::Impl::take_out(platform::Context& by, Range r) {
   }
 }
 
-void AddressSpace::Impl::install(platform::Context& by, const TextMapping& at, const Ref<patch::Text>& text,
-                                 std::vector<patch::Piece> pages) {
-  if (pages.empty()) return;
-  auto original = at.file->map_fd(false);
-  if (!original.ok()) return;
+bool AddressSpace::Impl::prepare(platform::Context& by, const TextMapping& at, const Ref<patch::Text>& text,
+                                 std::vector<patch::Piece> pages, Installation& out) {
+  if (pages.empty() || !at.file->map_fd(false).ok()) return false;  // which taking it out will need
   {
     // Another text over the same code: the process has changed its identity.
     bool other = false;
     {
       MutexLock l(mu);
       for (const Patch& p : patches) other |= p.base == at.base && p.file.get() == at.file.get() && !(p.text == text);
-      if (other && patch_changes++ >= kMaxChanges) return;
+      if (other && patch_changes++ >= kMaxChanges) return false;
     }
-    if (other && !take_out(by, at.range).ok()) return;
+    if (other && !take_out(by, at.range).ok()) return false;
   }
   Patch what{text, at.file, at.base, std::move(pages), text->rooms()};
   std::vector<patch::Piece> new_rooms;
-  uint64_t flight;
   {
     Started s(*this, by, at.range, hull(what, what.rooms), Started::Patches::kept);
-    if (!s.result().ok() || !may_patch) return;
+    if (!s.result().ok() || !may_patch) return false;
     auto now = text_at_locked(at.range.start);
-    if (!now || !(now->file.get() == at.file.get()) || now->base != at.base || !(now->extent == text->extent())) return;
+    if (!now || now->file.get() != at.file.get() || now->base != at.base || !(now->extent == text->extent())) return false;
     Patch* p = nullptr;
     for (Patch& x : patches) {
       if (x.text == text && x.base == at.base) p = &x;
-      else if (x.base == at.base && x.file.get() == at.file.get()) return;
+      else if (x.base == at.base && x.file.get() == at.file.get()) return false;
     }
     for (const patch::Piece& r : what.rooms) {
       if (p && std::find(p->rooms.begin(), p->rooms.end(), r) != p->rooms.end()) continue;
-      if (!vmas.is_gap(what.range_of(r)) || is_patched_locked(what.range_of(r))) return;
+      if (!vmas.is_gap(what.range_of(r)) || is_patched_locked(what.range_of(r))) return false;
       new_rooms.push_back(r);
     }
     if (p)
       std::erase_if(what.pages, [&](const patch::Piece& x) { return x.length == platform::kPageSize && has_page(p->pages, x.at, x.offset); });
-    if (what.pages.empty()) return;
+    if (what.pages.empty()) return false;
     if (!p) p = &patches.emplace_back(Patch{text, at.file, at.base, {}, {}});
     // Noted before any thread can get there.
     p->rooms = what.rooms;
@@ -193,13 +189,20 @@ void AddressSpace::Impl::install(platform::Context& by, const TextMapping& at, c
     f.second = hull(what, what.rooms);
     f.synchronous = true;
     f.keep = at.file;
-    flight = f.id;
+    out.flights.push_back(f.id);
   }
-  bool ok = true;
-  for (const patch::Piece& r : new_rooms) ok = ok && by.memory_call(map_piece(what, r, at.prot, MAP_FIXED_NOREPLACE)).ok();
-  for (const patch::Piece& x : what.pages) ok = ok && by.memory_call(map_piece(what, x, at.prot, MAP_FIXED)).ok();
-  finish(flight);
-  if (!ok) IGNORE_ERROR(take_out(by, at.range), "the process has been killed");
+  for (const patch::Piece& r : new_rooms) out.calls.push_back(map_piece(what, r, at.prot, MAP_FIXED_NOREPLACE));
+  for (const patch::Piece& x : what.pages) out.calls.push_back(map_piece(what, x, at.prot, MAP_FIXED));
+  out.ranges.push_back(at.range);
+  return true;
+}
+
+void AddressSpace::Impl::install(platform::Context& by, const Installation& what) {
+  if (what.calls.empty()) return;
+  auto done = by.memory_calls(what.calls);
+  for (uint64_t flight : what.flights) finish(flight);
+  if (done.ok()) return;
+  for (Range r : what.ranges) IGNORE_ERROR(take_out(by, r), "the process has been killed");
 }
 
 RefOrNull<patch::Text> AddressSpace::Impl::known_text(uint64_t addr, std::optional<TextMapping>& at) {
@@ -220,12 +223,16 @@ bool AddressSpace::Impl::adopts(uint64_t addr) {
   return text && !text->pages().empty();
 }
 
-void AddressSpace::Impl::adopt(platform::Context& by, uint64_t addr) {
-  std::optional<TextMapping> at;
-  RefOrNull<patch::Text> text = known_text(addr, at);
-  if (!text) return;
+void AddressSpace::Impl::adopt(platform::Context& by, std::span<const uint64_t> texts) {
+  Installation all;
+  for (uint64_t addr : texts) {
+    std::optional<TextMapping> at;
+    RefOrNull<patch::Text> text = known_text(addr, at);
+    if (text) prepare(by, *at, Ref<patch::Text>(*text), text->pages(), all);
+  }
+  if (all.calls.empty()) return;
   for (auto& t : trapping) t.store(0, std::memory_order_relaxed);
-  install(by, *at, Ref<patch::Text>(*text), text->pages());
+  install(by, all);
 }
 
 void AddressSpace::note_trap(platform::Context& by, const patch::Domain& domain) {
@@ -259,7 +266,8 @@ void AddressSpace::note_trap(platform::Context& by, const patch::Domain& domain)
       std::vector<patch::Piece> pages;
       if (!known) pages = (*text)->pages();
       else if (auto page = (*text)->page_of(place)) pages.push_back(*page);
-      m.install(by, *at, *text, std::move(pages));
+      Impl::Installation one;
+      if (m.prepare(by, *at, *text, std::move(pages), one)) m.install(by, one);
       break;
     }
   }
@@ -276,7 +284,7 @@ void AddressSpace::use_patches(platform::Context& by, const patch::Domain& domai
     for (auto& [start, v] : m.vmas.map())
       if (m.text_at_locked(start)) texts.push_back(start);
   }
-  for (uint64_t start : texts) m.adopt(by, start);
+  m.adopt(by, texts);
 }
 
 AddressSpace::Left AddressSpace::leave_trampoline(platform::Context& by, const platform::Fault* fault) {

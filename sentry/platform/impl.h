@@ -195,6 +195,7 @@ struct Context::Impl {
 
   std::vector<Grant> grants;     // guarded by mu
   std::vector<FdGrant> fd_grants;
+  uint64_t knock_token = 0;      // of the knock in the list that brings descriptors; 0: none yet
 
   // Kicks; guarded by mu.
   bool kick_sent = false;

@@ -67,18 +67,21 @@ Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
       m.pinned = true;
       if (f.fresh) {
         auto copy = sys::dup_cloexec(c.host_fd);
-        uint64_t token = random_token();
-        Op* op = copy.ok() ? m.add(OpCode::knock, stub::kStop) : nullptr;
-        if (!op) {
+        // One knock brings all descriptors of a list.
+        if (copy.ok() && m.knock_token == 0) {
+          if (Op* op = m.add(OpCode::knock, stub::kStop)) {
+            m.knock_token = op->a[0] = random_token();
+            m.notes[m.op_count - 1].memory = true;
+          }
+        }
+        if (!copy.ok() || m.knock_token == 0) {
           MutexLock l(m.platform().mu);
           m.space->impl().fds[pin - 1u].pins--;
           return copy.ok() ? kESRCH : copy.error();
         }
-        op->a[0] = token;
-        m.notes[m.op_count - 1].memory = true;
         m.granted = true;
         MutexLock l(m.platform().mu);
-        m.fd_grants.push_back({token, f.number, std::move(*copy), c.file_key});
+        m.fd_grants.push_back({m.knock_token, f.number, std::move(*copy), c.file_key});
       }
       args[2] = static_cast<uint64_t>(c.prot);
       args[3] = static_cast<uint64_t>(c.flags);
@@ -132,6 +135,29 @@ Result<uint64_t> Context::memory_call(const MemoryCall& call) {
   return static_cast<uint64_t>(r);
 }
 
+Result<void> Context::memory_calls(std::span<const MemoryCall> calls) {
+  Impl& m = *impl_;
+  constexpr size_t kAtOnce = 12;  // they fit into a list
+  while (!calls.empty()) {
+    TRY(m.perform());
+    unsigned i = 0;
+    for (const MemoryCall& call : calls.first(std::min(calls.size(), kAtOnce))) {
+      i = TRY(append(m, call));
+      m.slot->ops[i].flags |= stub::kStop;
+      m.notes[i].flags |= stub::kStop;
+    }
+    calls = calls.subspan(std::min(calls.size(), kAtOnce));
+    int before = m.queued_memory_error;
+    m.queued_memory_error = 0;
+    auto r = m.perform_for(i);
+    int e = std::exchange(m.queued_memory_error, before);
+    if (e != 0) return Errno(e);
+    int64_t last = TRY(std::move(r));
+    if (last < 0 && last > -4096) return Errno(static_cast<int>(-last));
+  }
+  return {};
+}
+
 Result<void> Context::queue_memory_call(const MemoryCall& call, uint64_t* stamp) {
   Impl& m = *impl_;
   unsigned i = TRY(append(m, call));
@@ -141,6 +167,8 @@ Result<void> Context::queue_memory_call(const MemoryCall& call, uint64_t* stamp)
   if (stamp) *stamp = m.stamp;
   return {};
 }
+
+bool Context::take_copy_failed() { return std::exchange(impl_->queued_copy_failed, false); }
 
 int Context::take_memory_call_error() { return std::exchange(impl_->queued_memory_error, 0); }
 

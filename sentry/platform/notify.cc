@@ -132,9 +132,7 @@ bool be_born(Platform::Impl& p, Birth& b, int tid) {
 void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t token) {
   RefOrNull<Birth> birth;
   RefOrNull<Context> c;
-  Fd fd;
-  int number = -1;
-  uint64_t key = 0;
+  std::vector<FdGrant> arriving;
   {
     MutexLock l(p.mu);
     auto known = p.threads.find(tid);
@@ -142,11 +140,7 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
       c = RefOrNull<Context>::upgrade(known->second);
       if (c)
         for (FdGrant& g : c->impl().fd_grants)
-          if (g.token == token && g.fd.valid()) {
-            fd = std::move(g.fd);
-            number = g.number;
-            key = g.key;
-          }
+          if (g.token == token && g.fd.valid()) arriving.push_back(std::move(g));
     } else {
       auto it = p.births.find(token);
       if (it != p.births.end()) {
@@ -155,16 +149,19 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
       }
     }
   }
-  if (fd.valid()) {
-    auto& cached = c->space().impl().fds[static_cast<unsigned>(number - Space::Impl::kFirstCachedFd)];
+  if (!arriving.empty()) {
+    auto& cached = c->space().impl().fds;
+    auto index = [](const FdGrant& g) { return static_cast<size_t>(g.number - Space::Impl::kFirstCachedFd); };
     {
       MutexLock l(p.mu);
-      cached.key = key;
+      for (const FdGrant& g : arriving) cached[index(g)].key = g.key;
     }
-    if (answer_with_fd(listener, id, fd.get(), number)) return;
+    bool good = true;
+    for (size_t i = 0; i + 1 < arriving.size() && good; i++) good = add_fd(listener, id, arriving[i].fd.get(), arriving[i].number);
+    if (good && answer_with_fd(listener, id, arriving.back().fd.get(), arriving.back().number)) return;
     answer(listener, id, -EMFILE);
     MutexLock l(p.mu);
-    cached.key = 0;
+    for (const FdGrant& g : arriving) cached[index(g)].key = 0;
     return;
   }
   if (!birth) {

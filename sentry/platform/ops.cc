@@ -59,6 +59,7 @@ void Context::Impl::finish_list(uint32_t tried, bool asked) {
     op_count = 0;
   }
   if (granted) drop_grants();
+  knock_token = 0;
   stamp_done = stamp;
   data_used = in_valid ? in_end : 0;
   if (cloning) clone_made(clone_result);  // may begin the next list with another try
@@ -270,6 +271,18 @@ Result<void> Context::zero_out(uint64_t addr, size_t n) {
     addr += chunk;
     n -= chunk;
   }
+  return {};
+}
+
+Result<void> Context::queue_zero_out(uint64_t addr, size_t n) {
+  Impl& m = *impl_;
+  if (n == 0) return {};
+  if (!in_application(addr, n) || n > kZeroChunk) return kEFAULT;
+  Op* op = m.add(OpCode::zero_out, stub::kMust);
+  if (!op) return kESRCH;
+  op->a[0] = addr;
+  op->a[2] = n;
+  m.notes[m.op_count - 1].want = n;
   return {};
 }
 

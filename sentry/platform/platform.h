@@ -133,6 +133,7 @@ class Context : public RefCounted<Context> {
   Result<void> copy_out_now(uint64_t addr, const void* src, size_t n);
   Result<size_t> copy_out_some(uint64_t addr, const void* src, size_t n);  // now; partial as copy_in_some
   Result<void> zero_out(uint64_t addr, size_t n);                          // now
+  Result<void> queue_zero_out(uint64_t addr, size_t n);                    // as copy_out
   // Room in the mailbox for up to n bytes (at most kWindow) that the application will receive at addr: fill a prefix, then
   // commit how much. Contents are exposed to the stub at once: put only what it may see there, and never read them back.
   // No other copy or memory call between the two.
@@ -147,6 +148,8 @@ class Context : public RefCounted<Context> {
   // ---- Memory calls (order of truth: the caller, sentry/mm, keeps it). ----
   // Done now, by this thread; parks. The returned value is the thread's word: a hint.
   Result<uint64_t> memory_call(const MemoryCall& call);
+  // All of them, in few exchanges, up to the first that fails: its error.
+  Result<void> memory_calls(std::span<const MemoryCall> calls);
   // Queued before the application goes on; *stamp becomes the number to compare with completed_stamp().
   Result<void> queue_memory_call(const MemoryCall& call, uint64_t* stamp);
   // Calls queued with a stamp <= this have been made (as far as this thread says).
@@ -156,6 +159,8 @@ class Context : public RefCounted<Context> {
   // The error of a queued call that something done at once (memory_call, copy_out_now, …) has already performed; resume() will not
   // report it again. For the loader.
   int take_memory_call_error();
+  // The same for queued copies: whether one has failed.
+  bool take_copy_failed();
 
   // futex(2) on private memory, done by the thread itself on the host: blocks there, ended by kick() with EINTR. Instead of
   // set_result(): the result of the host call becomes rax, or, when interrupted, resume() returns

@@ -96,7 +96,7 @@ Result<void> map_image(platform::Context& fresh, mm::AddressSpace& space, const 
 
 Result<void> clear_tails(platform::Context& fresh, const Image& image) {
   for (const ElfSegment& s : image.plan.segments)
-    if (s.zero_to > s.zero_from) TRY(fresh.zero_out(s.zero_from + image.bias, s.zero_to - s.zero_from));
+    if (s.zero_to > s.zero_from) TRY(fresh.queue_zero_out(s.zero_from + image.bias, s.zero_to - s.zero_from));
   return {};
 }
 
@@ -280,7 +280,9 @@ Result<LoadedProgram> load_program(platform::Context& fresh, mm::AddressSpace& s
   TRY(clear_tails(fresh, main));
   if (interpreter) TRY(clear_tails(fresh, interpreter->image));
   TRY(fresh.copy_out_now(image.stack_pointer, image.bytes.data(), image.bytes.size()));
+  const bool copied = !fresh.take_copy_failed();
   if (int e = fresh.take_memory_call_error(); e > 0) return Errno(e);
+  if (!copied) return kEFAULT;
 
   space.note_stack_pointer(image.stack_pointer);
   uint64_t brk = pie && !interpreter ? page_down(where.pie) : page_up(main.plan.end + main.bias) + kPatchGap;
