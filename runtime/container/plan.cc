@@ -194,7 +194,8 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.domainname = spec.domainname;
   w.process = spec.process;
   w.root_readonly = spec.root_readonly;
-  w.overlay = options.writes.overlay;
+  // Nothing is written to a read-only root but the mount points that it lacks, which nobody needs afterwards.
+  w.overlay = writes_through ? wire::OverlayMode::none : wire::OverlayMode::self;
   w.root_shared = options.writes.shared;
   w.masked_paths = spec.masked_paths;
   w.readonly_paths = spec.readonly_paths;
