@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for an answer
 constexpr uint64_t kSpinLimitUs = 100;     // how long a worker spins without a request
-constexpr uint64_t kGapLimitUs = 30;       // if requests come less often than this on average, nobody spins
+constexpr uint64_t kGapLimitUs = 60;         // if requests come less often than this on average, nobody spins
 constexpr uint64_t kGapCapUs = 150;        // one long gap is not the end of a burst
 // A spinning worker that was away for so long has lost its processor to somebody: no one is spare. Nobody spins for this time; twice
 // that if it happens again soon after.
