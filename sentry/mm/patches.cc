@@ -253,6 +253,7 @@ void AddressSpace::note_trap(platform::Context& by, const patch::Domain& domain)
     case patch::Text::Verdict::count:
       return;
     case patch::Text::Verdict::unfit:
+      LOG(debug, "{}: the call at offset {:#x} (number {}) is not patched", at->file->path(), place, by.call().number);
       break;
     case patch::Text::Verdict::patched: {
       if (at->file->content_id() != id) break;  // written to while it was read
