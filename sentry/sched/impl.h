@@ -135,8 +135,10 @@ struct Scheduler::Impl {
   void stop_searching(Worker& w, bool found);
   bool try_lead();
   void stop_leading() { leading_.store(false); }
-  bool try_watch();
-  void stop_watching() { watching_.store(false); }
+  // a_glance: by a worker with a seat, who will not stay.
+  enum class Watching : uint8_t { nobody, a_glance, a_worker };
+  bool try_watch(Watching as);
+  void stop_watching() { watching_.store(Watching::nobody); }
   static void* worker_main(void* worker);
   void start_worker(Worker& w) EXCLUDES(mu_);  // one of active_ and searching_ already
   Result<void> start_seat(Ref<Seat> seat) EXCLUDES(mu_);
@@ -192,8 +194,7 @@ struct Scheduler::Impl {
 
   // Leadership: the right to look for requests. Whoever gives it up while stubs are attended takes it again.
   alignas(64) std::atomic<bool> leading_{false};
-  std::atomic<bool> watching_{false};              // the right to wait in epoll and to run descriptors' callbacks
-  std::atomic<int> glances_{0};                    // workers with seats that take it for a moment
+  std::atomic<Watching> watching_{Watching::nobody};  // who has the right to wait in epoll and to run descriptors' callbacks
   alignas(64) std::atomic<bool> sleeping_{false};  // a worker is, or is about to be, in epoll: ring
   std::atomic<int> searching_{0};      // workers awake without a fiber: they will look into the queue before they sleep
   std::atomic<unsigned> threads_{1};   // worker threads that exist

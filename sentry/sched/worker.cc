@@ -230,19 +230,18 @@ bool Scheduler::Impl::try_lead() {
   return !leading_.load() && !leading_.exchange(true);
 }
 
-bool Scheduler::Impl::try_watch() {
-  return !watching_.load() && !watching_.exchange(true);
+bool Scheduler::Impl::try_watch(Watching as) {
+  Watching nobody = Watching::nobody;
+  return watching_.load() == nobody && watching_.compare_exchange_strong(nobody, as);
 }
 
 // Nothing if another worker watches: it sees them itself.
 void Scheduler::Impl::look_at_events(const Worker& w) {
-  if (w.seat) glances_.fetch_add(1);
-  if (try_watch()) {
+  if (try_watch(w.seat ? Watching::a_glance : Watching::a_worker)) {
     Event events[kMaxEvents];
     dispatch(events, wait_for_events(events, false));
     stop_watching();
   }
-  if (w.seat) glances_.fetch_sub(1);
 }
 
 // A quick look at everything that may have come while this worker is busy.
@@ -297,7 +296,7 @@ void Scheduler::Impl::idle(Worker& w) {
   // here, for both have written before they read.
   if (has_work(w) || (p && p->attends() && !leading_.load())) return;
   if (w.seat) sleep_in_seat(w);
-  else if (try_watch()) sleep_in_epoll(w);
+  else if (try_watch(Watching::a_worker)) sleep_in_epoll(w);
   else sleep_as_follower(w, true);
 }
 
@@ -353,7 +352,7 @@ void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
     if (stopping_.load()) return;
     // Somebody has to be in epoll, or on the way there. Whoever watches now either stays there or passes here later; but a worker with
     // a seat only glances. And nobody else may have been told of what is in the queue.
-    if (queue_size_.load() > 0 || !watching_.load() || glances_.load() != 0) {
+    if (queue_size_.load() > 0 || watching_.load() != Watching::a_worker) {
       if (!counted) active_++;
       return;
     }
