@@ -21,7 +21,7 @@ constexpr uint64_t kNear = 0x3d4800 + kMovLength, kFar = 0x13d4800 + kMovLength;
 constexpr uint64_t kTargets = 256;
 constexpr uint64_t kMovWindow = 64 * 1024;
 constexpr uint64_t kMaxCopies = 16 << 20;    // bytes of copied pages
-constexpr uint64_t kMergeGap = 16 * kPage;   // pages between two patched ones are copied as well if they are so few: one mapping
+constexpr uint64_t kMergeGap = 64 * kPage;   // pages between two patched ones are copied as well if they are so few: one mapping
 constexpr size_t kMaxSites = 8192, kMaxOthers = 256;
 constexpr size_t kChunk = 256 * 1024;
 

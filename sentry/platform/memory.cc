@@ -18,8 +18,14 @@ struct Slotted {
   int number = 0;
   bool fresh = false;
 };
-Slotted find_fd(Space::Impl& s, Mutex& mu, uint64_t key) {
-  MutexLock l(mu);
+Slotted find_fd(Context::Impl& m, uint64_t key) {
+  Space::Impl& s = m.space->impl();
+  MutexLock l(m.platform().mu);
+  for (const FdGrant& g : m.fd_grants)  // it comes with the same list
+    if (key != 0 && g.key == key && g.token == m.knock_token) {
+      s.fds[static_cast<size_t>(g.number - Space::Impl::kFirstCachedFd)].pins++;
+      return {g.number, false};
+    }
   auto* best = static_cast<Space::Impl::CachedFd*>(nullptr);
   for (auto& f : s.fds) {
     if (key != 0 && f.key == key) {
@@ -61,7 +67,7 @@ Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
       break;
     case MemoryOp::map_file: {
       number = SYS_mmap;
-      Slotted f = find_fd(m.space->impl(), m.platform().mu, c.file_key);
+      Slotted f = find_fd(m, c.file_key);
       if (f.number == 0) return kEAGAIN;  // sixteen threads map sixteen files at this moment
       pin = static_cast<uint8_t>(f.number - Space::Impl::kFirstCachedFd + 1);
       m.pinned = true;
