@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "runtime/cmd/command.h"
+#include "runtime/host/launch.h"
 
 namespace {
 
@@ -27,7 +28,7 @@ std::string verbs_text() {
 }
 
 std::string default_root() {
-  if (::geteuid() == 0) return "/run/caisson";
+  if (::geteuid() == 0 && !runtime::host::in_user_namespace()) return "/run/caisson";
   const char* dir = ::getenv("XDG_RUNTIME_DIR");
   if (dir && dir[0] == '/') return std::string(dir) + "/caisson";
   return base::format("/tmp/caisson-{}", ::geteuid());

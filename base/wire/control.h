@@ -25,6 +25,15 @@ struct Rlimit {
   template <typename A> void visit(A& a) { a(resource); a(soft); a(hard); }
 };
 
+// process.scheduler, ioPriority and execCPUAffinity.final, and linux.personality: 0 or empty is what a process has anyway.
+struct Scheduling {
+  int32_t policy = 0, nice = 0;      // SCHED_*
+  uint32_t io_priority = 0;          // as ioprio_set(2) takes it
+  std::vector<uint32_t> cpus;        // by their numbers inside; those that are not there do not count
+  uint32_t personality = 0;          // PER_*
+  template <typename A> void visit(A& a) { a(policy); a(nice); a(io_priority); a(cpus); a(personality); }
+};
+
 // process of the OCI spec.
 struct Process {
   std::vector<std::string> args, env;
@@ -39,10 +48,11 @@ struct Process {
   uint64_t cap_bounding = 0, cap_effective = 0, cap_inheritable = 0, cap_permitted = 0, cap_ambient = 0;
   std::vector<Rlimit> rlimits;
   int32_t oom_score_adj = 0;
+  Scheduling scheduling;
   template <typename A> void visit(A& a) {
     a(args); a(env); a(cwd); a(uid); a(gid); a(groups); a(umask); a(no_new_privs); a(terminal); a(rows); a(cols);
     a(cap_bounding); a(cap_effective); a(cap_inheritable); a(cap_permitted); a(cap_ambient); a(rlimits);
-    a(oom_score_adj);
+    a(oom_score_adj); a(scheduling);
   }
 };
 
@@ -57,6 +67,14 @@ struct Mount {
   bool shared = false;          // others may change it: revalidate instead of caching for ever
   bool copy_up = false;         // tmpfs: begins with what it hides
   template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); a(copy_up); }
+};
+
+// A node of linux.devices. Which devices there are is for the sandbox's kernel to say: a node of another opens with ENXIO.
+struct Device {
+  std::string path;
+  uint32_t mode = 0;  // with S_IFCHR, S_IFBLK or S_IFIFO
+  uint32_t major = 0, minor = 0, uid = 0, gid = 0;
+  template <typename A> void visit(A& a) { a(path); a(mode); a(major); a(minor); a(uid); a(gid); }
 };
 
 struct Sysctl {
@@ -101,11 +119,12 @@ struct ContainerSpec {
   uint32_t preserve_fds = 0;
   std::vector<Sysctl> sysctls;
   Seccomp seccomp;  // of every process of the container, by the sentry's own filters
+  std::vector<Device> devices;
   bool root_shared = false;  // others may change the root at any time
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
-    a(sysctls); a(seccomp); a(root_shared);
+    a(sysctls); a(seccomp); a(devices); a(root_shared);
   }
 };
 

@@ -30,6 +30,7 @@ const std::vector<Command>& commands() {
       {"do", "run a command in a throw-away sandbox over the host's root; what it writes is discarded", do_verb},
       {"features", "print what this runtime supports as JSON", features},
       {"checkpoint", "not supported", checkpoint},
+      {"restore", "not supported", restore},
       {"completion", "print shell completion for bash", completion},
   };
   return all;

@@ -66,6 +66,7 @@ base::ResultX<int> spec(const Globals&, const Args&);
 base::ResultX<int> features(const Globals&, const Args&);
 base::ResultX<int> do_verb(const Globals&, const Args&);
 base::ResultX<int> checkpoint(const Globals&, const Args&);
+base::ResultX<int> restore(const Globals&, const Args&);
 base::ResultX<int> completion(const Globals&, const Args&);
 
 }  // namespace runtime::cmd

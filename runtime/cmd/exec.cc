@@ -46,6 +46,8 @@ ResultX<wire::Process> make_process(const ExecFlags& e, const container::Directo
     auto p = TRY_MSG(oci::parse_process(*text, &warnings), "--process {}", e.process);
     for (auto& w : warnings) LOG(warn, "{}", w);
     if (e.tty) p.terminal = true;
+    // Of the container, not of the process.
+    p.scheduling.personality = TRY(container::load_saved_spec(d)).process.scheduling.personality;
     return p;
   }
   if (program.empty()) return base::error(base::kEINVAL, "exec: the program to run is missing");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// spec, features, checkpoint.
+// spec, features, checkpoint, restore.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -37,19 +37,24 @@ base::ResultX<int> features(const Globals&, const Args& args) {
   nlohmann::ordered_json j;
   j["ociVersionMin"] = "1.0.0";
   j["ociVersionMax"] = "1.2.0";
-  j["hooks"] = {"prestart", "createRuntime", "poststart", "poststop"};
-  j["mountOptions"] = {"async", "atime", "bind", "dev", "diratime", "dirsync", "exec", "lazytime", "noatime", "nodev",
-                       "nodiratime", "noexec", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
-                       "rbind", "relatime", "ro", "rprivate", "rro", "rslave", "rw", "slave", "strictatime", "suid", "sync"};
+  j["hooks"] = {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"};
+  j["mountOptions"] = oci::mount_option_names();
   auto& l = j["linux"];
-  l["namespaces"] = {"cgroup", "ipc", "mount", "network", "pid", "time", "uts"};
+  l["namespaces"] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
   for (auto name : oci::capability_names()) l["capabilities"].push_back("CAP_" + std::string(name));
-  l["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", false}};
-  l["seccomp"] = {{"enabled", false}};
+  l["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", true}};
+  l["seccomp"] = {{"enabled", true},
+                  {"actions", {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
+                               "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"}},
+                  {"operators", {"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ",
+                                 "SCMP_CMP_NE"}},
+                  {"archs", nlohmann::ordered_json::array({"SCMP_ARCH_X86_64"})}};
   l["apparmor"] = {{"enabled", false}};
   l["selinux"] = {{"enabled", false}};
   l["intelRdt"] = {{"enabled", false}};
   l["mountExtensions"]["idmap"] = {{"enabled", false}};
+  j["annotations"] = {{"caisson.checkpoint.enabled", "false"}};
+  j["potentiallyUnsafeConfigAnnotations"] = nlohmann::ordered_json::array();
   std::string text = j.dump(2) + "\n";
   fwrite(text.data(), 1, text.size(), stdout);
   return 0;
@@ -57,6 +62,10 @@ base::ResultX<int> features(const Globals&, const Args& args) {
 
 base::ResultX<int> checkpoint(const Globals&, const Args&) {
   return base::error(base::kEOPNOTSUPP, "checkpoint is not supported: stop the container and start a new one");
+}
+
+base::ResultX<int> restore(const Globals&, const Args&) {
+  return base::error(base::kEOPNOTSUPP, "restore is not supported, as no checkpoint is: run a new container");
 }
 
 }  // namespace runtime::cmd

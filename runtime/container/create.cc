@@ -142,15 +142,16 @@ ResultX<Fd> open_network(const oci::Spec& spec, Network mode) {
   return TRY_MSG(sys::open(n->path.c_str(), O_RDONLY), "network namespace {}", n->path);
 }
 
-ResultX<void> check_mappings(const oci::Spec& spec, bool rootless, uint32_t uid, uint32_t gid) {
-  if (!spec.find_namespace("user")) return {};
-  auto own = [&](const std::vector<oci::IdMapping>& m, uint32_t id) {
-    return m.empty() || (m.size() == 1 && m[0].container == 0 && m[0].size == 1 && m[0].host == id);
-  };
-  if (rootless && own(spec.uid_mappings, uid) && own(spec.gid_mappings, gid)) return {};
+ResultX<void> check_mappings(const oci::Spec& spec, bool own_namespace) {
+  if (!spec.find_namespace("user") || own_namespace) return {};
   return base::error(base::kEOPNOTSUPP, "linux.namespaces asks for a user namespace with id mappings, which is not "
-                     "supported{}: remove it (the sandbox runs under host ids of its own anyway)",
-                     rootless ? " except for container id 0 as your own" : "");
+                     "supported for root: remove it (the sandbox runs under host ids of its own anyway)");
+}
+
+std::vector<host::IdMap> id_maps(const std::vector<oci::IdMapping>& from) {
+  std::vector<host::IdMap> out;
+  for (auto& m : from) out.push_back({m.container, m.host, m.size});
+  return out;
 }
 
 // One making. Fills `out` as it goes, so that the caller can undo what was done when it fails.
@@ -213,6 +214,7 @@ class Maker {
       ids_ = {0, 0, 1};  // of the user namespace that this process made: the user's own
     }
     hierarchies_ = host::find_hierarchies();
+    for (auto& w : unset_limits(spec_.resources, hierarchies_)) LOG(warn, "{}", w);
     // Without a path of the spec's: a name that the same id in another state directory does not get.
     std::string group = "caisson-" + o_.id + "." + std::to_string(::getpid());
     auto planned = host::plan_cgroups(hierarchies_, spec_.cgroups_path, group);
@@ -220,7 +222,10 @@ class Maker {
     state_.cgroup_leaves = planned;
     TRY(d.save(state_));
     cgroups_ = TRY(host::Cgroups::create(hierarchies_, spec_.cgroups_path, group, host_limits(spec_.resources), !rootless_));
-    if (rootless_ && cgroups_.leaves().empty()) LOG(info, "no cgroup can be made here: limits of resources do not hold");
+    if (cgroups_.leaves().empty() && asks_for_limits(spec_.resources)) {
+      LOG(warn, "no cgroup can be made here: the host does not enforce linux.resources, and pause has no means (have a group delegated to "
+                "this user, and be started in it)");
+    }
     state_.cgroup_leaves = cgroups_.leaves();
     state_.cgroup_made = cgroups_.made();
     TRY_MSG(sys::from_libc(::mkdir(state_.store.c_str(), 0700)), "make {}", state_.store);
@@ -269,13 +274,19 @@ class Maker {
     auto common = [&](const host::Program& p) {
       return host::Launch{p, cgroups_, null.get(), stderr_out_.get()};
     };
-    host::GoferLaunch g{common(programs_.gofer), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store};
+    auto& wanted = plan_.wire.process.scheduling;
+    host::Scheduling scheduling{wanted.policy, wanted.nice, wanted.io_priority};
+    host::GoferLaunch g{common(programs_.gofer), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store,
+                        wanted.io_priority};
     auto gofer = TRY(host::start_gofer(g));
     state_.gofer = host::process_name(gofer.pid);
     LOG(debug, "gofer is pid {}", gofer.pid);
     gofer_pair.a.reset();
 
-    host::SentryLaunch sl{common(programs_.sentry), control_pair.a.get(), ids_, network.valid() ? network.get() : -1};
+    host::SentryLaunch sl{common(programs_.sentry), control_pair.a.get(), ids_, network.valid() ? network.get() : -1, {}};
+    if (auto& t = spec_.time_offsets) {
+      sl.clocks = {{t->monotonic.seconds, t->monotonic.nanoseconds, t->boottime.seconds, t->boottime.nanoseconds}};
+    }
     auto sentry = TRY(host::start_sentry(sl));
     state_.sentry = host::process_name(sentry.pid);
     LOG(debug, "sentry is pid {}", sentry.pid);
@@ -287,7 +298,7 @@ class Maker {
     client_.emplace(std::move(control_pair.b));
     TRY(send_boot(listener, log));
     // A stub's table of descriptors holds what it may map and nothing else.
-    host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score()};
+    host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score(), scheduling};
     TRY(host::start_zygote(z));
     zygote_pair.a.reset();
     LOG(debug, "zygote runs");
@@ -405,8 +416,9 @@ ResultX<Created> create_container(const CreateOptions& options) {
   TRY(check_id(o.id));
   o.bundle = TRY(absolute_bundle(o.bundle));
   TRY(check_descriptors(o.preserve_fds));
-  uint32_t uid = ::geteuid(), gid = ::getegid();
-  bool rootless = uid != 0;
+  uint32_t uid = ::geteuid();
+  // Its own user namespace, or one that an engine made for it.
+  bool own_namespace = uid != 0, rootless = own_namespace || host::in_user_namespace();
 
   std::string config;
   oci::Spec spec;
@@ -417,7 +429,7 @@ ResultX<Created> create_container(const CreateOptions& options) {
     config = TRY(read_config(o.bundle));
     spec = TRY_MSG(oci::parse_spec(config), "{}/config.json", o.bundle);
   }
-  TRY(check_mappings(spec, rootless, uid, gid));
+  TRY(check_mappings(spec, own_namespace));
   if (o.network == Network::sandbox && !o.spec && !spec.find_namespace("network")) {
     spec.warnings.push_back("linux.namespaces has no network namespace: the host's network is not shared, the sandbox "
                             "has its own loopback alone");
@@ -435,7 +447,7 @@ ResultX<Created> create_container(const CreateOptions& options) {
 
   Programs programs = TRY(find_programs());
   Root root = TRY(Root::open(o.root));
-  if (rootless) TRY(host::enter_own_user_namespace());
+  if (own_namespace) TRY(host::enter_own_user_namespace(id_maps(spec.uid_mappings), id_maps(spec.gid_mappings)));
   Directory d = TRY(Directory::create(root, o.id));
   Maker maker(o, spec, std::move(plan), std::move(programs), rootless, uid);
   auto made = maker.make(root, d, config);

@@ -52,7 +52,11 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
   if (w.destination == "/") {
     return base::error(base::kEINVAL, "a mount at {} would hide the whole root: use root.path", m.destination);
   }
-  if (o.bind) {
+  // The spec's way to say sysfs where the caller may mount none: the host's own is never meant.
+  if (o.bind && w.destination == "/sys" && tidy(m.source) == "/sys") {
+    o.bind = false;
+    w.type = "sysfs";
+  } else if (o.bind) {
     if (m.source.empty()) return base::error(base::kEINVAL, "the bind mount at {} has no source", m.destination);
     std::string source = host_path(options.bundle, m.source);
     struct stat st;
@@ -131,6 +135,18 @@ void add_settings(const oci::Resources& r, host::CgroupLimits& l) {
   per_device("linux.resources.blockIO.throttleWriteBpsDevice", r.io_write_bps, "blkio.throttle.write_bps_device", "io.max", "wbps=", true);
   per_device("linux.resources.blockIO.throttleReadIOPSDevice", r.io_read_iops, "blkio.throttle.read_iops_device", "io.max", "riops=", true);
   per_device("linux.resources.blockIO.throttleWriteIOPSDevice", r.io_write_iops, "blkio.throttle.write_iops_device", "io.max", "wiops=", true);
+  // Of sockets, which version 2 tells apart by other means: what cannot be set is told, see unset_limits().
+  if (r.net_class) add("linux.resources.network.classID", "net_cls", "net_cls.classid", nullptr, nullptr, number(*r.net_class), "", false);
+  for (auto& [name, priority] : r.net_priorities) {
+    add("linux.resources.network.priorities", "net_prio", "net_prio.ifpriomap", nullptr, nullptr, name + " " + number(priority), "", false);
+  }
+  // The sandbox's kernel has no RDMA either.
+  for (auto& d : r.rdma_limits) {
+    std::string line = d.device;
+    if (d.handles) line += " hca_handle=" + number(*d.handles);
+    if (d.objects) line += " hca_object=" + number(*d.objects);
+    add("linux.resources.rdma", "rdma", "rdma.max", "rdma", "rdma.max", line, line, false);
+  }
   // The sandbox's kernel has no huge pages: without the controller the limit holds all the same.
   for (auto& [size, limit] : r.hugepage_limits) {
     add("linux.resources.hugepageLimits", "hugetlb", ("hugetlb." + size + ".limit_in_bytes").c_str(), "hugetlb",
@@ -154,6 +170,24 @@ host::CgroupLimits host_limits(const oci::Resources& r) {
   l.unified = r.unified;
   add_settings(r, l);
   return l;
+}
+
+bool asks_for_limits(const oci::Resources& r) {
+  auto positive = [](const auto& n) { return n && *n > 0; };
+  return positive(r.memory_limit) || positive(r.memory_swap) || positive(r.memory_reservation) || positive(r.cpu_quota) || positive(r.cpu_shares) ||
+         positive(r.pids_limit) || !r.cpus.empty() || !r.mems.empty() || r.io_weight || !r.io_read_bps.empty() || !r.io_write_bps.empty() ||
+         !r.io_read_iops.empty() || !r.io_write_iops.empty() || !r.unified.empty();
+}
+
+std::vector<std::string> unset_limits(const oci::Resources& r, const std::vector<host::Hierarchy>& hosts) {
+  std::vector<std::string> out;
+  auto need = [&](bool given, const char* what, const char* controller) {
+    bool there = std::any_of(hosts.begin(), hosts.end(), [&](auto& h) { return !h.v2 && h.has(controller); });
+    if (given && !there) out.push_back(base::format("linux.resources.network.{}: this host has no {} cgroup hierarchy, ignored", what, controller));
+  };
+  need(r.net_class.has_value(), "classID", "net_cls");
+  need(!r.net_priorities.empty(), "priorities", "net_prio");
+  return out;
 }
 
 ResultX<RootWrites> choose_root_writes(const oci::Spec& spec, const std::string& state_root) {
@@ -193,6 +227,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.hostname = spec.hostname;
   w.domainname = spec.domainname;
   w.process = spec.process;
+  w.process.scheduling.cpus.clear();  // execCPUAffinity is not for the first process
   w.root_readonly = spec.root_readonly;
   // Nothing is written to a read-only root but the mount points that it lacks, which nobody needs afterwards.
   w.overlay = writes_through ? wire::OverlayMode::none : wire::OverlayMode::self;
@@ -200,6 +235,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.masked_paths = spec.masked_paths;
   w.readonly_paths = spec.readonly_paths;
   for (auto& [name, value] : spec.sysctls) w.sysctls.push_back({name, value});
+  w.devices = spec.devices;
   for (auto& m : spec.mounts) TRY(add_mount(m, options, plan));
   bool has_dev = std::any_of(w.mounts.begin(), w.mounts.end(), [](const wire::Mount& m) { return m.destination == "/dev"; });
   if (!has_dev) {

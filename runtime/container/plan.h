@@ -43,5 +43,9 @@ base::ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options)
 // The host's limits of a container: the spec's, with room in pids for the sandbox's own threads. The sentry keeps
 // the exact count of the container's.
 host::CgroupLimits host_limits(const oci::Resources& r);
+// Whether any limit is given that a cgroup would have to hold.
+bool asks_for_limits(const oci::Resources& r);
+// What this host has no means for, in words: limits without which a container runs all the same.
+std::vector<std::string> unset_limits(const oci::Resources& r, const std::vector<host::Hierarchy>& hosts);
 
 }  // namespace runtime::container

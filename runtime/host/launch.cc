@@ -8,11 +8,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/personality.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <sstream>
 
 #include "base/sys.h"
 
@@ -31,6 +35,8 @@ namespace sys = base::sys;
 namespace {
 
 constexpr int kSettleMs = 5000;
+constexpr const char* kNoUserNamespace = "run without root: make a user namespace (it must be allowed by "
+                                         "/proc/sys/user/max_user_namespaces and the host's security modules)";
 
 constexpr uint64_t bit(int cap) { return uint64_t{1} << cap; }
 // It must create files of any owner and mode for the container. No device nodes, no mounts, no processes.
@@ -54,6 +60,18 @@ void raise_oom_score(int adj) {
   IGNORE_ERROR(write_file("/proc/self/oom_score_adj", std::to_string(adj)), "a host without /proc, or a lower limit");
 }
 
+// Of the calling process, which its children inherit.
+ResultX<void> schedule(const Scheduling& s) {
+  constexpr int kThisProcess = 1;  // IOPRIO_WHO_PROCESS
+  if (s.policy) {
+    sched_param none{};
+    TRY_MSG(sys::from_libc(::sched_setscheduler(0, s.policy, &none)), "set process.scheduler.policy");
+  }
+  if (s.nice) TRY_MSG(sys::from_libc(::setpriority(PRIO_PROCESS, 0, s.nice)), "set process.scheduler.nice to {}", s.nice);
+  if (s.io_priority) TRY_MSG(sys::raw(SYS_ioprio_set, kThisProcess, 0, s.io_priority), "set process.ioPriority");
+  return {};
+}
+
 // Runs fn in a child that becomes a program; every way out of fn but exec is told through the report.
 template <typename F>
 ResultX<int> spawn(Report& report, const Launch& l, uint64_t flags, F&& fn) {
@@ -68,6 +86,7 @@ ResultX<void> gofer_child(const GoferLaunch& l) {
   TRY_MSG(l.common.cgroups.join_v1(), "join the container's cgroups");
   reset_signals();
   TRY_MSG(sys::from_libc(::setsid()), "start a session");
+  TRY(schedule({0, 0, l.io_priority}));
   TRY(enter_gofer_root(l.attaches, l.store));
   TRY_MSG(limit_open_files(0), "raise RLIMIT_NOFILE");
   ::umask(0);
@@ -94,14 +113,16 @@ ResultX<void> sentry_child(const SentryLaunch& l, int go) {
   return run_program(l.common, {{l.control, 3}}, {"caisson-sentry", "3"}, 0);
 }
 
-// Clocks of the sandbox start near 0, so the host's uptime does not show.
-ResultX<void> new_time_namespace() {
+// Without offsets the clocks of the sandbox start near 0, so the host's uptime does not show.
+ResultX<void> new_time_namespace(const std::optional<ClockOffsets>& given) {
   TRY_MSG(sys::raw(SYS_unshare, CLONE_NEWTIME), "make a time namespace");
   timespec mono{}, boot{};
   clock_gettime(CLOCK_MONOTONIC, &mono);
   clock_gettime(CLOCK_BOOTTIME, &boot);
-  std::string offsets = base::format("monotonic {} {}\nboottime {} {}\n", -(mono.tv_sec - 1), 0, -(boot.tv_sec - 1), 0);
-  TRY_MSG(write_file("/proc/self/timens_offsets", offsets), "set the clocks of the time namespace to '{}'", offsets);
+  ClockOffsets o = given.value_or(ClockOffsets{-(mono.tv_sec - 1), 0, -(boot.tv_sec - 1), 0});
+  std::string offsets = base::format("monotonic {} {}\nboottime {} {}\n", o.monotonic_s, o.monotonic_ns, o.boottime_s, o.boottime_ns);
+  TRY_MSG(write_file("/proc/self/timens_offsets", offsets), "set the clocks of the time namespace (monotonic by {} s, boottime by {} s)",
+          o.monotonic_s, o.boottime_s);
   return {};
 }
 
@@ -129,7 +150,7 @@ ResultX<void> sentry_stage(const SentryLaunch& l, Report& report) {
   if (l.network >= 0) {
     TRY_MSG(sys::raw(SYS_setns, l.network, CLONE_NEWNET), "join the network namespace");
   }
-  TRY(new_time_namespace());
+  TRY(new_time_namespace(l.clocks));
   int go[2];
   TRY_MSG(sys::from_libc(::pipe2(go, O_CLOEXEC)), "make a pipe");
   uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
@@ -156,6 +177,7 @@ ResultX<void> zygote_child(const ZygoteLaunch& l, Report& report) {
   reset_signals();
   TRY_MSG(sys::from_libc(::setsid()), "start a session");
   raise_oom_score(l.oom_score_adj);
+  TRY(schedule(l.scheduling));
   long all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
              CLONE_NEWNET | CLONE_NEWTIME;
   TRY_MSG(sys::raw(SYS_setns, l.sentry_pidfd, all), "join the sandbox's namespaces");
@@ -254,13 +276,84 @@ ResultX<Starting> start_zygote(const ZygoteLaunch& l) {
   return s;
 }
 
-ResultX<void> enter_own_user_namespace() {
-  uint32_t uid = ::geteuid(), gid = ::getegid();
-  auto r = sys::raw(SYS_unshare, CLONE_NEWUSER);
-  if (!r.ok()) {
-    return base::wrap(r.error(), "run without root: make a user namespace (it must be allowed by "
-                      "/proc/sys/user/max_user_namespaces and the host's security modules)");
+namespace {
+
+bool is_own_alone(const std::vector<IdMap>& maps, uint32_t own) {
+  return maps.empty() || (maps.size() == 1 && maps[0].inside == 0 && maps[0].outside == own && maps[0].count == 1);
+}
+
+// Runs newuidmap or newgidmap on a process that has made a user namespace.
+ResultX<void> run_mapper(const char* program, int pid, const std::vector<IdMap>& maps) {
+  std::vector<std::string> args{program, std::to_string(pid)};
+  for (auto& m : maps) args.insert(args.end(), {std::to_string(m.inside), std::to_string(m.outside), std::to_string(m.count)});
+  int child = TRY_MSG(clone_process({}), "start {}", program);
+  if (child == 0) {
+    std::vector<char*> argv;
+    for (auto& a : args) argv.push_back(a.data());
+    argv.push_back(nullptr);
+    ::execvp(program, argv.data());
+    _exit(127);
   }
+  int code = reap(child);
+  if (code == 0) return {};
+  return base::error(base::kEPERM, "map the ids of the user namespace: {} {} (it needs Debian's package uidmap, and the ids must be "
+                     "this user's in /etc/subuid and /etc/subgid)", program, code == 127 ? "cannot be executed" : "refused");
+}
+
+// newuidmap must run outside the new namespace: a child that was born before maps its parent's ids.
+ResultX<void> map_ranges(const std::vector<IdMap>& uids, const std::vector<IdMap>& gids) {
+  auto report = TRY_MSG(Report::create(), "make a pipe");
+  int go[2];
+  TRY_MSG(sys::from_libc(::pipe2(go, O_CLOEXEC)), "make a pipe");
+  Fd read_end(go[0]), write_end(go[1]);
+  int parent = ::getpid();
+  int child = TRY_MSG(clone_process({}), "start a process that maps ids");
+  if (child == 0) {
+    write_end.reset();
+    char c;
+    auto n = sys::read(read_end.get(), &c, 1);
+    if (!n.ok() || *n == 0) _exit(1);  // there is no namespace, and the parent says why
+    auto r = run_mapper("newuidmap", parent, uids);
+    if (r.ok()) r = run_mapper("newgidmap", parent, gids);
+    if (!r.ok()) report.fail(r.error());
+    _exit(0);
+  }
+  auto unshared = sys::raw(SYS_unshare, CLONE_NEWUSER);
+  if (unshared.ok()) IGNORE_ERROR(sys::write_all(write_end.get(), "g", 1), "a child that died tells by its report");
+  write_end.reset();
+  auto mapped = report.await(kSettleMs);
+  reap(child);
+  TRY_MSG(std::move(unshared), "{}", kNoUserNamespace);
+  if (!mapped.ok()) return mapped.error();
+  TRY_MSG(become_namespace_root(), "become root of the user namespace");
+  return {};
+}
+
+}  // namespace
+
+bool in_user_namespace() {
+  auto map = read_file("/proc/self/uid_map");
+  if (!map.ok()) return false;
+  uint32_t inside = 0, outside = 0, count = 0;
+  std::istringstream in(*map);
+  in >> inside >> outside >> count;
+  return inside != 0 || outside != 0 || count != UINT32_MAX;
+}
+
+ResultX<void> enter_own_user_namespace(const std::vector<IdMap>& uids, const std::vector<IdMap>& gids) {
+  uint32_t uid = ::geteuid(), gid = ::getegid();
+  if (!is_own_alone(uids, uid) || !is_own_alone(gids, gid)) {
+    auto root_is = [](const std::vector<IdMap>& maps, uint32_t own) {
+      return std::any_of(maps.begin(), maps.end(), [&](auto& m) { return m.inside == 0 && m.outside == own && m.count > 0; });
+    };
+    if (!root_is(uids, uid) || !root_is(gids, gid)) {
+      return base::error(base::kEINVAL, "linux.uidMappings and gidMappings of a run without root must map container id 0 to the caller's own "
+                         "ids ({} and {})", uid, gid);
+    }
+    return map_ranges(uids, gids);
+  }
+  auto r = sys::raw(SYS_unshare, CLONE_NEWUSER);
+  if (!r.ok()) return base::wrap(r.error(), kNoUserNamespace);
   TRY_MSG(write_file("/proc/self/setgroups", "deny"), "forbid setgroups");
   TRY_MSG(write_file("/proc/self/uid_map", base::format("0 {} 1\n", uid)), "map user id {}", uid);
   TRY_MSG(write_file("/proc/self/gid_map", base::format("0 {} 1\n", gid)), "map group id {}", gid);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,12 +33,19 @@ struct Launch {
   int stderr_fd;  // becomes 2; -1: the program gets none of the three
 };
 
+// How the host schedules a process; 0 is what it has anyway.
+struct Scheduling {
+  int policy = 0, nice = 0;  // SCHED_OTHER, SCHED_BATCH, SCHED_IDLE
+  uint32_t io_priority = 0;  // as ioprio_set(2) takes it
+};
+
 struct GoferLaunch {
   Launch common;
   int socket;                    // to the sentry
   int log = -1;
   std::vector<Attach> attaches;  // [0] is the root file system
   std::string store;             // host directory of the upper files
+  uint32_t io_priority = 0;      // it is who reads and writes for the container
 };
 
 // The user namespace of a sandbox: its ids 0 … count-1 are host ids first … first+count-1.
@@ -45,11 +53,20 @@ struct IdRange {
   uint32_t first_uid = 0, first_gid = 0, count = 1;
 };
 
+// What is added to the host's clocks.
+struct ClockOffsets {
+  int64_t monotonic_s = 0;
+  uint32_t monotonic_ns = 0;
+  int64_t boottime_s = 0;
+  uint32_t boottime_ns = 0;
+};
+
 struct SentryLaunch {
   Launch common;
   int control;        // seqpacket socket, first record Boot
   IdRange ids;
   int network = -1;   // network namespace to join, or -1: a new one
+  std::optional<ClockOffsets> clocks;  // none: they start near 0
 };
 
 struct ZygoteLaunch {
@@ -57,6 +74,7 @@ struct ZygoteLaunch {
   int socket;         // to the sentry
   int sentry_pidfd;   // whose namespaces it shares
   int oom_score_adj = 500;
+  Scheduling scheduling;
 };
 
 // A process that is being set up. settle() waits until it runs its program, or says why it does not; only after that
@@ -73,7 +91,14 @@ base::ResultX<Starting> start_sentry(const SentryLaunch& l);
 // Becomes a child of the sentry (pid 1 of their pid namespace). The caller has nothing to reap.
 base::ResultX<Starting> start_zygote(const ZygoteLaunch& l);
 
-// In a rootless run: this process enters a user namespace in which it is root, with only its own ids mapped.
-base::ResultX<void> enter_own_user_namespace();
+// Ids of a user namespace: count ids from `inside` on are those from `outside` on.
+struct IdMap {
+  uint32_t inside = 0, outside = 0, count = 0;
+};
+// In a rootless run: this process enters a user namespace in which it is root. With empty maps its own ids alone are mapped; others
+// are for newuidmap and newgidmap to write, and must have the caller's own ids as 0.
+base::ResultX<void> enter_own_user_namespace(const std::vector<IdMap>& uids, const std::vector<IdMap>& gids);
+// Whether this process is in a user namespace that does not have all ids of the host: then it is no root of the host's, whatever it is called.
+bool in_user_namespace();
 
 }  // namespace runtime::host

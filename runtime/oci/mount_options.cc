@@ -77,6 +77,13 @@ constexpr Option kOptions[] = {
 
 }  // namespace
 
+std::vector<std::string_view> mount_option_names() {
+  std::vector<std::string_view> names{"bind", "rbind", "shared", "rshared", "tmpcopyup"};
+  for (auto& o : kOptions) names.push_back(o.name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 base::ResultX<MountOptions> parse_mount_options(const Mount& m) {
   MountOptions out;
   out.bind = m.type == "bind" || m.type == "rbind";

@@ -2,6 +2,7 @@
 // The process object of the spec: user, arguments, capabilities, limits.
 #include "runtime/oci/process.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -62,6 +63,81 @@ void read_rlimits(const View& v, base::wire::Process& p) {
   }
 }
 
+void read_scheduler(const View& v, base::wire::Scheduling& s) {
+  v.only({"policy", "nice", "priority", "flags", "runtime", "deadline", "period"});
+  if (v.empty()) return;
+  std::string policy = v["policy"].text();
+  static constexpr std::pair<std::string_view, int> kPolicies[] = {{"SCHED_OTHER", SCHED_OTHER}, {"SCHED_BATCH", SCHED_BATCH}, {"SCHED_IDLE", SCHED_IDLE}};
+  auto at = std::find_if(std::begin(kPolicies), std::end(kPolicies), [&](auto& p) { return p.first == policy; });
+  if (at == std::end(kPolicies)) {
+    v["policy"].fail(base::format("is '{}': must be one of SCHED_OTHER, SCHED_BATCH, SCHED_IDLE (the real-time policies are not "
+                                  "given to a sandbox)", policy));
+    return;
+  }
+  s.policy = at->second;
+  s.nice = static_cast<int32_t>(v["nice"].integer(-20, 19).value_or(0));
+  if (v["priority"].integer(INT32_MIN, INT32_MAX).value_or(0) != 0) v["priority"].fail(base::format("is not 0, which {} does not take", policy));
+  for (const char* deadline : {"runtime", "deadline", "period"}) {
+    if (v[deadline].natural().value_or(0) != 0) v[deadline].fail("is for SCHED_DEADLINE alone");
+  }
+  v["flags"].unsupported("not supported, ignored");
+}
+
+void read_io_priority(const View& v, base::wire::Scheduling& s) {
+  v.only({"class", "priority"});
+  if (v.empty()) return;
+  std::string name = v["class"].text();
+  static constexpr std::pair<std::string_view, uint32_t> kClasses[] = {{"IOPRIO_CLASS_RT", 1}, {"IOPRIO_CLASS_BE", 2}, {"IOPRIO_CLASS_IDLE", 3}};
+  auto at = std::find_if(std::begin(kClasses), std::end(kClasses), [&](auto& p) { return p.first == name; });
+  if (at == std::end(kClasses)) {
+    v["class"].fail(base::format("is '{}': must be one of IOPRIO_CLASS_RT, IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE", name));
+    return;
+  }
+  constexpr int kClassShift = 13;
+  s.io_priority = at->second << kClassShift | static_cast<uint32_t>(v["priority"].integer(0, 7).value_or(0));
+}
+
+// "0-3,7": the kernel's form of a list of CPUs.
+std::optional<std::vector<uint32_t>> parse_cpus(std::string_view list) {
+  constexpr uint32_t kMost = 1024;
+  std::vector<uint32_t> out;
+  auto number = [&]() -> std::optional<uint32_t> {
+    uint32_t n = 0;
+    size_t digits = 0;
+    for (; !list.empty() && list[0] >= '0' && list[0] <= '9' && n < kMost; digits++, list.remove_prefix(1)) {
+      n = n * 10 + static_cast<uint32_t>(list[0] - '0');
+    }
+    if (digits == 0 || n >= kMost) return std::nullopt;
+    return n;
+  };
+  while (!list.empty()) {
+    auto first = number();
+    if (!first) return std::nullopt;
+    auto last = first;
+    if (!list.empty() && list[0] == '-') {
+      list.remove_prefix(1);
+      last = number();
+      if (!last || *last < *first) return std::nullopt;
+    }
+    for (uint32_t n = *first; n <= *last; n++) out.push_back(n);
+    if (out.size() > kMost) return std::nullopt;
+    if (list.empty()) return out;
+    if (list[0] != ',' || list.size() == 1) return std::nullopt;
+    list.remove_prefix(1);
+  }
+  return out;
+}
+
+void read_exec_cpus(const View& v, base::wire::Scheduling& s) {
+  v.only({"initial", "final"});
+  // initial is for the runtime's own steps inside the container, of which there are none.
+  for (const char* name : {"initial", "final"}) {
+    auto cpus = parse_cpus(v[name].text());
+    if (!cpus) v[name].fail(base::format("is '{}': must be a list of CPUs such as 0-3,7", v[name].text()));
+    else if (name[0] == 'f') s.cpus = std::move(*cpus);
+  }
+}
+
 }  // namespace
 
 const std::vector<std::string_view>& capability_names() { return kCapabilities; }
@@ -115,9 +191,9 @@ base::wire::Process read_process(const View& v) {
   p.oom_score_adj = static_cast<int32_t>(v["oomScoreAdj"].integer(-1000, 1000).value_or(0));
   v["apparmorProfile"].unsupported("AppArmor does not apply inside the sandbox, ignored");
   v["selinuxLabel"].unsupported("SELinux does not apply inside the sandbox, ignored");
-  v["scheduler"].unsupported("not supported yet, ignored");
-  v["ioPriority"].unsupported("not supported yet, ignored");
-  v["execCPUAffinity"].unsupported("not supported yet, ignored");
+  read_scheduler(v["scheduler"], p.scheduling);
+  read_io_priority(v["ioPriority"], p.scheduling);
+  read_exec_cpus(v["execCPUAffinity"], p.scheduling);
   v["commandLine"].unsupported("is for Windows, ignored");
   return p;
 }

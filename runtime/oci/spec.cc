@@ -3,6 +3,8 @@
 #include "runtime/oci/seccomp.h"
 #include "runtime/oci/spec.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -97,6 +99,19 @@ void read_hugepages(const View& v, Resources& r) {
   }
 }
 
+void read_network(const View& v, Resources& r) {
+  v.only({"classID", "priorities"});
+  r.net_class = v["classID"].natural(UINT32_MAX);
+  for (auto& e : v["priorities"].list()) {
+    e.only({"name", "priority"});
+    std::string name = e["name"].text();
+    if (name.empty() || name.size() > 15 || name.find_first_of(" \n/") != std::string::npos) {
+      e["name"].fail(base::format("is '{}': must be the name of a network interface", name));
+    }
+    r.net_priorities.emplace_back(name, e["priority"].natural(UINT32_MAX).value_or(0));
+  }
+}
+
 Resources read_resources(const View& v) {
   Resources r;
   v.only({"memory", "cpu", "pids", "unified", "devices", "blockIO", "hugepageLimits", "network", "rdma"});
@@ -136,8 +151,12 @@ Resources read_resources(const View& v) {
   for (auto& [name, value] : v["unified"].members()) r.unified.emplace_back(name, value.text());
   read_block_io(v["blockIO"], r);
   read_hugepages(v["hugepageLimits"], r);
-  v["network"].unsupported("not supported, ignored");
-  v["rdma"].unsupported("not supported, ignored");
+  read_network(v["network"], r);
+  for (auto& [device, limit] : v["rdma"].members()) {
+    limit.only({"hcaHandles", "hcaObjects"});
+    r.rdma_limits.push_back({device, limit["hcaHandles"].natural(UINT32_MAX), limit["hcaObjects"].natural(UINT32_MAX)});
+    if (device.empty() || device.find_first_of(" \n") != std::string::npos) v["rdma"].fail(base::format("names the device '{}'", device));
+  }
   // devices: no program of the container ever opens a device of the host, whatever the list allows.
   IGNORE_ERROR(v["devices"].list().size(), "read for its type alone");
   return r;
@@ -190,6 +209,22 @@ void read_namespaces(const View& v, Spec& s) {
   }
 }
 
+void read_time_offsets(const View& v, Spec& s) {
+  v.only({"monotonic", "boottime"});
+  if (v.empty()) return;
+  if (!s.find_namespace("time")) {
+    v.fail("need a namespace of the type 'time' in linux.namespaces");
+    return;
+  }
+  auto read = [&](const char* clock) {
+    v[clock].only({"secs", "nanosecs"});
+    constexpr int64_t kMostSeconds = int64_t{1} << 40;
+    return TimeOffset{v[clock]["secs"].integer(-kMostSeconds, kMostSeconds).value_or(0),
+                      static_cast<uint32_t>(v[clock]["nanosecs"].natural(999999999).value_or(0))};
+  };
+  s.time_offsets = TimeOffsets{read("monotonic"), read("boottime")};
+}
+
 std::vector<std::string> read_paths(const View& v) {
   std::vector<std::string> out;
   for (auto& e : v.list()) {
@@ -198,6 +233,31 @@ std::vector<std::string> read_paths(const View& v) {
     out.push_back(std::move(p));
   }
   return out;
+}
+
+void read_devices(const View& v, Spec& s) {
+  constexpr uint64_t kMost = (1u << 20) - 1;
+  for (auto& e : v.list()) {
+    e.only({"type", "path", "major", "minor", "fileMode", "uid", "gid"});
+    base::wire::Device d;
+    d.path = e["path"].text();
+    std::string type = e["type"].text();
+    if (d.path.empty() || d.path[0] != '/') e["path"].fail(base::format("is '{}': it must be an absolute path", d.path));
+    if (type == "c" || type == "u") d.mode = S_IFCHR;
+    else if (type == "b") d.mode = S_IFBLK;
+    else if (type == "p") d.mode = S_IFIFO;
+    else e["type"].fail(base::format("is '{}': must be one of c, b, u, p", type));
+    d.mode |= static_cast<uint32_t>(e["fileMode"].natural().value_or(0666)) & 07777;
+    d.major = static_cast<uint32_t>(e["major"].natural(kMost).value_or(0));
+    d.minor = static_cast<uint32_t>(e["minor"].natural(kMost).value_or(0));
+    d.uid = static_cast<uint32_t>(e["uid"].natural(UINT32_MAX - 1).value_or(0));
+    d.gid = static_cast<uint32_t>(e["gid"].natural(UINT32_MAX - 1).value_or(0));
+    constexpr uint32_t kMemory = 1, kTerminal = 5;  // null, zero … and tty, ptmx
+    if (type != "p" && !(d.mode & S_IFCHR && (d.major == kMemory || d.major == kTerminal))) {
+      e.warn(base::format("{} is made, but devices of the host are not given to a sandbox: it cannot be opened", d.path));
+    }
+    s.devices.push_back(std::move(d));
+  }
 }
 
 void read_linux(const View& v, Spec& s) {
@@ -211,7 +271,7 @@ void read_linux(const View& v, Spec& s) {
   s.resources = read_resources(v["resources"]);
   s.masked_paths = read_paths(v["maskedPaths"]);
   s.readonly_paths = read_paths(v["readonlyPaths"]);
-  v["devices"].unsupported("devices of the host are not given to a sandbox, ignored");
+  read_devices(v["devices"], s);
   s.seccomp = read_seccomp(v["seccomp"]);
   for (auto& [name, value] : v["sysctl"].members()) {
     bool plain = !name.empty() && name.find_first_of("\n ") == std::string::npos && name.find("..") == std::string::npos &&
@@ -220,12 +280,15 @@ void read_linux(const View& v, Spec& s) {
     s.sysctls.emplace_back(name, value.text());
   }
   v["mountLabel"].unsupported("SELinux does not apply inside the sandbox, ignored");
-  v["intelRdt"].unsupported("not supported, ignored");
-  v["timeOffsets"].unsupported("not supported yet, ignored");
+  if (!v["intelRdt"].empty()) v["intelRdt"].fail("is not supported: remove it");
+  read_time_offsets(v["timeOffsets"], s);
   v["netDevices"].unsupported("not supported yet, ignored");
   v["memoryPolicy"].unsupported("not supported yet, ignored");
   std::string domain = v["personality"]["domain"].text("LINUX");
-  if (domain != "LINUX") v["personality"]["domain"].fail(base::format("is '{}': only LINUX is supported", domain));
+  constexpr uint32_t kPerLinux32 = 8;
+  if (domain == "LINUX32") s.process.scheduling.personality = kPerLinux32;
+  else if (domain != "LINUX") v["personality"]["domain"].fail(base::format("is '{}': must be LINUX or LINUX32", domain));
+  if (!v["personality"]["flags"].empty()) v["personality"]["flags"].fail("holds flags, of which none is supported: remove it");
   std::string propagation = v["rootfsPropagation"].text();
   static constexpr std::string_view kPropagations[] = {"",         "private", "rprivate",   "slave",      "rslave",
                                                        "shared",   "rshared", "unbindable", "runbindable"};

@@ -33,6 +33,7 @@ struct MountOptions {
   std::string data;          // the rest, comma separated
 };
 base::ResultX<MountOptions> parse_mount_options(const Mount& m);
+std::vector<std::string_view> mount_option_names();  // in order
 
 struct Namespace {
   std::string type;  // pid network mount ipc uts user cgroup time
@@ -68,6 +69,21 @@ struct Resources {
   std::vector<DeviceValue> io_device_weights, io_read_bps, io_write_bps, io_read_iops, io_write_iops;
   std::vector<std::pair<std::string, uint64_t>> hugepage_limits;  // "2MB", bytes
   std::vector<std::pair<std::string, std::string>> unified;
+  std::optional<uint64_t> net_class;
+  std::vector<std::pair<std::string, uint64_t>> net_priorities;  // by interface
+  struct Rdma {
+    std::string device;
+    std::optional<uint64_t> handles, objects;
+  };
+  std::vector<Rdma> rdma_limits;
+};
+
+struct TimeOffset {
+  int64_t seconds = 0;
+  uint32_t nanoseconds = 0;
+};
+struct TimeOffsets {
+  TimeOffset monotonic, boottime;  // to be added to the host's clocks
 };
 
 struct Spec {
@@ -84,8 +100,10 @@ struct Spec {
   std::string cgroups_path;
   Resources resources;
   std::vector<std::string> masked_paths, readonly_paths;
+  std::vector<base::wire::Device> devices;
   std::vector<std::pair<std::string, std::string>> sysctls;
   base::wire::Seccomp seccomp;
+  std::optional<TimeOffsets> time_offsets;
   // What the spec asks for and does not get, in words.
   std::vector<std::string> warnings;
 

@@ -143,7 +143,9 @@ TEST(ParseSpec, WrongTypesNameTheMember) {
       {"/linux/resources/pids/limit", 1e3, "linux.resources.pids.limit is 1000.0"},
       {"/linux/maskedPaths", json{"proc"}, "linux.maskedPaths[0] is 'proc'"},
       {"/linux/rootfsPropagation", "sometimes", "linux.rootfsPropagation is 'sometimes'"},
-      {"/linux/personality/domain", "LINUX32", "only LINUX is supported"},
+      {"/linux/personality/domain", "SOLARIS", "must be LINUX or LINUX32"},
+      {"/process/execCPUAffinity", json{{"final", "1,"}}, "must be a list of CPUs"},
+      {"/process/execCPUAffinity", json{{"initial", "0-99999999999"}}, "must be a list of CPUs"},
       {"/hooks/prestart", json::parse(R"([{"path": "x"}])"), "hooks.prestart[0].path is 'x'"},
       {"/hooks/startContainer", json::parse(R"([{"path": "x"}])"), "hooks.startContainer[0].path is 'x'"},
       {"/linux/seccomp", json{{"defaultAction", "SCMP_ACT_MAYBE"}}, "linux.seccomp.defaultAction is 'SCMP_ACT_MAYBE'"},
@@ -184,7 +186,7 @@ TEST(ParseSpec, SeccompProfile) {
 }
 
 TEST(ParseSpec, UnsupportedAndUnknownAreWarnedOf) {
-  for (auto [pointer, value] : {std::pair{"/linux/devices", json::array({json::object()})},
+  for (auto [pointer, value] : {std::pair{"/linux/devices", json::parse(R"([{"path": "/dev/kvm", "type": "c", "major": 10, "minor": 232}])")},
                                 {"/process/apparmorProfile", json("docker-default")},
                                 {"/process/nonsense", json(1)},
                                 {"/linux/resources/memory/kernel", json(4096)},

@@ -21,6 +21,8 @@
 #include "sentry/fs/pipe/pipe.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/kernel/inspect.h"
+#include "sentry/kernel/internal.h"
 #include "sentry/net/unix/unix.h"
 #include "sentry/vfs/special.h"
 #include "sentry/vfs/walk.h"
@@ -171,7 +173,28 @@ struct Builder {
       STEP(make_directories(c, "/dev"), "making /dev");
       STEP(fill_dev(c), "filling /dev");
     }
+    auto made = make_devices(c);
+    if (!made.ok()) return made.error();
     return hide_paths(c);
+  }
+
+  Result<void, Failure> make_devices(const vfs::WalkContext& c) {
+    for (const auto& d : spec.devices) {
+      size_t slash = d.path.rfind('/');
+      if (slash != 0 && slash != std::string::npos) STEP(make_directories(c, d.path.substr(0, slash)), "making the directory of {}", d.path);
+      auto r = vfs::make_node(c, d.path, d.mode, makedev(d.major, d.minor));
+      if (!r.ok() && r.error() == kEEXIST) continue;  // the usual ones are there
+      STEP(std::move(r), "making the device {}", d.path);
+      auto at = STEP(vfs::walk(c, d.path, 0), "making the device {}", d.path);
+      vfs::SetAttributes set;
+      set.mask = vfs::SetAttributes::kMode | vfs::SetAttributes::kUid | vfs::SetAttributes::kGid;
+      set.mode = d.mode & 07777;
+      set.uid = d.uid;
+      set.gid = d.gid;
+      auto inode = at.inode();
+      if (inode) STEP(inode->set_attributes(set), "setting mode and owner of {}", d.path);
+    }
+    return {};
   }
 
   Result<void, Failure> hide_paths(const vfs::WalkContext& c) {
@@ -249,11 +272,45 @@ Result<OpenTerminal> open_terminal(kernel::Container& container, Fd fd, const Re
   return OpenTerminal{TRY(inode->open(where, O_RDWR, cred)), tty.terminal};
 }
 
+// The directory that /etc/passwd of the container names for a user; "/" when it names none.
+std::string home_of(kernel::Container& container, uint32_t uid) {
+  constexpr size_t kMostBytes = 1 << 20;
+  auto c = walk_from(*container.mounts());
+  auto at = vfs::walk(c, "/etc/passwd", vfs::kFollow);
+  auto inode = at.ok() ? at->inode() : RefOrNull<vfs::Inode>();
+  if (!inode || !inode->is_regular()) return "/";
+  auto file = vfs::open(c, "/etc/passwd", O_RDONLY, 0, 0);
+  if (!file.ok()) return "/";
+  std::string text(kMostBytes, '\0');
+  size_t size = 0;
+  int64_t offset = 0;
+  for (;;) {
+    auto n = (*file)->read(std::as_writable_bytes(std::span(text).subspan(size)), &offset, {});
+    if (!n.ok() || *n == 0) break;
+    size += *n;
+  }
+  text.resize(size);
+  for (std::string_view rest = text; !rest.empty();) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    std::array<std::string_view, 6> field;  // name, password, uid, gid, comment, home
+    for (auto& f : field) {
+      f = line.substr(0, line.find(':'));
+      line.remove_prefix(std::min(f.size() + 1, line.size()));
+    }
+    if (field[2] == std::to_string(uid) && !field[5].empty()) return std::string(field[5]);
+  }
+  return "/";
+}
+
 Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::span<Fd> fds, kernel::Container& container,
                                                 Console console, RefOrNull<kernel::TtyLink>* terminal) {
   kernel::ProcessSpec out{.args = p.args, .env = p.env, .cwd = p.cwd.empty() ? "/" : p.cwd,
                           .credentials = credentials_of(p), .umask = p.umask & 0777, .rlimits = {}, .files = {},
                           .controlling_terminal = p.terminal};
+  auto home = std::find_if(out.env.begin(), out.env.end(), [](const std::string& e) { return e.starts_with("HOME="); });
+  if (home == out.env.end()) out.env.push_back("HOME=" + home_of(container, p.uid));
+  else if (*home == "HOME=") *home += home_of(container, p.uid);
   for (const auto& r : p.rlimits) {
     if (r.resource >= RLIM_NLIMITS) return fail(kEINVAL, base::format("rlimit number {} is unknown", r.resource));
     out.rlimits.emplace_back(static_cast<int>(r.resource), rlimit64{r.soft, r.hard});
@@ -275,6 +332,24 @@ Result<kernel::ProcessSpec, Failure> process_of(const wire::Process& p, std::spa
     out.files.push_back(STEP(fs::host::from_host_fd(std::move(fd), out.credentials), "adopting descriptor {}", n));
   }
   return out;
+}
+
+// Before it runs. Of the CPUs those count that are there; none at all: every one.
+void schedule(kernel::ThreadGroup& g, const wire::Process& p) {
+  const wire::Scheduling& s = p.scheduling;
+  auto leader = g.leader();
+  if (!leader) return;
+  auto& t = leader->impl();
+  t.policy = s.policy;
+  t.nice = s.nice;
+  t.io_priority = static_cast<int>(s.io_priority);
+  t.personality = s.personality;
+  kernel::CpuSet cpus{};
+  const unsigned count = kernel::cpu_count(leader->kernel(), leader->container());
+  for (uint32_t n : s.cpus)
+    if (n < count && n / 64 < cpus.size()) cpus[n / 64] |= uint64_t{1} << (n % 64);
+  leader->set_affinity(cpus);
+  kernel::set_oom_score_adj(g, p.oom_score_adj);
 }
 
 // In the words that engines look for to tell 126 and 127 apart from other failures.
@@ -375,6 +450,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (!cwd.ok()) return cwd.error();
   auto init = kernel.create_process(container, *process);
   if (!init.ok()) return cannot_run(spec.process, init.error());
+  schedule(**init, spec.process);
   auto running = make_ref<Running>(container, *init);
   running->open_root = std::move(open_root);
   if (tty) running->set_terminal(1, tty.get_ref());
@@ -393,6 +469,7 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   auto made = kernel.create_process(running.container, *process);
   if (!made.ok()) return cannot_run(request.process, made.error());
   auto g = *made;
+  schedule(*g, request.process);
   running.add(g);
   if (tty) running.set_terminal(g->pid(), tty.get_ref());
   kernel.start_process(*g);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls about the system as a whole: names, memory, random bytes, barriers.
 #include <linux/membarrier.h>
+#include <sys/personality.h>
 
 #include <algorithm>
 #include <bit>
@@ -36,7 +37,7 @@ Result<long> sys_uname(Task& task, UserOut<struct utsname> name) {
   put(n.nodename, uts->hostname());
   put(n.release, kernel::kRelease);
   put(n.version, kernel::kVersion);
-  put(n.machine, "x86_64");
+  put(n.machine, (task.impl().personality.load() & 0xff) == PER_LINUX32 ? "i686" : "x86_64");
   put(n.domainname, uts->domainname());
   TRY(name.copy_out(task.context(), n));
   return 0L;
@@ -124,7 +125,7 @@ Result<long> sys_personality(Task& task, uint64_t persona) {
   const uint32_t old = task.impl().personality.load();
   const uint32_t p = static_cast<uint32_t>(persona);
   if (p == kQuery) return long{old};
-  if (p & kKindMask) return kEINVAL;
+  if ((p & kKindMask) != 0 && (p & kKindMask) != PER_LINUX32) return kEINVAL;
   task.impl().personality = p;
   return long{old};
 }

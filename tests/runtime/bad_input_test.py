@@ -152,7 +152,49 @@ class BadInput(unittest.TestCase):
             last = json.loads(f.read().splitlines()[-1])
         self.assertEqual(last['level'], 'error')
         self.assertIn('/no/such', last['msg'])
-        self.assertIn('time', last)
+        self.assertRegex(last['time'], r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$')
+        # Every line is a message with a level; a warning comes before the error, and an exec's error is there too.
+        c = with_process(args=['/no/such'], apparmorProfile='some')
+        self.assertEqual(self.box.call('run', '--bundle', self.box.bundle(c), 'x', flags=['--log', log, '--log-format', 'json'])[0], 1)
+        id = self.box.start(config(['/bin/sleep', '1000']))
+        self.assertEqual(self.box.call('exec', id, '/none/such', flags=['--log', log, '--log-format', 'json'])[0], 255)
+        with open(log) as f:
+            lines = [json.loads(line) for line in f.read().splitlines()]
+        self.assertEqual([line['level'] for line in lines], ['error', 'warning', 'error', 'error'])
+        self.assertIn('apparmorProfile', lines[1]['msg'])
+        self.assertIn('/no/such', lines[2]['msg'])
+        self.assertIn('/none/such', lines[3]['msg'])
+        text = os.path.join(self.box.top, 'log.text')
+        code, _, err = self.box.call('start', 'none', flags=['--log', text])
+        self.assertEqual(code, 1)
+        with open(text) as f:
+            last = f.read().splitlines()[-1]
+        self.assertIn('error', last)
+        self.assertIn('none', last)
+        self.assertIn('none', err)
+        self.assertEqual(self.box.call('delete', '--force', id)[0], 0)
+
+    def test_what_is_not_there_is_refused(self):
+        for verb in ('checkpoint', 'restore'):
+            self.check(verb, self.box.call(verb, 'x'), 1, verb, 'not supported')
+        self.check('a verb', self.box.call('fly', 'x'), 1, 'fly')
+
+    def test_features_name_what_runc_names(self):
+        ours = json.loads(self.box.call('features')[1])
+        theirs = json.loads(subprocess.run(['runc', 'features'], capture_output=True, check=True).stdout)
+        self.assertEqual(set(theirs) - set(ours), set())
+        self.assertEqual(set(theirs['linux']) - set(ours['linux']), set())
+        self.assertEqual(ours['hooks'], theirs['hooks'])
+        self.assertEqual(set(theirs['mountOptions']) - set(ours['mountOptions']), {'acl', 'noacl', 'remount'})
+        self.assertEqual(ours['linux']['capabilities'], theirs['linux']['capabilities'])
+        self.assertEqual(set(theirs['linux']['namespaces']) - set(ours['linux']['namespaces']), set())
+        self.assertEqual(set(theirs['linux']['seccomp']['actions']) - set(ours['linux']['seccomp']['actions']), {'SCMP_ACT_NOTIFY'})
+        self.assertEqual(ours['linux']['seccomp']['operators'], theirs['linux']['seccomp']['operators'])
+        for name in ('cgroup', 'seccomp', 'apparmor', 'selinux'):
+            self.assertEqual(set(theirs['linux'][name]) - set(ours['linux'][name]), set())
+        for part in ours['linux'].values():
+            if isinstance(part, dict):
+                self.assertTrue(all(isinstance(v, (bool, list, dict)) for v in part.values()))
 
     def test_missing_programs_of_ours(self):
         empty = os.path.join(self.box.top, 'libexec')

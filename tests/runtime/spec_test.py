@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Members of the OCI spec, one by one, under runc and under Caisson: what a program inside can observe is the same."""
-import json, os, subprocess, unittest
+import json, os, subprocess, time, unittest
 
 from lab import Box, config
 
@@ -63,6 +63,45 @@ TABLE = {
     'sysctl': linux('cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax',
                     sysctl={'net.core.somaxconn': '321', 'kernel.msgmax': '4321'}),
     'devices': shell('for d in null zero full random urandom tty; do stat -c "%n %F %t:%T %a" /dev/$d; done; readlink /dev/fd /dev/stdin /dev/ptmx'),
+    'oomScoreAdj': process('cat /proc/self/oom_score_adj', oomScoreAdj=321),
+    'devices that are asked for': linux("stat -c '%n %F %t:%T %a %u:%g' /dev/mine /dev/made/fuse /dev/pipe; echo x > /dev/mine; "
+                                        "(echo through > /dev/pipe &) ; cat /dev/pipe",
+                                        devices=[{'path': '/dev/mine', 'type': 'c', 'major': 1, 'minor': 3, 'fileMode': 0o640, 'uid': 7, 'gid': 8},
+                                                 {'path': '/dev/made/fuse', 'type': 'c', 'major': 10, 'minor': 229, 'fileMode': 0o666},
+                                                 {'path': '/dev/pipe', 'type': 'p', 'fileMode': 0o600}]),
+    'seccomp: errno': linux('mkdir /tmp/d; echo $?; rmdir /tmp/d; uname -s',
+                            seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
+                                     'syscalls': [{'names': ['mkdir', 'no_such_call'], 'action': 'SCMP_ACT_ERRNO', 'errnoRet': 28}]}),
+    'seccomp: kill': linux('uname -s; true', seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
+                                                      'syscalls': [{'names': ['uname'], 'action': 'SCMP_ACT_KILL_PROCESS'}]}),
+    'seccomp: arguments': linux('umask 0; bash -c "kill -0 1"; echo $?; bash -c "kill -USR1 \\$PPID; echo \\$?"',
+                                seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
+                                         'syscalls': [{'names': ['kill'], 'action': 'SCMP_ACT_ERRNO',
+                                                       'args': [{'index': 1, 'value': 10, 'op': 'SCMP_CMP_EQ'}]}]}),
+    'mounts in order, one over the other': shell('cat /mnt/f; ls /mnt', mounts=config([])['mounts'] + [
+        {'destination': '/mnt', 'type': 'tmpfs', 'source': 'none'}, {'destination': '/mnt/f', 'type': 'bind', 'source': '/etc/hostname', 'options': ['bind']},
+        {'destination': '/mnt/d/e', 'type': 'tmpfs', 'source': 'none'}]),
+    'ramfs': mount('touch /mnt/x; ls /mnt', '/mnt', 'ramfs', []),
+    'a second proc and sysfs': shell('ls /mnt/p/self/status /mnt/s/kernel >/dev/null; echo $?; touch /mnt/s/x; echo $?', mounts=config([])['mounts'] + [
+        {'destination': '/mnt', 'type': 'tmpfs', 'source': 'none'}, {'destination': '/mnt/p', 'type': 'proc', 'source': 'proc'},
+        {'destination': '/mnt/s', 'type': 'sysfs', 'source': 'sysfs', 'options': ['ro']}]),
+    'options of mounts': shell("for m in a b c; do findmnt -n -o OPTIONS /mnt/$m | tr , '\\n' | grep -xE 'ro|rw|nosuid|nodev|noexec|noatime|relatime|nodiratime'; echo; done",
+                               mounts=config([])['mounts'] + [
+        {'destination': '/mnt', 'type': 'tmpfs', 'source': 'none'},
+        {'destination': '/mnt/a', 'type': 'tmpfs', 'source': 'none', 'options': ['nosuid', 'nodev', 'noexec', 'noatime', 'ro']},
+        {'destination': '/mnt/b', 'type': 'bind', 'source': '/etc', 'options': ['rbind', 'nosuid', 'noexec', 'nodiratime', 'ro']},
+        {'destination': '/mnt/c', 'type': 'tmpfs', 'source': 'none', 'options': ['noexec', 'exec', 'ro', 'rw']}]),
+    'propagation of a mount': mount('ls /mnt >/dev/null; echo $?', '/mnt', 'bind', ['rbind', 'rslave'], '/etc'),
+    'propagation of the root': linux('echo through', rootfsPropagation='rslave'),
+    'an empty environment': process('', args=['/usr/bin/env'], env=[]),
+    'HOME is that of the user': process('', args=['/usr/bin/env'], env=['A=b'], user={'uid': 2, 'gid': 2}),
+    'HOME of a user without a name': process('', args=['/usr/bin/env'], env=['A=b'], user={'uid': 12345, 'gid': 2}),
+    'HOME that is empty': process('', args=['/usr/bin/env'], env=['HOME=', 'A=b'], user={'uid': 2, 'gid': 2}),
+    'HOME that is given': process('', args=['/usr/bin/env'], env=['HOME=/x'], user={'uid': 2, 'gid': 2}),
+    'null is absent': process('pwd; hostname', rlimits=None, capabilities=None, noNewPrivileges=None, oomScoreAdj=None, selinuxLabel=None),
+    'annotations': shell('echo $A', annotations={'a.b': 'c', 'empty': ''}),
+    'an older version of the spec': shell('echo fine', ociVersion='1.0.0'),
+    'a personality set by a program': shell('setarch i686 uname -m; setarch i686 bash -c "uname -m; exec uname -m"; uname -m'),
     'exit code': shell('exit 42'),
     'death by a signal': shell('bash -c "kill -SEGV \\$\\$"; echo $?'),
 }
@@ -75,6 +114,163 @@ class Members(unittest.TestCase):
                 with self.subTest(what):
                     want, got = runc.run(c), caisson.run(c)
                     self.assertEqual(got[:2], want[:2], (want[2], got[2]))
+
+
+# What this machine's runc does not know yet: the rules of the spec tell what must be seen.
+SECOND = 1000000000
+OWN = {
+    'domainname': (shell('cat /proc/sys/kernel/domainname; domainname', domainname='some.domain'), 'some.domain\nsome.domain\n'),
+    'scheduler': (process('chrt -p $$; nice; bash -c nice', scheduler={'policy': 'SCHED_BATCH', 'nice': 5}),
+                  r"pid 1's current scheduling policy: SCHED_BATCH\npid 1's current scheduling priority: 0\n5\n5\n"),
+    'scheduler, idle': (process('chrt -p $$', scheduler={'policy': 'SCHED_IDLE'}), '.*SCHED_IDLE.*'),
+    'ioPriority': (process('ionice; bash -c ionice', ioPriority={'class': 'IOPRIO_CLASS_BE', 'priority': 6}),
+                   'best-effort: prio 6\nbest-effort: prio 6\n'),
+    'ioPriority, idle': (process('ionice', ioPriority={'class': 'IOPRIO_CLASS_IDLE'}), 'idle\n'),
+    'personality': (linux('uname -m; cat /proc/self/personality', personality={'domain': 'LINUX32'}), 'i686\n00000008\n'),
+    'execCPUAffinity is not for the first program': (process('taskset -p $$', execCPUAffinity={'initial': '0', 'final': '0'}),
+                                                     '.*: %x\n' % ((1 << os.cpu_count()) - 1)),
+}
+
+
+class OwnMembers(unittest.TestCase):
+    def test_each_is_observed_as_the_spec_says(self):
+        with Box('caisson') as box:
+            for what, (c, want) in OWN.items():
+                with self.subTest(what):
+                    code, out, err = box.run(c)
+                    self.assertEqual((code, err), (0, ''), out)
+                    self.assertRegex(out, '^(?s:%s)$' % want)
+
+    def test_processes_of_exec_have_their_own_scheduling(self):
+        c = linux('sleep 1000', personality={'domain': 'LINUX32'})
+        c['process']['execCPUAffinity'] = {'final': '0'}
+        with Box('caisson') as box:
+            id = box.start(c)
+            self.assertEqual(box.call('exec', id, '/bin/bash', '-c', 'taskset -p $$ | cut -d: -f2; uname -m; chrt -p $$ | head -1 | cut -d: -f2')[1],
+                             ' 1\ni686\n SCHED_OTHER\n')
+            process = {'args': ['/bin/bash', '-c', 'chrt -p $$ | head -1; uname -m'], 'cwd': '/', 'env': ['PATH=/bin:/usr/bin'],
+                       'scheduler': {'policy': 'SCHED_BATCH'}}
+            path = os.path.join(box.top, 'process.json')
+            with open(path, 'w') as f:
+                json.dump(process, f)
+            code, out, err = box.call('exec', '--process', path, id)
+            self.assertEqual(code, 0, err)
+            self.assertRegex(out, 'SCHED_BATCH\ni686\n')
+
+    def test_the_hosts_processes_are_scheduled_so_too(self):
+        c = process('sleep 1000', scheduler={'policy': 'SCHED_BATCH', 'nice': 7}, ioPriority={'class': 'IOPRIO_CLASS_BE', 'priority': 7})
+        with Box('caisson') as box:
+            id = box.start(c)
+            sentry = box.pid(id)
+            seen = set()
+            for pid in filter(str.isdigit, os.listdir('/proc')):
+                try:
+                    with open('/proc/%s/stat' % pid) as f:
+                        rest = f.read().rsplit(') ', 1)[1].split()
+                except OSError:
+                    continue
+                if int(rest[1]) == sentry:  # zygote and stubs
+                    seen.add((int(rest[16]), os.sched_getscheduler(int(pid))))
+            self.assertEqual(seen, {(7, os.SCHED_BATCH)})
+
+    def test_clocks_have_the_offsets(self):
+        c = linux('python3 -c "import time; print(time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_BOOTTIME))"',
+                  timeOffsets={'monotonic': {'secs': 5000, 'nanosecs': 5}, 'boottime': {'secs': 90000}})
+        with Box('caisson') as box:
+            code, _, err = box.run(c)
+            self.assertEqual(code, 1)
+            self.assertIn('namespace', err)
+            c['linux']['namespaces'].append({'type': 'time'})
+            before = time.clock_gettime_ns(time.CLOCK_MONOTONIC), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            code, out, err = box.run(c)
+            self.assertEqual((code, err), (0, ''))
+            for clock, offset, host in zip(out.split(), (5000, 90000), before):
+                self.assertGreater(int(clock), host + offset * SECOND)
+                self.assertLess(int(clock), host + (offset + 100) * SECOND)
+
+    def test_read_only_is_for_everything_below(self):
+        """rro under both; runc's ro leaves what is mounted below as it is, here it means the same as rro."""
+        for runtime, options in (('runc', ['rbind', 'rro']), ('caisson', ['rbind', 'rro']), ('caisson', ['rbind', 'ro'])):
+            with self.subTest(runtime + ' ' + options[1]), Box(runtime) as box:
+                sub = os.path.join(box.top, 'source', 'sub')
+                os.makedirs(sub)
+                subprocess.run(['mount', '-t', 'tmpfs', 'none', sub], check=True)
+                try:
+                    with open(sub + '/there', 'w'):
+                        pass
+                    code, out, _ = box.run(mount('ls /mnt/sub; touch /mnt/x; echo $?; touch /mnt/sub/x; echo $?', '/mnt', 'bind', options,
+                                                 os.path.dirname(sub)))
+                finally:
+                    subprocess.run(['umount', sub], check=True)
+                self.assertEqual((code, out), (0, 'there\n1\n1\n'))
+
+
+# What is asked for and not given is told, and the container runs.
+WARNED = {
+    'AppArmor': (process('true', apparmorProfile='some'), 'process.apparmorProfile'),
+    'SELinux': (process('true', selinuxLabel='some'), 'process.selinuxLabel'),
+    'SELinux of mounts': (linux('true', mountLabel='some'), 'linux.mountLabel'),
+    'flags of a scheduler': (process('true', scheduler={'policy': 'SCHED_OTHER', 'flags': ['SCHED_FLAG_RESET_ON_FORK']}), 'process.scheduler.flags'),
+    'a device of the host': (linux('true', devices=[{'path': '/dev/kvm', 'type': 'c', 'major': 10, 'minor': 232}]), '/dev/kvm'),
+    'classes of network': (linux('true', resources={'network': {'classID': 1048577}}), 'classID'),
+    'priorities of network': (linux('true', resources={'network': {'priorities': [{'name': 'eth0', 'priority': 5}]}}), 'priorities'),
+    'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), 'shared'),
+    'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
+    'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}, {'type': 'network'}]), 'ipc namespace'),
+    'no network namespace': (linux('true', namespaces=[{'type': 'mount'}]), 'network namespace'),
+    'network devices': (linux('true', netDevices={'eth0': {'name': 'eth1'}}), 'linux.netDevices'),
+    'policies of memory': (linux('true', memoryPolicy={'mode': 'MPOL_BIND', 'nodes': '0'}), 'linux.memoryPolicy'),
+    'kernel memory': (linux('true', resources={'memory': {'kernel': 1 << 30}}), 'memory.kernel'),
+    'other systems': (shell('true', windows={'x': 1}), 'windows'),
+    'Windows command lines': (process('true', commandLine='x'), 'process.commandLine'),
+    'unknown members': (shell('true', nobody={'knows': 1}), 'nobody'),
+    'unknown capabilities': (process('true', capabilities={'bounding': ['CAP_NONE_SUCH']}), 'CAP_NONE_SUCH'),
+}
+SILENT = {
+    'RDMA, of which there is none to limit': linux('true', resources={'rdma': {'mlx5_1': {'hcaHandles': 3, 'hcaObjects': 10000}}}),
+    'empty members': linux('true', intelRdt={}, resources={'network': {}, 'rdma': None}, devices=[], timeOffsets={}),
+    'rules for devices': linux('true', resources={'devices': [{'allow': False, 'access': 'rwm'}]}),
+}
+REFUSED = {
+    'a real-time scheduler': (process('true', scheduler={'policy': 'SCHED_FIFO', 'priority': 5}), 'process.scheduler.policy'),
+    'a scheduler without policy': (process('true', scheduler={'nice': 5}), 'process.scheduler.policy'),
+    'a priority': (process('true', scheduler={'policy': 'SCHED_OTHER', 'priority': 5}), 'process.scheduler.priority'),
+    'niceness': (process('true', scheduler={'policy': 'SCHED_OTHER', 'nice': 20}), 'process.scheduler.nice'),
+    'an I/O class': (process('true', ioPriority={'class': 'IOPRIO_CLASS_X', 'priority': 1}), 'process.ioPriority.class'),
+    'an I/O priority': (process('true', ioPriority={'class': 'IOPRIO_CLASS_BE', 'priority': 8}), 'process.ioPriority.priority'),
+    'CPUs': (process('true', execCPUAffinity={'final': '3-1'}), 'process.execCPUAffinity.final'),
+    'Intel RDT': (linux('true', intelRdt={'closID': 'x'}), 'linux.intelRdt'),
+    'a personality': (linux('true', personality={'domain': 'SOLARIS'}), 'linux.personality.domain'),
+    'flags of a personality': (linux('true', personality={'domain': 'LINUX', 'flags': ['X']}), 'linux.personality.flags'),
+    'a clock before its beginning': (linux('true', timeOffsets={'boottime': {'secs': -(1 << 39)}},
+                                           namespaces=[{'type': 'time'}, {'type': 'network'}]), 'clocks of the time namespace'),
+    'a user namespace': (linux('true', namespaces=[{'type': 'user'}], uidMappings=[{'containerID': 0, 'hostID': 1000, 'size': 65536}],
+                               gidMappings=[{'containerID': 0, 'hostID': 1000, 'size': 65536}]), 'user namespace'),
+    'an id-mapped mount': (mount('true', '/mnt', 'bind', ['rbind', 'ridmap'], '/etc'), 'ridmap'),
+    'a device without a path': (linux('true', devices=[{'path': 'x', 'type': 'c'}]), 'linux.devices[0].path'),
+    'a kind of device': (linux('true', devices=[{'path': '/x', 'type': 'z'}]), 'linux.devices[0].type'),
+    'the name of an interface': (linux('true', resources={'network': {'priorities': [{'name': 'a b', 'priority': 1}]}}), 'priorities[0].name'),
+}
+
+
+class Unsupported(unittest.TestCase):
+    def test_nothing_is_passed_over_in_silence(self):
+        with Box('caisson') as box:
+            for what, (c, words) in WARNED.items():
+                with self.subTest(what):
+                    code, _, err = box.run(c)
+                    self.assertEqual(code, 0, err)
+                    self.assertEqual(len(err.splitlines()), 1, err)
+                    self.assertIn(words, err)
+            for what, c in SILENT.items():
+                with self.subTest(what):
+                    self.assertEqual(box.run(c), (0, '', ''))
+            for what, (c, words) in REFUSED.items():
+                with self.subTest(what):
+                    code, _, err = box.run(c)
+                    self.assertEqual(code, 1, err)
+                    self.assertEqual(len(err.splitlines()), 1, err)
+                    self.assertIn(words, err)
 
 
 class Hooks(unittest.TestCase):
