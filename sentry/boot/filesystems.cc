@@ -2,6 +2,7 @@
 // The list of file systems a container can have: one line for a new one.
 #include "sentry/boot/filesystems.h"
 
+#include "sentry/fs/mqueue/mqueue.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/fs/sys/sysfs.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
@@ -49,7 +50,10 @@ Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std
     return fs::tty::create_devpts(o);
   }
   if (type == "devtmpfs") return make_tmpfs(env, "mode=755,size=65536k");
-  if (type == "mqueue") return make_tmpfs(env, "mode=1777,size=1m");  // an empty place: no queues yet
+  if (type == "mqueue") {
+    kernel::Task* t = kernel::Task::find_current();
+    return fs::mqueue::file_system(t ? *kernel::ipc_of(*t) : *env.container->ipc());
+  }
   return kENODEV;
 }
 

@@ -13,6 +13,7 @@ struct IpcNamespace::Impl {
   ShmTable shm;
   SemTable sem;
   MsgTable msg;
+  std::shared_ptr<QueueLimits> limits = std::make_shared<QueueLimits>();
   Mutex mu{LockRank::kFsContext};
   RefOrNull<vfs::FileSystem> queues GUARDED_BY(mu);
 };
@@ -23,6 +24,7 @@ Ref<IpcNamespace> IpcNamespace::create() { return adopt_ref(new IpcNamespace());
 ShmTable& IpcNamespace::shm() const { return impl_->shm; }
 SemTable& IpcNamespace::sem() const { return impl_->sem; }
 MsgTable& IpcNamespace::msg() const { return impl_->msg; }
+std::shared_ptr<QueueLimits> IpcNamespace::queue_limits() const { return impl_->limits; }
 RefOrNull<vfs::FileSystem> IpcNamespace::queues() const {
   MutexLock l(impl_->mu);
   return impl_->queues;

@@ -10,13 +10,27 @@ class ShmTable;
 class SemTable;
 class MsgTable;
 
-// Held by: tasks, the container, mounts of its mqueue file system.
+// The limits of POSIX message queues (/proc/sys/fs/mqueue), and what is in use.
+struct QueueLimits {
+  std::atomic<int> queues_max{256}, msg_max{10}, msgsize_max{8192}, msg_default{10}, msgsize_default{8192};
+  static constexpr int kMaxMessages = 65536, kMaxSize = 16 << 20;  // HARD_MSGMAX, HARD_MSGSIZEMAX
+  static constexpr uint64_t kMaxBytes = 512 << 20;                 // of all queues together: a bound of ours
+  struct Used {
+    int queues = 0;
+    uint64_t bytes = 0;
+    std::map<uint32_t, uint64_t> bytes_of_user;  // RLIMIT_MSGQUEUE
+  };
+  Guarded<Used> used{LockRank::kFsContext};
+};
+
+// Held by: tasks, the container.
 class IpcNamespace : public RefCounted<IpcNamespace> {
  public:
   static Ref<IpcNamespace> create();
   ShmTable& shm() const;
   SemTable& sem() const;
   MsgTable& msg() const;
+  std::shared_ptr<QueueLimits> queue_limits() const;  // the file system shares it
   // The mqueue file system of this namespace, made by fs/mqueue when it is first asked for.
   RefOrNull<vfs::FileSystem> queues() const;
   Ref<vfs::FileSystem> set_queues(Ref<vfs::FileSystem> fs);  // unless there is one; returns what there is now

@@ -125,6 +125,9 @@ Result<long> sys_fcntl(Task& task, int fd, int command, uint64_t arg) {
       return 0L;
     case F_GETSIG: return long{f->owner_signal.load()};
     case F_GETLEASE: return long{F_UNLCK};
+    case F_NOTIFY:  // no signals about directories; to ask for none is no error
+      if (!f->inode().is_directory()) return kENOTDIR;
+      return (arg & ~static_cast<uint64_t>(DN_MULTISHOT)) == 0 ? Result<long>(0L) : Result<long>(kEINVAL);
     case F_SETLEASE: return arg == F_UNLCK ? kEAGAIN : kEINVAL;  // as on file systems without leases
     case F_GETPIPE_SZ: return fs::pipe::capacity(*f);
     case F_SETPIPE_SZ: {

@@ -85,6 +85,7 @@ Result<long> do_poll(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nano
 constexpr uint32_t kIn = EPOLLRDNORM | EPOLLRDBAND | EPOLLIN | EPOLLHUP | EPOLLERR;
 constexpr uint32_t kOut = EPOLLWRBAND | EPOLLWRNORM | EPOLLOUT | EPOLLERR;
 constexpr uint32_t kEx = EPOLLPRI;
+constexpr size_t kLeastTable = 64;    // NR_OPEN_DEFAULT: a table never has fewer places
 constexpr size_t kMaxSelect = 65536;  // descriptors past the table's size are not looked at
 
 struct Sets {
@@ -95,7 +96,7 @@ struct Sets {
 Result<long> do_select(Task& task, int nfds, const uint64_t (&addrs)[3], sched::Nanos deadline) {
   if (nfds < 0) return kEINVAL;
   auto table = task.files();
-  size_t n = std::min({static_cast<size_t>(nfds), static_cast<size_t>(table->size()), kMaxSelect});
+  size_t n = std::min({static_cast<size_t>(nfds), std::max(static_cast<size_t>(table->size()), kLeastTable), kMaxSelect});
   // Bits past the table are read for EBADF only within it (Linux: max_select_fd).
   Sets s;
   s.words = (n + 63) / 64;

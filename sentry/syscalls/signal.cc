@@ -2,6 +2,7 @@
 // Signals: sending (kill family), actions, masks, waiting. Linux: kernel/signal.c.
 #include <sched.h>
 
+#include "sentry/fs/proc/proc.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/syscalls/syscalls.h"
@@ -161,7 +162,8 @@ Result<long> sys_rt_tgsigqueueinfo(Task& task, int tgid, int tid, int sig, UserI
 Result<long> sys_pidfd_send_signal(Task& task, int pidfd, int sig, UserIn<void> info, unsigned flags) {
   if (flags != 0) return kEINVAL;
   Ref<vfs::File> f = TRY(task.file(pidfd));
-  Ref<ThreadGroup> g = TRY(kernel::process_of_pidfd(*f));
+  RefOrNull<ThreadGroup> g = fs::proc::process_of(*f);
+  if (!g) g = TRY(kernel::process_of_pidfd(*f));
   if (g->pid_in(task.group().pid_namespace()) == 0) return kEINVAL;  // of another namespace
   if (!valid(sig)) return kEINVAL;
   {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "sentry/fs/proc/proc.h"
 #include "sentry/fs/proc/proc_fs.h"
 
 namespace sentry::fs::proc {
@@ -340,6 +341,17 @@ ProcessDirectory::~ProcessDirectory() {
   MutexLock l(f.mu);
   auto it = f.directories.find({subject_.tid, static_cast<bool>(subject_.thread)});
   if (it != f.directories.end() && it->second == this) f.directories.erase(it);
+}
+
+// Linux: tgid_pidfd_to_pid().
+RefOrNull<kernel::ThreadGroup> process_of(const vfs::File& file) {
+  vfs::Inode& inode = file.inode();
+  if (!inode.is_directory() || std::string_view(inode.fs().type_name()) != "proc" || (file.flags() & O_PATH)) return nullptr;
+  auto& fs = static_cast<ProcFs&>(inode.fs());
+  MutexLock l(fs.mu);
+  for (auto& [key, directory] : fs.directories)
+    if (directory == &inode && !key.thread) return directory->subject().group;
+  return nullptr;
 }
 
 Ref<ProcessDirectory> ProcessDirectory::of(const Subject& s) {

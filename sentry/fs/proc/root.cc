@@ -147,7 +147,10 @@ std::string text_for_reader(const vfs::Path& p) {
   Task* me = reader();
   RefOrNull<kernel::FsContext> fs = me ? kernel::find_fs(*me) : nullptr;
   if (!fs) return vfs::path_text_from_top(p);
-  return vfs::path_text(*fs->mounts(), p, fs->root());
+  // Linux: d_path() does not say that a place cannot be reached, as getcwd(2) does.
+  constexpr std::string_view kUnreachable = "(unreachable)";
+  std::string text = vfs::path_text(*fs->mounts(), p, fs->root());
+  return text.starts_with(kUnreachable) ? text.substr(kUnreachable.size()) : text;
 }
 
 Ref<vfs::Inode> make_root(ProcFs& fs) { return make_ref<RootDirectory>(fs); }

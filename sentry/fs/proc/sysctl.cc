@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/kernel/ipc.h"
 
 namespace sentry::fs::proc {
 namespace {
@@ -69,6 +70,21 @@ std::string file_nr(ProcFs& fs) {
 std::string boot_id(ProcFs& fs) { return kernel::boot_id(fs.kernel); }
 std::string uuid(ProcFs& fs) { return kernel::random_uuid(fs.kernel); }
 
+// /proc/sys/fs/mqueue: of the reader's IPC namespace.
+using Q = kernel::QueueLimits;
+template <std::atomic<int> Q::*Member>
+std::string queue_limit(ProcFs&) {
+  Task* me = reader();
+  return std::to_string(me ? ((*kernel::ipc_of(*me)->queue_limits()).*Member).load() : (Q().*Member).load());
+}
+template <std::atomic<int> Q::*Member, int Least, int Most>
+Result<void> set_queue_limit(ProcFs&, std::string_view v) {
+  const int64_t n = TRY(common::parse_number(v));
+  if (n < Least || n > Most) return kEINVAL;
+  if (Task* me = reader()) (*kernel::ipc_of(*me)->queue_limits()).*Member = static_cast<int>(n);
+  return {};
+}
+
 constexpr Kind F = Kind::fixed, M = Kind::remembered;
 
 // Sorted by path: a directory's entries stand together.
@@ -85,11 +101,11 @@ constexpr Setting kSettings[] = {
     {"fs/lease-break-time", 0644, M, "45"},
     {"fs/leases-enable", 0644, M, "1"},
     {"fs/mount-max", 0644, F, "100000"},
-    {"fs/mqueue/msg_default", 0644, M, "10"},
-    {"fs/mqueue/msg_max", 0644, M, "10"},
-    {"fs/mqueue/msgsize_default", 0644, M, "8192"},
-    {"fs/mqueue/msgsize_max", 0644, M, "8192"},
-    {"fs/mqueue/queues_max", 0644, M, "256"},
+    {"fs/mqueue/msg_default", 0644, F, nullptr, queue_limit<&Q::msg_default>, set_queue_limit<&Q::msg_default, 1, Q::kMaxMessages>},
+    {"fs/mqueue/msg_max", 0644, F, nullptr, queue_limit<&Q::msg_max>, set_queue_limit<&Q::msg_max, 1, Q::kMaxMessages>},
+    {"fs/mqueue/msgsize_default", 0644, F, nullptr, queue_limit<&Q::msgsize_default>, set_queue_limit<&Q::msgsize_default, 128, Q::kMaxSize>},
+    {"fs/mqueue/msgsize_max", 0644, F, nullptr, queue_limit<&Q::msgsize_max>, set_queue_limit<&Q::msgsize_max, 128, Q::kMaxSize>},
+    {"fs/mqueue/queues_max", 0644, F, nullptr, queue_limit<&Q::queues_max>, set_queue_limit<&Q::queues_max, 0, INT32_MAX>},
     {"fs/nr_open", 0644, F, "1048576"},
     {"fs/overflowgid", 0644, F, "65534"},
     {"fs/overflowuid", 0644, F, "65534"},

@@ -81,6 +81,15 @@ class RouteSock final : public Sock {
     queue().wake_all(kWakeIn);
     return r.data.size();
   }
+  void deliver(std::span<const std::byte> bytes) {
+    {
+      MutexLock l(mu_);
+      if (bytes_ + bytes.size() > static_cast<size_t>(receive_buffer_.load())) return;
+      bytes_ += bytes.size();
+      queue_.emplace_back(bytes.begin(), bytes.end());
+    }
+    queue().wake_all(kWakeIn);
+  }
   Result<Received> receive(const ReceiveRequest& r) override {
     if (r.flags & MSG_OOB) return kEOPNOTSUPP;
     sched::Nanos deadline = receive_deadline();
@@ -184,6 +193,8 @@ class RouteSock final : public Sock {
 };
 
 }  // namespace
+
+void deliver(Sock& sock, std::span<const std::byte> bytes) { static_cast<RouteSock&>(sock).deliver(bytes); }
 
 Result<Ref<Sock>> create(int type, int protocol) {
   if (type != SOCK_RAW && type != SOCK_DGRAM) return kESOCKTNOSUPPORT;

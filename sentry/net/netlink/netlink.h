@@ -9,4 +9,7 @@ namespace sentry::net::netlink {
 // EPROTONOSUPPORT for every protocol but NETLINK_ROUTE; ESOCKTNOSUPPORT.
 Result<Ref<Sock>> create(int type, int protocol);
 
+// A message from the kernel into the socket's queue; lost when that is full. Preconditions: an AF_NETLINK socket.
+void deliver(Sock& sock, std::span<const std::byte> bytes);
+
 }  // namespace sentry::net::netlink
