@@ -111,6 +111,31 @@ class Rootless:
         self.assertEqual([n for n in os.listdir(self.state) if n[0] != '.'], [])
 
 
+    def test_podman(self):
+        """An engine without root: it makes the user namespace, and the runtime is root of that alone."""
+        need('podman')
+        with open(os.path.join(self.top, 'subid'), 'w') as f:
+            f.write('%d:%d:65536\n' % (USER, FIRST))
+        home, run = os.path.join(self.top, 'home'), os.path.join(self.top, 'home', 'run')
+        os.mkdir(run)
+        os.chown(run, USER, USER)
+
+        def podman(*args):
+            return self.user('env', 'XDG_RUNTIME_DIR=' + run, 'podman', '--root', home + '/root', '--runroot', run + '/root', '--storage-driver', 'vfs',
+                             '--cgroup-manager', 'cgroupfs', '--events-backend', 'file', '--runtime', self.program, *args)
+        # Ends the process that keeps podman's user namespace, and removes files of ids that only that namespace has.
+        self.addCleanup(lambda: (podman('unshare', 'rm', '-rf', home + '/root'), podman('system', 'migrate')))
+        code, _, err = podman('import', os.path.join(self.top, 'root.tar'), 'localhost/test')
+        self.assertEqual(code, 0, err)
+        code, out, err = podman('run', '--rm', '--network', 'none', 'localhost/test', 'sh', '-c',
+                                'id -u; touch /tmp/x; chown 5:6 /tmp/x; ls -ln /tmp/x | (read mode links uid gid rest; echo $uid $gid)')
+        self.assertEqual((code, out), (0, '0\n5 6\n'), err)
+        self.assertEqual(podman('run', '-d', '--name', 'one', '--network', 'none', 'localhost/test', 'sleep', '1000')[0], 0)
+        self.assertEqual(podman('exec', 'one', 'sh', '-c', 'id -u; exit 4')[:2], (4, '0\n'))
+        code, _, err = podman('rm', '--force', '--time', '0', 'one')
+        self.assertEqual(code, 0, err)
+
+
 class RootlessRunc(Rootless, unittest.TestCase):
     runtime = 'runc'
 
