@@ -10,6 +10,7 @@
 
 #include "base/sys.h"
 #include "runtime/container/lifecycle.h"
+#include "shim/proto/bootstrap.pb.h"
 #include "shim/proto/runtime.pb.h"
 #include "shim/proto/task.pb.h"
 #include "shim/rpc/client.h"
@@ -71,10 +72,29 @@ ResultX<Arguments> parse_arguments(const std::vector<std::string>& words) {
       return base::error(base::kEINVAL, "flag -{} needs a value", name);
     }
   }
-  if (a.version || a.info) return a;
+  return a;
+}
+
+ResultX<void> check_names(const Arguments& a) {
   if (!plain(a.space)) return base::error(base::kEINVAL, "-namespace '{}' is no name of a namespace", a.space);
   if (!plain(a.id)) return base::error(base::kEINVAL, "-id '{}' is no id of a container", a.id);
-  return a;
+  return {};
+}
+
+void add_bootstrap(Arguments& a, const std::string& words) {
+  proto::BootstrapParams b;
+  // Options have a type and a value in the place of the first two, and nothing else.
+  if (b.ParseFromString(words) && !b.containerd_version().empty()) {
+    if (a.id.empty()) a.id = b.instance_id();
+    if (a.space.empty()) a.space = b.namespace_();
+    if (a.address.empty()) a.address = b.containerd_grpc_address();
+    if (a.publish_binary.empty()) a.publish_binary = b.containerd_binary();
+    a.protocol = 3;
+  }
+  // Versions 2.0 to 2.2 take the third version too, but have no word for it.
+  const char* most = ::getenv("MAX_SHIM_VERSION");
+  const char* asked = ::getenv("CAISSON_SHIM_VERSION");
+  if ((most && atoi(most) >= 3) || (asked && atoi(asked) == 3)) a.protocol = 3;
 }
 
 std::string state_root(const std::string& space) {
@@ -82,14 +102,22 @@ std::string state_root(const std::string& space) {
   return std::string(top && top[0] == '/' ? top : "/run/containerd/caisson") + "/" + space;
 }
 
+std::string group_of_annotations(const std::map<std::string, std::string>& annotations, const std::string& id) {
+  for (const char* key : {"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"}) {
+    auto it = annotations.find(key);
+    if (it != annotations.end() && plain(it->second)) return it->second;
+  }
+  return id;
+}
+
 std::string group_of(const std::string& config_json, const std::string& id) {
   auto j = nlohmann::json::parse(config_json, nullptr, false);
   if (!j.is_object() || !j.contains("annotations") || !j["annotations"].is_object()) return id;
-  for (const char* key : {"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"}) {
-    auto it = j["annotations"].find(key);
-    if (it != j["annotations"].end() && it->is_string() && plain(it->get<std::string>())) return it->get<std::string>();
+  std::map<std::string, std::string> annotations;
+  for (auto& [key, value] : j["annotations"].items()) {
+    if (value.is_string()) annotations[key] = value.get<std::string>();
   }
-  return id;
+  return group_of_annotations(annotations, id);
 }
 
 std::string address_of(const Arguments& a, const std::string& group) {
@@ -101,20 +129,36 @@ std::string socket_path(const std::string& address) {
   return address.rfind(kScheme, 0) == 0 ? address.substr(kScheme.size()) : "";
 }
 
+namespace {
+
+// The containers of a pod whose shim was one process for them all, and is gone: containerd may ask for the pod alone.
+void clean_group(const runtime::container::Root& root, const std::string& group) {
+  namespace rc = runtime::container;
+  for (auto& id : root.ids()) {
+    auto d = rc::Directory::open(root, id);
+    if (!d.ok()) continue;
+    auto s = d->load();
+    if (!s.ok() || id == group || group_of_annotations(s->annotations, id) != group) continue;
+    auto gone = rc::delete_container(root, id, true);
+    if (!gone.ok()) LOG(warn, "{}: {}", id, gone.error().text());
+    task::unmount_root(s->bundle);
+  }
+}
+
+}  // namespace
+
 ResultX<void> clean_up(const Arguments& a) {
   namespace rc = runtime::container;
   auto root = TRY(rc::Root::open(state_root(a.space)));
-  TRY(rc::delete_container(root, a.id, true));
-  if (!a.bundle.empty()) {
-    task::unmount_root(a.bundle);
+  std::string path = socket_path(address_of(a, a.id));
+  auto there = rpc::connect_unix(path);
+  if (!there.ok()) {
+    clean_group(root, a.id);
     // The socket of a shim that was killed: nobody else removes it.
-    auto address = runtime::host::read_file(a.bundle + "/address", 4096);
-    std::string path = address.ok() ? socket_path(*address) : "";
-    if (path.rfind(std::string(kSockets) + "/", 0) == 0) {
-      auto there = rpc::connect_unix(path);
-      if (!there.ok() && there.error().code() == base::kECONNREFUSED) ::unlink(path.c_str());
-    }
+    if (there.error().code() == base::kECONNREFUSED) ::unlink(path.c_str());
   }
+  TRY(rc::delete_container(root, a.id, true));
+  if (!a.bundle.empty()) task::unmount_root(a.bundle);
   proto::DeleteResponse r;
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);

@@ -2,6 +2,7 @@
 // The command lines by which containerd calls the shim, and what they share.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,15 @@ inline constexpr const char* kName = "io.containerd.caisson.v1";
 struct Arguments {
   std::string space, address, publish_binary, id, bundle, socket, action;  // space: -namespace
   bool debug = false, version = false, info = false;
+  int protocol = 2;  // the version of the task service that start offers
 };
 // As Go's flags are written: -name value, -name=value, --name …
 base::ResultX<Arguments> parse_arguments(const std::vector<std::string>& words);
+
+// What containerd says beside the flags of `start`: its words on standard input, its environment. Words that are something else (the
+// options of a runtime, for older versions) are passed over.
+void add_bootstrap(Arguments& a, const std::string& words);
+base::ResultX<void> check_names(const Arguments& a);
 
 // The directory of the state of this namespace's containers: $CAISSON_SHIM_ROOT/<namespace>, by default
 // /run/containerd/caisson/<namespace>.
@@ -26,6 +33,7 @@ std::string state_root(const std::string& space);
 
 // The pod a container belongs to, by the annotations of containerd's and of CRI-O's CRI; else the container itself.
 std::string group_of(const std::string& config_json, const std::string& id);
+std::string group_of_annotations(const std::map<std::string, std::string>& annotations, const std::string& id);
 // unix://… of the socket of a group's shim.
 std::string address_of(const Arguments& a, const std::string& group);
 // Without "unix://".

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "shim/proto/bootstrap.pb.h"
+#include "shim/proto/common.pb.h"
 #include "shim/sha256.h"
 
 namespace shim {
@@ -27,8 +29,35 @@ TEST(Arguments, BadOnesAreToldByName) {
   EXPECT_FALSE(parse_arguments({"-namespace"}).ok());
   EXPECT_FALSE(parse_arguments({"-namespace", "a", "-id", "b", "start", "delete"}).ok());
   for (const char* bad : {"", "../x", "a/b", ".."}) {
-    EXPECT_FALSE(parse_arguments({"-namespace", bad, "-id", "b", "start"}).ok()) << bad;
-    EXPECT_FALSE(parse_arguments({"-namespace", "n", "-id", bad, "start"}).ok()) << bad;
+    Arguments a;
+    a.space = bad;
+    a.id = "b";
+    EXPECT_FALSE(check_names(a).ok()) << bad;
+    std::swap(a.space, a.id);
+    EXPECT_FALSE(check_names(a).ok()) << bad;
+  }
+}
+
+TEST(Bootstrap, WordsOfNewContainerdsAreTakenAndOptionsPassedOver) {
+  proto::BootstrapParams b;
+  b.set_instance_id("pod");
+  b.set_namespace_("space");
+  b.set_containerd_version("2.3.0");
+  b.set_containerd_grpc_address("/run/c.sock");
+  Arguments a;
+  add_bootstrap(a, b.SerializeAsString());
+  EXPECT_EQ(a.id, "pod");
+  EXPECT_EQ(a.space, "space");
+  EXPECT_EQ(a.address, "/run/c.sock");
+  EXPECT_EQ(a.protocol, 3);
+  proto::Any options;
+  options.set_type_url("runtimeoptions.v1.Options");
+  options.set_value("x");
+  for (const std::string& words : {options.SerializeAsString(), std::string(), std::string("\xff\xff")}) {
+    Arguments none;
+    add_bootstrap(none, words);
+    EXPECT_EQ(none.id, "");
+    EXPECT_EQ(none.protocol, 2);
   }
 }
 

@@ -15,6 +15,7 @@ base::ResultX<void> run(const std::vector<std::string>& words) {
   }
   if (a.info) return shim::print_info();
   if (a.action == "start") return shim::start(a);
+  if (a.action == "delete" || a.action == "serve") TRY(shim::check_names(a));
   if (a.action == "delete") return shim::clean_up(a);
   if (a.action == "serve") return shim::serve(a);
   return base::error(base::kEINVAL, "'{}': containerd calls this program with start or delete; people may with -v", a.action);

@@ -34,7 +34,7 @@ class Shim {
       : socket_(socket_path(a.socket)),
         workers_(loop_),
         publisher_(loop_, events_address(a), a.space),
-        host_{loop_, workers_, publisher_, state_root(a.space), a.debug, variable("CAISSON_SHIM_DEBUG_LOG"), !variable("CAISSON_SHIM_STRACE").empty()},
+        host_{loop_, workers_, publisher_, a.space, state_root(a.space), a.debug, variable("CAISSON_SHIM_DEBUG_LOG"), !variable("CAISSON_SHIM_STRACE").empty()},
         service_(host_, [this] { end(); }),
         server_(loop_, Fd(3), [this](rpc::Call c) { service_.handle(std::move(c)); }) {}
 

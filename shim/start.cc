@@ -92,7 +92,11 @@ void adjust_oom_score(int pid) {
 
 }  // namespace
 
-ResultX<void> start(const Arguments& a) {
+ResultX<void> start(const Arguments& given) {
+  Arguments a = given;
+  auto words = sys::read_all(0, 1 << 20);
+  add_bootstrap(a, words.ok() ? *words : "");
+  TRY(check_names(a));
   auto config = host::read_file("config.json", runtime::oci::kMaxConfig);
   if (!config.ok()) return base::wrap(config.error(), "read config.json in the bundle");
   std::string address = address_of(a, group_of(*config, a.id));
@@ -110,11 +114,7 @@ ResultX<void> start(const Arguments& a) {
     }
     adjust_oom_score(pid);
   }
-  // Containerd 2 offers the third version only in words that it may come to say; all versions take this one.
-  const char* most = ::getenv("MAX_SHIM_VERSION");
-  std::string out = most && atoi(most) >= 3
-                        ? base::format("{{\"version\":3,\"address\":\"{}\",\"protocol\":\"ttrpc\"}}", address)
-                        : address;
+  std::string out = a.protocol >= 3 ? base::format("{{\"version\":3,\"address\":\"{}\",\"protocol\":\"ttrpc\"}}", address) : address;
   TRY_MSG(sys::write_all(1, out.data(), out.size()), "print the address");
   return {};
 }

@@ -2,6 +2,7 @@
 // From making to removal. What happens while it lives: container_live.cc.
 #include "shim/task/container.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "runtime/container/create.h"
 #include "runtime/host/proc.h"
 #include "runtime/host/terminal.h"
+#include "shim/task/logger.h"
 
 namespace shim::task {
 
@@ -33,9 +35,22 @@ proto::Timestamp now() {
   return out;
 }
 
+// A program for the output, and the reading ends that it gets.
+struct Logger {
+  std::string uri, space;
+  int out = -1, err = -1;
+};
+
 // Runs in a worker.
-ResultX<Outcome> make(const rc::CreateOptions& options, const std::vector<RootMount>& mounts) {
+ResultX<Outcome> make(const rc::CreateOptions& options, const std::vector<RootMount>& mounts, const Logger& logger) {
   TRY(mount_root(options.bundle, mounts));
+  if (!logger.uri.empty()) {
+    auto started = start_logger(logger.uri, options.id, logger.space, logger.out, logger.err);
+    if (!started.ok()) {
+      unmount_root(options.bundle);
+      return started.error();
+    }
+  }
   auto made = rc::create_container(options);
   if (!made.ok()) {
     unmount_root(options.bundle);
@@ -78,9 +93,26 @@ void Container::create(const proto::CreateTaskRequest& q, Pending call, std::fun
     return fail(base::error(base::kEOPNOTSUPP, "checkpoints are not supported"));
   }
   init_.paths = {q.stdin(), q.stdout(), q.stderr(), q.terminal()};
-  auto io = open_stdio(init_.paths);
+  Logger logger;
+  StdioPaths paths = init_.paths;
+  if (is_logger(paths.out)) {
+    if (paths.terminal) return fail(base::error(base::kEOPNOTSUPP, "a terminal's output cannot go to the logger {}", paths.out));
+    logger = {paths.out, host_.space};
+    paths.out = paths.err = "";
+  }
+  auto io = open_stdio(paths);
   if (!io.ok()) return fail(io.error());
   init_.io = std::move(io).value();
+  Fd log_ends[2];
+  if (!logger.uri.empty()) {
+    for (int i = 0; i < 2; i++) {
+      int p[2];
+      if (::pipe2(p, O_CLOEXEC) != 0) return fail(base::wrap(base::sys::from_libc(-1).error(), "make a pipe"));
+      log_ends[i].reset(p[0]);
+      (i == 0 ? init_.io.out : init_.io.err).reset(p[1]);
+      (i == 0 ? logger.out : logger.err) = p[0];
+    }
+  }
   for (auto& m : q.rootfs()) mounts_.push_back({m.type(), m.source(), m.target(), {m.options().begin(), m.options().end()}});
 
   rc::CreateOptions o;
@@ -105,7 +137,7 @@ void Container::create(const proto::CreateTaskRequest& q, Pending call, std::fun
   event.mutable_io()->set_stdout(q.stdout());
   event.mutable_io()->set_stderr(q.stderr());
   event.mutable_io()->set_terminal(q.terminal());
-  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_] { return make(o, mounts); },
+  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_, logger] { return make(o, mounts, logger); },
                     [this, call, event, done = std::move(done)](ResultX<Outcome> made) mutable {
                       if (!made.ok()) {
                         call->fail(made.error());

@@ -27,7 +27,8 @@ struct Host {
   rpc::Loop& loop;
   Workers& workers;
   Publisher& publisher;
-  std::string root;       // directory of the state of this namespace's containers
+  std::string space;      // containerd's namespace
+  std::string root;       // directory of the state of its containers
   bool debug = false;
   std::string debug_log;  // of the sandboxes, "": none
   bool strace = false;

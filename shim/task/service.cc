@@ -10,6 +10,12 @@ namespace shim::task {
 
 using rpc::Code;
 
+namespace {
+
+constexpr int64_t kEndMs = 3000;
+
+}  // namespace
+
 const std::map<std::string, Service::Method>& Service::methods() {
   static const std::map<std::string, Method> all = {
       {"Create", &Service::create},       {"State", &Service::state},         {"Start", &Service::start},
@@ -68,7 +74,7 @@ void Service::create(Pending call) {
   auto& c = containers_[q.id()];
   c = std::make_unique<Container>(host_, q.id(), q.bundle());
   c->create(q, call, [this, id = q.id()](bool made) {
-    if (!made) host_.loop.post([this, id] { containers_.erase(id); });
+    if (!made) host_.loop.post([this, id] { gone(id); });
   });
 }
 
@@ -92,7 +98,7 @@ void Service::remove(Pending call) {
   auto [c, p] = find_process(call, &q);
   if (!p) return;
   if (!q.exec_id().empty()) return c->remove_exec(*p, call);
-  c->remove(call, [this, id = q.id()] { containers_.erase(id); });
+  c->remove(call, [this, id = q.id()] { gone(id); });
 }
 
 void Service::pids(Pending call) {
@@ -169,7 +175,19 @@ void Service::shutdown(Pending call) {
   proto::ShutdownRequest q;
   if (!q.ParseFromString(call->payload)) return call->fail(Code::invalid_argument, "the request cannot be decoded");
   call->reply();
+  asked_to_end_ = true;
   if (q.now() || containers_.empty()) over_();
+}
+
+// Who asked too early, while there were containers, may not ask again.
+void Service::gone(const std::string& id) {
+  containers_.erase(id);
+  if (!asked_to_end_ || !containers_.empty()) return;
+  host_.loop.cancel(end_timer_);
+  end_timer_ = host_.loop.after(kEndMs, [this] {
+    end_timer_ = 0;
+    if (containers_.empty()) over_();
+  });
 }
 
 }  // namespace shim::task

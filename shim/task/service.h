@@ -51,7 +51,11 @@ class Service {
 
   Host& host_;
   std::function<void()> over_;
+  void gone(const std::string& id);
+
   std::map<std::string, std::unique_ptr<Container>> containers_;
+  bool asked_to_end_ = false;
+  uint64_t end_timer_ = 0;
 };
 
 }  // namespace shim::task

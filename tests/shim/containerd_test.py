@@ -16,6 +16,7 @@ class Shim:
         cls.daemon = Daemon()
         cls.ctr = cls.daemon.ctr
         cls.events = Events(cls.daemon)
+        cls.ids = []
 
     @classmethod
     def tearDownClass(cls):
@@ -23,7 +24,8 @@ class Shim:
         cls.daemon.stop()
 
     def run_flags(self, *flags):
-        return ['run', '--runtime', self.runtime, *flags, IMAGE, 'c%d' % time.monotonic_ns()]
+        self.ids.append('c%d' % time.monotonic_ns())
+        return ['run', '--runtime', self.runtime, *flags, IMAGE, self.ids[-1]]
 
     def run_once(self, *program, flags=(), input=None):
         return self.ctr(*self.run_flags('--rm', *flags), *program, input=input)
@@ -65,6 +67,23 @@ class Shim:
         code, out, err = self.ctr('tasks', 'exec', '--exec-id', 'in', id, '/bin/cat', input=text)
         self.assertEqual((code, out), (0, text), err)
         self.end(id)
+
+    def test_output_goes_to_a_file_or_to_a_program(self):
+        log, program, got = (self.daemon.top + n for n in ('/out.log', '/logger', '/got'))
+        id = self.background('/bin/echo', 'to the file', flags=['--log-uri', 'file://' + log])
+        wait_until(lambda: self.status(id) == 'STOPPED', 'the task to stop')
+        self.assertEqual(read(log), 'to the file\n')
+        self.forget(id)
+        self.daemon.write('logger', '#!/bin/sh\nexec >%s\necho $CONTAINER_NAMESPACE $1\nexec 5>&-\ncat <&3; cat <&4\n' % got)
+        os.chmod(program, 0o755)
+        id = self.background('/bin/sh', '-c', 'echo out; echo err >&2', flags=['--log-uri', 'binary://%s?word=' % program])
+        wait_until(lambda: self.status(id) == 'STOPPED', 'the task to stop')
+        self.forget(id)
+        wait_until(lambda: read(got) == 'default word\nout\nerr\n', 'the program to have it all')
+
+    def forget(self, id):
+        self.ctr('tasks', 'rm', id)
+        self.assertEqual(self.ctr('containers', 'rm', id)[0], 0)
 
     def test_much_output_is_not_lost(self):
         code, out, err = self.run_once('/bin/sh', '-c', 'seq 1 30000')
@@ -240,11 +259,24 @@ class WithCaisson(Shim, unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         super().tearDownClass()
-        if cls.daemon.sockets_left():
-            raise AssertionError('sockets are left: %s' % cls.daemon.sockets_left())
+        if cls.daemon.sockets_left(cls.ids):
+            raise AssertionError('sockets are left')
+
+    def test_a_sandbox_that_hangs_holds_nobody_up(self):
+        id, other = self.background('/bin/sleep', '1000'), self.background('/bin/sleep', '1000')
+        pid = int(self.task(id)[0])
+        os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        self.assertEqual(self.status(id), 'RUNNING')
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertNotEqual(self.ctr('tasks', 'ps', id)[0], 0)
+        self.assertEqual(self.ctr('tasks', 'exec', '--exec-id', 'e', other, '/bin/true')[0], 0)
+        self.end(id)
+        self.end(other)
 
     def test_nothing_is_left_of_a_task(self):
         id = self.background('/bin/sleep', '1000')
+        self.assertEqual(len(self.daemon.sockets_left([id])), 1)
         self.end(id)
         state = self.daemon.top + '/caisson/default'
         self.assertEqual([n for n in os.listdir(state) if not n.startswith('.')] + os.listdir(state + '/.ids'), [])

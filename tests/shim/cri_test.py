@@ -13,6 +13,7 @@ class Pods:
     def setUpClass(cls):
         cls.daemon = Daemon(CRI_CONFIG)
         cls.cri = Cri(cls.daemon)
+        cls.ids = []
         wait_until(lambda: all(c['status'] for c in cls.cri.call('Status')['status']['conditions']), 'the CRI to be ready')
 
     @classmethod
@@ -29,6 +30,7 @@ class Pods:
         config = {'metadata': {'name': name, 'uid': name, 'namespace': 'tests'}, 'hostname': name,
                   'log_directory': os.path.join(self.daemon.top, name), 'linux': linux}
         id = self.cri.call('RunPodSandbox', config=config, runtime_handler=self.handler)['pod_sandbox_id']
+        self.ids.append(id)
         return id, config
 
     def add(self, pod, name, *command, start=True, **more):
@@ -177,10 +179,9 @@ class WithCaisson(Pods, unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        state = os.path.join(cls.daemon.top, 'caisson/k8s.io')
         super().tearDownClass()
-        if cls.daemon.sockets_left() or os.path.exists(state):
-            raise AssertionError('left: %s' % cls.daemon.sockets_left())
+        if cls.daemon.sockets_left(cls.ids):
+            raise AssertionError('sockets are left')
 
     def test_one_shim_serves_a_pod(self):
         pod = self.pod()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A containerd of the test's own: its state, its sockets, an image made on the spot, and a look at what is left behind."""
-import glob, json, os, shutil, signal, subprocess, sys, tempfile, threading, time
+import glob, hashlib, json, os, shutil, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'runtime'))
 from engines import make_root_tar, need
@@ -90,7 +90,6 @@ class Daemon:
             os.mkdir(self.top + '/cni')
             self.write('cni/10-test.conflist', CNI % {'top': self.top})
         self.log = open(self.top + '/log', 'w')
-        self.sockets = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
         self.start()
         tar = make_root_tar(self.top)
         self.image(tar, IMAGE)
@@ -118,8 +117,10 @@ class Daemon:
                                         env=self.environment, start_new_session=True)
         wait_until(lambda: self.ctr('version')[0] == 0, 'containerd to answer')
 
-    def sockets_left(self):
-        return set(os.listdir(SOCKETS)) - self.sockets
+    def sockets_left(self, ids):
+        """Of the shims of these containers and pods: their names are hashes."""
+        names = {hashlib.sha256(('%s/c.sock/%s/%s' % (self.top, self.space, id)).encode()).hexdigest() for id in ids}
+        return names & set(os.listdir(SOCKETS))
 
     def kill(self):
         self.process.kill()
