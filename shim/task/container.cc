@@ -24,7 +24,7 @@ namespace rc = runtime::container;
 
 namespace {
 
-constexpr int kCreateMs = 60000, kStartMs = 15000, kRemoveMs = 30000;
+constexpr int kCreateMs = 60000, kStartMs = 15000, kRemoveMs = 30000, kReaderMs = 2000;
 
 proto::Timestamp now() {
   timespec t;
@@ -42,7 +42,7 @@ struct Logger {
 };
 
 // Runs in a worker.
-ResultX<Outcome> make(const rc::CreateOptions& options, const std::vector<RootMount>& mounts, const Logger& logger) {
+ResultX<Outcome> make_container(const rc::CreateOptions& options, const std::vector<RootMount>& mounts, const Logger& logger) {
   TRY(mount_root(options.bundle, mounts));
   if (!logger.uri.empty()) {
     auto started = start_logger(logger.uri, options.id, logger.space, logger.out, logger.err);
@@ -76,6 +76,18 @@ ResultX<Outcome> make(const rc::CreateOptions& options, const std::vector<RootMo
 Container::~Container() {
   host_.loop.unwatch(words_watch_);
   host_.loop.cancel(reap_timer_);
+  host_.loop.cancel(init_.open_timer);
+  for (auto& [id, p] : execs_) host_.loop.cancel(p->open_timer);
+}
+
+void Container::open_streams(Process& p, const StdioPaths& paths, int64_t until_ms, Opened done) {
+  bool more = runtime::host::now_ms() < until_ms;
+  auto io = open_stdio(paths, more ? Readers::needed : Readers::awaited_no_more);
+  if (!more || io.ok() || !(io.error().code() == base::kENXIO)) return done(std::move(io));
+  p.open_timer = host_.loop.after(2, [this, &p, paths, until_ms, done = std::move(done)] {
+    p.open_timer = 0;
+    open_streams(p, paths, until_ms, done);
+  });
 }
 
 Process* Container::find(const std::string& exec_id) {
@@ -93,16 +105,29 @@ void Container::create(const proto::CreateTaskRequest& q, Pending call, std::fun
     return fail(base::error(base::kEOPNOTSUPP, "checkpoints are not supported"));
   }
   init_.paths = {q.stdin(), q.stdout(), q.stderr(), q.terminal()};
-  Logger logger;
   StdioPaths paths = init_.paths;
+  std::string logger;
   if (is_logger(paths.out)) {
     if (paths.terminal) return fail(base::error(base::kEOPNOTSUPP, "a terminal's output cannot go to the logger {}", paths.out));
-    logger = {paths.out, host_.space};
+    logger = paths.out;
     paths.out = paths.err = "";
   }
-  auto io = open_stdio(paths);
-  if (!io.ok()) return fail(io.error());
-  init_.io = std::move(io).value();
+  open_streams(init_, paths, runtime::host::now_ms() + kReaderMs, [this, q, call, logger, done = std::move(done)](ResultX<Stdio> io) {
+    if (!io.ok()) {
+      call->fail(io.error());
+      return done(false);
+    }
+    init_.io = std::move(io).value();
+    make(q, call, logger, done);
+  });
+}
+
+void Container::make(const proto::CreateTaskRequest& q, Pending call, std::string log_uri, std::function<void(bool made)> done) {
+  auto fail = [&](const base::Error& e) {
+    call->fail(e);
+    done(false);
+  };
+  Logger logger{log_uri, host_.space};
   Fd log_ends[2];
   if (!logger.uri.empty()) {
     for (int i = 0; i < 2; i++) {
@@ -137,7 +162,7 @@ void Container::create(const proto::CreateTaskRequest& q, Pending call, std::fun
   event.mutable_io()->set_stdout(q.stdout());
   event.mutable_io()->set_stderr(q.stderr());
   event.mutable_io()->set_terminal(q.terminal());
-  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_, logger] { return make(o, mounts, logger); },
+  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_, logger] { return make_container(o, mounts, logger); },
                     [this, call, event, done = std::move(done)](ResultX<Outcome> made) mutable {
                       if (!made.ok()) {
                         call->fail(made.error());

@@ -54,6 +54,7 @@ struct Process {
   std::vector<rpc::Call> waiters;
   base::wire::Process spec;   // of an exec
   uint16_t rows = 0, cols = 0;
+  uint64_t open_timer = 0;    // until somebody reads its streams
 };
 
 class Container {
@@ -91,12 +92,17 @@ class Container {
   void reaped(int pid, int status);
 
  private:
+  void make(const proto::CreateTaskRequest& q, Pending call, std::string logger, std::function<void(bool made)> done);
   void adopt(Outcome made);
   void await(Process& p);
   void ended(Process& p, int wait_status);
   void sandbox_gone();
   void started(Process& p, const Pending& call);
   void start_exec(Process& p, const Pending& call);
+  void run_exec(Process& p, const Pending& call);
+  // Opens the streams once somebody reads them, or when a while has passed in vain.
+  using Opened = std::function<void(base::ResultX<Stdio>)>;
+  void open_streams(Process& p, const StdioPaths& paths, int64_t until_ms, Opened done);
   void hear_words();
   void fail_not_running(const Process& p, const Pending& call) const;
   // One change at a time; false: another is being made, and the call is answered so.

@@ -23,7 +23,7 @@ namespace host = runtime::host;
 
 namespace {
 
-constexpr int kAskMs = 3000, kExecMs = 15000, kChangeMs = 15000;
+constexpr int kAskMs = 3000, kExecMs = 15000, kChangeMs = 15000, kReaderMs = 2000;
 constexpr const char* kFinished = "process already finished: not found";
 
 }  // namespace
@@ -83,9 +83,16 @@ void Container::start_exec(Process& p, const Pending& call) {
   if (init_.stage == Stage::stopped || paused_) {
     return call->fail(Code::failed_precondition, base::format("container {} is {}: nothing can be run in it", id_, paused_ ? "paused" : "stopped"));
   }
-  auto io = open_stdio(p.paths);
-  if (!io.ok()) return call->fail(io.error());
-  p.io = std::move(io).value();
+  p.starting = true;
+  open_streams(p, p.paths, host::now_ms() + kReaderMs, [this, &p, call](ResultX<Stdio> io) {
+    p.starting = false;
+    if (!io.ok()) return call->fail(io.error());
+    p.io = std::move(io).value();
+    run_exec(p, call);
+  });
+}
+
+void Container::run_exec(Process& p, const Pending& call) {
   auto null = base::sys::open("/dev/null", O_RDWR);
   if (!null.ok()) return call->fail(base::wrap(null.error(), "open /dev/null"));
   wire::ExecRequest q;
@@ -230,8 +237,11 @@ void Container::freeze(bool on, Pending call) {
   if (!begin_change(call)) return;
   const int none[3] = {-1, -1, -1};
   host_.workers.run(on ? "pause the container" : "resume the container", kChangeMs, none,
-                    [s = state_, on]() -> ResultX<Outcome> {
-                      TRY(rc::freeze_container(s, on));
+                    [root = host_.root, s = state_, on]() -> ResultX<Outcome> {
+                      auto r = TRY(rc::Root::open(root));
+                      auto d = TRY(rc::Directory::open(r, s.id));
+                      if (on) TRY(rc::pause_container(d, s));
+                      else TRY(rc::freeze_container(s, false));
                       return Outcome{};
                     },
                     [this, on, call](ResultX<Outcome> r) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A FIFO can be opened without waiting when the other side is open: so the far end, which the shim keeps anyway, comes first.
+// Nothing here waits: a FIFO can be opened at once when the other side is open, and the shim opens both sides.
 #include "shim/task/stdio.h"
 
 #include <fcntl.h>
@@ -32,7 +32,7 @@ ResultX<void> open_in(const std::string& path, Blocking blocking, Fd& in, Fd& ho
   return {};
 }
 
-ResultX<void> open_out(const std::string& name, Blocking blocking, Fd& out, Fd& hold) {
+ResultX<void> open_out(const std::string& name, Blocking blocking, Readers readers, Fd& out, Fd& hold) {
   if (name.empty()) return {};
   std::string path = name;
   size_t scheme = name.find("://");
@@ -50,6 +50,13 @@ ResultX<void> open_out(const std::string& name, Blocking blocking, Fd& out, Fd& 
     out = TRY_MSG(sys::open(path.c_str(), flags | O_APPEND | O_CREAT, 0600), "open standard stream {}", path);
     return {};
   }
+  // A client that waits in open(2) counts as a reader.
+  if (readers == Readers::needed) {
+    out = TRY_MSG(sys::open(path.c_str(), O_WRONLY | O_NONBLOCK), "open standard stream {}", path);
+    if (blocking == Blocking::yes) TRY_MSG(sys::set_nonblocking(out.get(), false), "set up {}", path);
+    hold = TRY_MSG(sys::open(path.c_str(), O_RDONLY | O_NONBLOCK), "open standard stream {}", path);
+    return {};
+  }
   hold = TRY_MSG(sys::open(path.c_str(), O_RDONLY | O_NONBLOCK), "open standard stream {}", path);
   out = TRY_MSG(sys::open(path.c_str(), flags), "open standard stream {}", path);
   return {};
@@ -57,13 +64,13 @@ ResultX<void> open_out(const std::string& name, Blocking blocking, Fd& out, Fd& 
 
 }  // namespace
 
-ResultX<Stdio> open_stdio(const StdioPaths& p) {
+ResultX<Stdio> open_stdio(const StdioPaths& p, Readers readers) {
   Stdio s;
   Blocking blocking = p.terminal ? Blocking::no : Blocking::yes;
   TRY(open_in(p.in, blocking, s.in, s.hold_in));
-  TRY(open_out(p.out, blocking, s.out, s.hold_out));
+  TRY(open_out(p.out, blocking, readers, s.out, s.hold_out));
   if (p.terminal) return s;
-  TRY(open_out(p.err, blocking, s.err, s.hold_err));
+  TRY(open_out(p.err, blocking, readers, s.err, s.hold_err));
   return s;
 }
 

@@ -21,8 +21,10 @@ struct Stdio {
   base::Fd hold_in, hold_out, hold_err;  // the far ends
 };
 
+enum class Readers { needed, awaited_no_more };
 // A path of a FIFO, of a file to append to, or file:///path. With a terminal `in` and `out` are non-blocking, for the relay,
-// and `err` is not opened.
-base::ResultX<Stdio> open_stdio(const StdioPaths& paths);
+// and `err` is not opened. ENXIO, if readers are needed: nobody reads a FIFO yet. A client that opens it after the program has
+// come and gone would wait for ever, so it is better tried again for a while.
+base::ResultX<Stdio> open_stdio(const StdioPaths& paths, Readers readers = Readers::awaited_no_more);
 
 }  // namespace shim::task

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -85,6 +86,19 @@ TEST_F(Parts, AReaderSeesTheEndWhenTheProgramHasClosed) {
   EXPECT_EQ(read_now(reader.get()), "last");
   char c;
   EXPECT_EQ(::read(reader.get(), &c, 1), 0);
+}
+
+TEST_F(Parts, AReaderIsNeededWhileOneMayStillCome) {
+  StdioPaths p{"", fifo("out"), "", false};
+  EXPECT_EQ(open_stdio(p, Readers::needed).error().code(), base::kENXIO);
+  pid_t client = ::fork();  // waits in open(2) for a writer
+  if (client == 0) ::_exit(::open(p.out.c_str(), O_RDONLY) >= 0 ? 0 : 1);
+  base::ResultX<Stdio> io = base::error(base::kENXIO, "");
+  ASSERT_TRUE(until([&] { return (io = open_stdio(p, Readers::needed)).ok(); }));
+  io->out.reset();
+  int status = -1;
+  EXPECT_EQ(::waitpid(client, &status, 0), client) << "it came through although the writer has gone";
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(Parts, FilesAreAppendedToAndOtherNamesRefused) {

@@ -74,7 +74,7 @@ class Shim:
         wait_until(lambda: self.status(id) == 'STOPPED', 'the task to stop')
         self.assertEqual(read(log), 'to the file\n')
         self.forget(id)
-        self.daemon.write('logger', '#!/bin/sh\nexec >%s\necho $CONTAINER_NAMESPACE $1\nexec 5>&-\ncat <&3; cat <&4\n' % got)
+        self.daemon.write('logger', '#!/bin/sh\ntrap "" TERM\nexec >%s\necho $CONTAINER_NAMESPACE $1\nexec 5>&-\ncat <&3; cat <&4\n' % got)
         os.chmod(program, 0o755)
         id = self.background('/bin/sh', '-c', 'echo out; echo err >&2', flags=['--log-uri', 'binary://%s?word=' % program])
         wait_until(lambda: self.status(id) == 'STOPPED', 'the task to stop')
@@ -260,7 +260,7 @@ class WithCaisson(Shim, unittest.TestCase):
     def tearDownClass(cls):
         super().tearDownClass()
         if cls.daemon.sockets_left(cls.ids):
-            raise AssertionError('sockets are left')
+            raise AssertionError('sockets are left of %s' % cls.daemon.sockets_left(cls.ids))
 
     def test_a_sandbox_that_hangs_holds_nobody_up(self):
         id, other = self.background('/bin/sleep', '1000'), self.background('/bin/sleep', '1000')

@@ -181,7 +181,7 @@ class WithCaisson(Pods, unittest.TestCase):
     def tearDownClass(cls):
         super().tearDownClass()
         if cls.daemon.sockets_left(cls.ids):
-            raise AssertionError('sockets are left')
+            raise AssertionError('sockets are left of %s' % cls.daemon.sockets_left(cls.ids))
 
     def test_one_shim_serves_a_pod(self):
         pod = self.pod()

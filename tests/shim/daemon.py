@@ -119,8 +119,8 @@ class Daemon:
 
     def sockets_left(self, ids):
         """Of the shims of these containers and pods: their names are hashes."""
-        names = {hashlib.sha256(('%s/c.sock/%s/%s' % (self.top, self.space, id)).encode()).hexdigest() for id in ids}
-        return names & set(os.listdir(SOCKETS))
+        name = lambda id: hashlib.sha256(('%s/c.sock/%s/%s' % (self.top, self.space, id)).encode()).hexdigest()
+        return [id for id in ids if name(id) in os.listdir(SOCKETS)]
 
     def kill(self):
         self.process.kill()
