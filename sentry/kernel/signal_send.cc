@@ -51,6 +51,7 @@ void apply_side_effects_locked(ThreadGroup::Impl& i, int signo) REQUIRES(i.mu) {
 // Queues for one thread (task set) or the process, and wakes one that takes it. False: nobody will see it.
 bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   const int signo = info.si.si_signo;
+  if (signo < 1 || signo > kSignals) return false;  // the exit signal of clone(2) may be any byte
   ThreadGroup::Impl& i = g.impl();
   RefOrNull<SignalHandlers> handlers;
   {

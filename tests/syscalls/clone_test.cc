@@ -87,6 +87,18 @@ TEST(Clone, RefusesWhatMakesNoSense) {
   EXPECT_ERRNO(clone_like_fork(CLONE_NEWNS | CLONE_FS), EINVAL);
 }
 
+// The old clone(2) takes any byte for the exit signal; what is none is sent to nobody.
+TEST(Clone, ExitSignalsThatThereAreNot) {
+  for (unsigned long signo : {65ul, 127ul, 200ul, 255ul}) {
+    auto p = static_cast<pid_t>(syscall(SYS_clone, signo, 0, 0, 0, 0));
+    if (p == 0) _exit(5);
+    ASSERT_GT(p, 0);
+    int s = 0;
+    EXPECT_EQ(waitpid(p, &s, __WALL), p);
+    EXPECT_EQ(s, 5 << 8);
+  }
+}
+
 // Killed right after its call: the child lives on, as its maker had been told.
 TEST(Clone, OutlivesItsParent) {
   std::atomic<int>& alive = shared_counter();
