@@ -14,7 +14,7 @@ namespace {
 
 constexpr uint64_t kMaxSegment = ~0ull - (1ull << 24);  // SHMMAX, SHMALL
 constexpr size_t kMaxSegments = 4096;                   // SHMMNI
-constexpr uint64_t kDevice = 0xfff000ff;                // of segments, and of nothing else
+constexpr uint64_t kDevice = 0xfff000ff;                // of segments; vfs gives it to no file system
 constexpr uint32_t kDest = 01000, kLocked = 02000;      // SHM_DEST, SHM_LOCKED
 
 uint64_t page_up(uint64_t n) { return (n + platform::kPageSize - 1) & ~(platform::kPageSize - 1); }
@@ -48,14 +48,32 @@ class ShmSegment final : public mm::Mappable {
   std::string path() const override { return base::format("/SYSV{:08x} (deleted)", static_cast<uint32_t>(owner.key)); }
   Result<void> punch_hole(int64_t offset, uint64_t length) override { return memory_->punch_hole(offset, length); }
 
+  // Who attached or detached it last, and when: shmdt(2) knows the segment but not its table.
+  struct Use {
+    int64_t atime = 0, dtime = 0;
+    RefOrNull<ThreadGroup> last;
+  };
+  void used(Task& t, int64_t Use::*when) EXCLUDES(use_mu_) {
+    RefOrNull<ThreadGroup> old = t.group_ref();  // the one before goes after the lock
+    MutexLock l(use_mu_);
+    use_.*when = ipc_now();
+    std::swap(use_.last, old);
+  }
+  Use use() EXCLUDES(use_mu_) {
+    MutexLock l(use_mu_);
+    return use_;
+  }
+
   IpcOwner owner;
-  bool removed = false;  // these are guarded by the table's lock, as the times
+  bool removed = false;  // these are guarded by the table's lock
   const uint64_t size;
-  int64_t atime = 0, dtime = 0, ctime = ipc_now();
-  RefOrNull<ThreadGroup> creator, last;
+  int64_t ctime = ipc_now();
+  RefOrNull<ThreadGroup> creator;
 
  private:
   const Ref<mm::Mappable> memory_;
+  Mutex use_mu_{LockRank::kFilePages};
+  Use use_ GUARDED_BY(use_mu_);
 };
 
 struct ShmTable::Impl {
@@ -137,11 +155,7 @@ Result<long> ShmTable::attach(Task& t, int id, uint64_t addr, int flags) {
   Result<uint64_t> at = t.mm()->map(t.context(), r);
   // Differs from Linux: shared memory has its own part of the address space; elsewhere the host's rules for stubs answer ENOSYS.
   if (!at.ok()) return at.error() == kEEXIST || at.error() == kENOSYS ? Result<long>(kEINVAL) : Result<long>(at.error());
-  RefOrNull<ThreadGroup> old;
-  MutexLock l(impl_->mu);
-  s->atime = ipc_now();
-  old = std::move(s->last);
-  s->last = t.group_ref();
+  s->used(t, &ShmSegment::Use::atime);
   return static_cast<long>(*at);
 }
 
@@ -183,6 +197,7 @@ Result<long> ShmTable::control(Task& t, int id, int command, uint64_t buf) {
       {
         RefOrNull<ShmSegment> s;
         std::vector<Ref<ShmSegment>> gone;
+        ShmSegment::Use use;
         MutexLock l(i.mu);
         gone = i.sweep_locked();
         s = command == IPC_STAT ? TRY(i.ids.find(id)) : TRY(i.ids.find_index(id));
@@ -190,11 +205,12 @@ Result<long> ShmTable::control(Task& t, int id, int command, uint64_t buf) {
         const PidNamespace& viewer = t.group().pid_namespace();
         a.perm = s->owner.abi();
         a.size = s->size;
-        a.atime = s->atime;
-        a.dtime = s->dtime;
+        use = s->use();
+        a.atime = use.atime;
+        a.dtime = use.dtime;
         a.ctime = s->ctime;
         a.cpid = pid_for(s->creator, viewer);
-        a.lpid = pid_for(s->last, viewer);
+        a.lpid = pid_for(use.last, viewer);
         a.nattch = Impl::attached(*s, 1);
         if (command != IPC_STAT) result = s->owner.id;
       }
@@ -244,15 +260,17 @@ std::string ShmTable::proc_text(const PidNamespace& viewer) {
       "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      "
       "ctime                   rss                  swap\n";
   std::vector<Ref<ShmSegment>> gone, all;
+  std::vector<ShmSegment::Use> uses;
   MutexLock l(impl_->mu);
   gone = impl_->sweep_locked();
   all = impl_->ids.all();
   for (const Ref<ShmSegment>& s : all) {
+    const ShmSegment::Use& use = uses.emplace_back(s->use());
     char line[256];
     snprintf(line, sizeof line, "%10d %10d  %4o %21llu %5d %5d  %5llu %5u %5u %5u %5u %10lld %10lld %10lld %21llu %21llu\n",
              s->owner.key, s->owner.id, s->owner.mode, static_cast<unsigned long long>(s->size), pid_for(s->creator, viewer),
-             pid_for(s->last, viewer), static_cast<unsigned long long>(Impl::attached(*s, 1)), s->owner.uid, s->owner.gid,
-             s->owner.cuid, s->owner.cgid, static_cast<long long>(s->atime), static_cast<long long>(s->dtime),
+             pid_for(use.last, viewer), static_cast<unsigned long long>(Impl::attached(*s, 1)), s->owner.uid, s->owner.gid,
+             s->owner.cuid, s->owner.cgid, static_cast<long long>(use.atime), static_cast<long long>(use.dtime),
              static_cast<long long>(s->ctime), static_cast<unsigned long long>(page_up(s->size)), 0ull);
     out += line;
   }
@@ -275,8 +293,7 @@ Result<long> shm_detach(Task& t, uint64_t addr) {
   if (!s) return kEINVAL;
   for (auto& [start, length] : ranges) TRY(space->unmap(t.context(), start, length));
   space->settle(t.context());
-  s->dtime = ipc_now();
-  s->last = t.group_ref();
+  s->used(t, &ShmSegment::Use::dtime);
   return 0L;
 }
 

@@ -14,7 +14,15 @@
 namespace sentry::vfs {
 namespace {
 
-std::atomic<uint64_t> g_next_minor{1};
+// Device numbers of file systems: none is that of anonymous shared memory (mm) or of System V segments (kernel/ipc_shm.cc), as
+// futexes tell memory apart by device and inode.
+std::atomic<uint64_t> g_next_minor{2};
+uint64_t next_device() {
+  constexpr uint64_t kSegments = 0xfffff;
+  uint64_t minor = g_next_minor.fetch_add(1);
+  if (minor == kSegments) minor = g_next_minor.fetch_add(1);
+  return makedev(0, static_cast<unsigned>(minor));
+}
 std::atomic<SpecialOpener> g_openers[3];
 
 std::atomic<SpecialOpener>* opener_slot(uint32_t type) {
@@ -110,7 +118,7 @@ void Inode::allow_write_access() {
 }
 
 FileSystem::FileSystem()
-    : dentries_(std::make_unique<DentryCache>()), device_(makedev(0, g_next_minor.fetch_add(1))) {}
+    : dentries_(std::make_unique<DentryCache>()), device_(next_device()) {}
 FileSystem::~FileSystem() = default;
 
 void set_special_opener(uint32_t type, SpecialOpener opener) {
