@@ -6,6 +6,7 @@
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
 namespace {
@@ -30,12 +31,20 @@ bool begin_exit(Task& t, bool* stop_complete) {
   return last;
 }
 
-void close_files(Task& t) {
+// What a zombie has left keeps nothing alive: its last reference goes under the task-set lock. Linux: exit_files(), exit_fs(),
+// exit_task_namespaces(), seccomp_filter_release().
+void drop_parts(Task& t) {
   RefOrNull<FdTable> files;
   RefOrNull<FsContext> fs;
+  RefOrNull<SeccompFilter> seccomp;
+  RefOrNull<IpcNamespace> ipc = t.container().ipc();
+  RefOrNull<UtsNamespace> uts = t.container().uts();
   MutexLock l(t.impl().mu);
   std::swap(files, t.impl().files);
   std::swap(fs, t.impl().fs);
+  std::swap(seccomp, t.impl().seccomp);
+  std::swap(ipc, t.impl().ipc);
+  std::swap(uts, t.impl().uts);
 }
 
 // How much memory it had at its end, for its parent's ru_maxrss; a process that was short pays nothing for it.
@@ -153,7 +162,7 @@ void exit_current(Task& t) {
   release_vfork(t, &mine);
   if (lent_out) mine = false;
   Remains remains = leave_mm(t, clear_tid, mine);
-  close_files(t);
+  drop_parts(t);
   i.walk_mounts = nullptr;
   if (group_dead) hang_up_terminal(g);
   leave_family(t);

@@ -365,6 +365,7 @@ Ref<SemUndo> undo_of(Task& t) {
 }
 
 void leave_undo(Task& t) {
+  static constinit Mutex leaving{LockRank::kFsContext};
   RefOrNull<SemUndo> list;
   RefOrNull<IpcNamespace> ns;
   {
@@ -372,7 +373,13 @@ void leave_undo(Task& t) {
     std::swap(list, t.impl().sem_undo);
     ns = t.impl().ipc;
   }
-  if (list && ns && list->ref_count() == 1) ns->sem().undo(*list, t.group().pid());
+  if (!list) return;
+  {
+    // Threads that leave together, one after the other: exactly one of them is the last.
+    MutexLock l(leaving);
+    if (list->ref_count() > 1) list = nullptr;
+  }
+  if (list && ns) ns->sem().undo(*list, t.group().pid());
 }
 
 }  // namespace sentry::kernel
