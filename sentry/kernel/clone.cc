@@ -15,6 +15,7 @@ namespace sentry::kernel {
 namespace {
 
 constexpr uint64_t kUnsupportedNamespaces = CLONE_NEWNET | CLONE_NEWCGROUP | 0x80 /* CLONE_NEWTIME */;
+constexpr int kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
 constexpr uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | CLONE_NEWIPC | kUnsupportedNamespaces;
 
 Result<void> check_namespaces(Task& t, uint64_t flags) {
@@ -148,7 +149,7 @@ Result<void> reserve_ids(Task& t, Task& child, uint64_t flags) {
   }
   if (!ns || (flags & CLONE_THREAD)) ns = Ref<PidNamespace>(t.group().pid_namespace());
   if (flags & CLONE_NEWPID) {
-    if (ns->impl().level >= 32) return kENOSPC;
+    if (ns->impl().level >= kMaxPidLevel) return kENOSPC;
     ns = PidNamespace::create(ns);
   }
   MutexLock l(task_set_lock);
@@ -389,6 +390,7 @@ Result<void> unshare(Task& t, uint64_t flags) {
     if (t.group().tasks().size() > 1) return kEINVAL;
   }
   if (flags & CLONE_NEWPID) {
+    if (t.group().pid_namespace().impl().level >= kMaxPidLevel) return kENOSPC;
     Ref<PidNamespace> ns = PidNamespace::create(Ref<PidNamespace>(t.group().pid_namespace()));
     MutexLock l(t.impl().mu);
     t.impl().child_pids = std::move(ns);

@@ -26,6 +26,7 @@ Ref<FdTable> FdTable::copy() const {
     slots = slots_;
   }
   for (Slot& s : slots) s.reserved = false;  // a number on its way belongs to its thread
+  while (!slots.empty() && !slots.back().file) slots.pop_back();
   MutexLock l(t->mu_);
   t->slots_ = std::move(slots);
   return t;

@@ -38,7 +38,7 @@ class PiTable {
 
   struct KeyOrder {
     bool operator()(const mm::FutexKey& x, const mm::FutexKey& y) const {
-      return std::tie(x.a, x.b, x.c) < std::tie(y.a, y.b, y.c);
+      return std::tie(x.a, x.b, x.c, x.is_private) < std::tie(y.a, y.b, y.c, y.is_private);
     }
   };
   Mutex mu_{LockRank::kFutex};

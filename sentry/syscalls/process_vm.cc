@@ -81,7 +81,12 @@ Result<long> transfer(Task& task, int pid, UserIn<struct iovec> local, size_t lo
   return static_cast<long>(done);
 }
 
-long order(const void* a, const void* b) { return a == b ? 0 : a < b ? 1 : 2; }
+// Objects in some order that stays, which is not that of their addresses. Linux: kptr_obfuscate().
+long order(Task& task, const void* a, const void* b) {
+  const uint64_t secret = task.kernel().impl().namespace_secret;
+  auto hidden = [secret](const void* p) { return (reinterpret_cast<uint64_t>(p) ^ secret) * (secret | 1); };
+  return a == b ? 0 : hidden(a) < hidden(b) ? 1 : 2;
+}
 
 }  // namespace
 
@@ -104,12 +109,12 @@ Result<long> sys_kcmp(Task& task, int pid1, int pid2, int type, uint64_t a, uint
     case KCMP_FILE: {
       Ref<vfs::File> f1 = TRY(t1->files()->get_path(static_cast<int>(a)));
       Ref<vfs::File> f2 = TRY(t2->files()->get_path(static_cast<int>(b)));
-      return order(f1.get(), f2.get());
+      return order(task, f1.get(), f2.get());
     }
-    case KCMP_VM: return order(t1->find_mm().get(), t2->find_mm().get());
-    case KCMP_FILES: return order(t1->files().get(), t2->files().get());
-    case KCMP_FS: return order(t1->fs().get(), t2->fs().get());
-    case KCMP_SIGHAND: return order(t1->group().handlers().get(), t2->group().handlers().get());
+    case KCMP_VM: return order(task, t1->find_mm().get(), t2->find_mm().get());
+    case KCMP_FILES: return order(task, t1->files().get(), t2->files().get());
+    case KCMP_FS: return order(task, t1->fs().get(), t2->fs().get());
+    case KCMP_SIGHAND: return order(task, t1->group().handlers().get(), t2->group().handlers().get());
     case KCMP_IO:
     case KCMP_SYSVSEM: return 0L;
     default: return kEINVAL;

@@ -23,7 +23,7 @@ constexpr uint64_t kPage = platform::kPageSize;
 constexpr size_t kHeadBytes = 4096;          // holds the headers of nearly every program: one read
 constexpr int kMaxScripts = 5;               // Linux: exec_binprm(), depth > 5
 constexpr uint64_t kPieBase = 0x555555554000;
-constexpr uint64_t kPatchGap = 24 << 20;     // free after text, for what patched call sites jump to
+constexpr uint64_t kPatchGap = patch::kRoom;  // free after text, for what patched call sites jump to
 constexpr uint64_t kStackRandom = 16ull << 30;
 constexpr uint64_t kMaxStackReserve = 256ull << 20;  // beyond, the stack grows by faults
 constexpr Errno kELIBBAD{ELIBBAD};
