@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2): copies through the sentry's memory. No bytes that were taken from a
-// pipe are lost: they are looked at first, and leave it when they have been written.
+// sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2): copies through the sentry's memory. No bytes of a pipe or of a
+// stream socket are lost: they are looked at first, and leave it when they have been written.
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "sentry/fs/pipe/pipe.h"
+#include "sentry/net/common/socket_file.h"
 #include "sentry/syscalls/paths.h"
 #include "sentry/syscalls/transfer.h"
 #include "sentry/vfs/notify.h"
@@ -44,7 +45,22 @@ class PositionLocks {
   vfs::File* second_;
 };
 
-// Copies up to `count` bytes. From a seekable file the position moves by what was written; from a pipe only that leaves it.
+// What the next read of a stream socket would get, which stays; and n bytes of it leave.
+Result<size_t> peek_stream(net::SocketFile& s, std::span<std::byte> dst, bool nonblock) {
+  net::Received got = TRY(s.sock().receive({dst, MSG_PEEK | (nonblock ? MSG_DONTWAIT : 0)}));
+  net::release_files(std::move(got.files));
+  return got.size;
+}
+void consume_stream(net::SocketFile& s, std::span<std::byte> scratch, size_t n) {
+  while (n > 0) {
+    Result<net::Received> got = s.sock().receive({scratch.first(n), MSG_DONTWAIT});
+    if (!got.ok() || got->size == 0) return;
+    net::release_files(std::move(got->files));
+    n -= got->size;
+  }
+}
+
+// Copies up to `count` bytes. From a seekable file the position moves by what was written; from a pipe or stream only that leaves it.
 Result<long> copy(Task& task, const End& in, const End& out, size_t count, vfs::IoFlags in_io, vfs::IoFlags out_io) {
   PositionLocks locks(in, out);
   count = std::min(count, kMaxTransfer);
@@ -53,12 +69,16 @@ Result<long> copy(Task& task, const End& in, const End& out, size_t count, vfs::
   size_t chunk = std::min(count, kChunk);
   Scratch buffer(chunk);
   bool from_pipe = in.file.kind() == vfs::FileKind::pipe;
+  auto* stream = in.file.as<net::SocketFile>();
+  if (stream && stream->message_oriented()) stream = nullptr;
   size_t total = 0;
   while (total < count) {
     size_t want = std::min(chunk, count - total);
     int64_t at = *in.position();
-    Result<size_t> got = from_pipe ? fs::pipe::peek(in.file, {buffer.data(), want}, in_io.nonblock)
-                                   : in.file.read({buffer.data(), want}, &at, in_io);
+    std::span<std::byte> here(buffer.data(), want);
+    Result<size_t> got = from_pipe ? fs::pipe::peek(in.file, here, in_io.nonblock)
+                         : stream  ? peek_stream(*stream, here, in_io.nonblock)
+                                   : in.file.read(here, &at, in_io);
     if (!got.ok()) {
       if (total) break;
       return got.error();
@@ -67,6 +87,7 @@ Result<long> copy(Task& task, const End& in, const End& out, size_t count, vfs::
     Result<size_t> put = write_chunk(out.file, {buffer.data(), *got}, out.position(), out_io);
     size_t n = put.ok() ? *put : 0;
     if (from_pipe) fs::pipe::consume(in.file, n);
+    else if (stream) consume_stream(*stream, here, n);
     else if (in.file.seekable()) *in.position() += static_cast<int64_t>(n);
     if (!put.ok()) {
       if (total) break;

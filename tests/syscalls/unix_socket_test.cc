@@ -85,6 +85,31 @@ TEST(Stream, BytesHaveNoBoundaries) {
   EXPECT_EQ(n, 0);
 }
 
+// What a full pipe does not take stays in the socket.
+TEST(Stream, SpliceIntoAPipeLosesNothing) {
+  Pair s(SOCK_STREAM);
+  int p[2];
+  ASSERT_EQ(pipe2(p, O_NONBLOCK), 0);
+  std::string sent, got;
+  for (int i = 0; i < 60000; i++) sent += static_cast<char>(i * 7 + i / 251);
+  ASSERT_EQ(write(s.a, sent.data(), sent.size()), static_cast<ssize_t>(sent.size()));
+  const std::string before(40000, 'x');
+  ASSERT_EQ(write(p[1], before.data(), before.size()), static_cast<ssize_t>(before.size()));
+  size_t spliced = 0;
+  char buf[50000];
+  for (int round = 0; round < 100 && spliced < sent.size(); round++) {
+    ssize_t n = splice(s.b, nullptr, p[1], nullptr, sent.size() - spliced, SPLICE_F_NONBLOCK);
+    if (n > 0) spliced += static_cast<size_t>(n);
+    else EXPECT_EQ(errno, EAGAIN);
+    if (ssize_t r = read(p[0], buf, sizeof buf); r > 0) got.append(buf, static_cast<size_t>(r));
+  }
+  for (ssize_t r; (r = read(p[0], buf, sizeof buf)) > 0;) got.append(buf, static_cast<size_t>(r));
+  EXPECT_EQ(spliced, sent.size());
+  EXPECT_TRUE(got == before + sent);
+  close(p[0]);
+  close(p[1]);
+}
+
 TEST(Stream, VectorsGatherAndScatter) {
   Pair p(SOCK_STREAM);
   iovec out[3] = {{const_cast<char*>("ab"), 2}, {nullptr, 0}, {const_cast<char*>("cdef"), 4}};
