@@ -8,6 +8,8 @@
 namespace sentry::vfs {
 
 struct WatchList {
+  explicit WatchList(Inode& i) : inode(&i) {}
+  Inode* const inode;
   Mutex mu{LockRank::kFilePrivate};
   std::vector<Ref<FileWatch>> watches GUARDED_BY(mu);
   bool orphan GUARDED_BY(mu) = false;  // its last name is gone, somebody has it open
@@ -80,7 +82,7 @@ std::vector<Ref<FileWatch>> watches_of(Inode& inode) {
 void add_watch(Inode& inode, Ref<FileWatch> watch) {
   WatchList* list = inode.watches();
   if (!list) {
-    auto fresh = std::make_unique<WatchList>();
+    auto fresh = std::make_unique<WatchList>(inode);
     list = inode.set_watches(fresh.get());
     if (list == fresh.get()) fresh.release();
   }
@@ -115,7 +117,15 @@ void remove_watch(Inode& inode, FileWatch& watch) {
   watched_inodes().erase(&inode);
 }
 
-void destroy_watches(WatchList* list) { delete list; }
+void destroy_watches(WatchList* list) {
+  if (!list) return;
+  {
+    // A watch that ended while it was being added has left the inode there.
+    MutexLock l(g_watched_mu);
+    watched_inodes().erase(list->inode);
+  }
+  delete list;
+}
 
 void tell_entry(Inode& dir, uint32_t mask, const Inode* child, std::string_view name, uint32_t cookie) {
   if (anybody_watches()) tell(dir, with_type(child, mask), cookie, name, false);

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rare calls: I/O priorities, memory policies, extended attributes by directory, clock parameters. Passes on Linux first, then in
-// the sandbox.
+// Rare calls and rare uses: I/O priorities, memory policies, extended attributes by directory, clock parameters, epolls in epolls.
+// Passes on Linux first, then in the sandbox.
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/ioprio.h>
 #include <linux/mempolicy.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/timex.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -19,6 +22,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "tests/syscalls/checks.h"
 
@@ -188,6 +192,72 @@ TEST(Obsolete, HandlesNeedWhatTheyNeed) {
     EXPECT_ERRNO(syscall(SYS_open_by_handle_at, AT_FDCWD, handle, 0), EPERM);
     EXPECT_ERRNO(syscall(SYS_vhangup), EPERM);
   }), 0);
+}
+
+// ---- Epolls that watch epolls ----
+
+// How many nest, each put into the one before (downwards), or before it is put into the next.
+int nests(bool downwards) {
+  std::vector<int> fds{epoll_create1(0)};
+  int n = 0;
+  for (; n < 100; n++) {
+    fds.push_back(epoll_create1(0));
+    const int outer = downwards ? fds[fds.size() - 2] : fds.back(), inner = downwards ? fds.back() : fds[fds.size() - 2];
+    epoll_event ev{EPOLLIN, {}};
+    if (epoll_ctl(outer, EPOLL_CTL_ADD, inner, &ev) == 0) continue;
+    EXPECT_EQ(errno, ELOOP);
+    break;
+  }
+  for (int fd : fds) close(fd);
+  return n;
+}
+
+TEST(Epoll, NestsOnlySoDeep) {
+  for (bool downwards : {false, true}) {
+    EXPECT_GE(nests(downwards), 3);
+    EXPECT_LE(nests(downwards), 6);
+  }
+}
+
+TEST(Epoll, NoCircles) {
+  int a = epoll_create1(0), b = epoll_create1(0), c = epoll_create1(0);
+  epoll_event ev{EPOLLIN, {}};
+  ASSERT_EQ(epoll_ctl(a, EPOLL_CTL_ADD, b, &ev), 0);
+  ASSERT_EQ(epoll_ctl(b, EPOLL_CTL_ADD, c, &ev), 0);
+  EXPECT_ERRNO(epoll_ctl(c, EPOLL_CTL_ADD, a, &ev), ELOOP);
+  EXPECT_ERRNO(epoll_ctl(a, EPOLL_CTL_ADD, a, &ev), EINVAL);
+  for (int fd : {a, b, c}) close(fd);
+}
+
+// Asking an epoll whether something is ready keeps no file open.
+TEST(Epoll, ALookHoldsNothing) {
+  int e = epoll_create1(0), p[2];
+  ASSERT_EQ(pipe2(p, O_NONBLOCK), 0);
+  epoll_event ev{EPOLLOUT, {}};
+  ASSERT_EQ(epoll_ctl(e, EPOLL_CTL_ADD, p[1], &ev), 0);
+  pollfd look{e, POLLIN, 0};
+  EXPECT_EQ(poll(&look, 1, 0), 1);
+  close(p[1]);
+  char c;
+  EXPECT_EQ(read(p[0], &c, 1), 0) << strerror(errno);
+  EXPECT_EQ(poll(&look, 1, 0), 0);
+  close(p[0]);
+  close(e);
+}
+
+// A period longer than anybody's life: one expiration, and no other.
+TEST(Timerfd, TheLongestPeriod) {
+  int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+  ASSERT_GE(fd, 0);
+  itimerspec t{{INT64_MAX, 0}, {0, 1000}};
+  ASSERT_EQ(timerfd_settime(fd, 0, &t, nullptr), 0);
+  uint64_t n = 0;
+  pollfd look{fd, POLLIN, 0};
+  EXPECT_EQ(poll(&look, 1, 5000), 1);
+  EXPECT_EQ(read(fd, &n, sizeof n), 8);
+  EXPECT_EQ(n, 1u);
+  EXPECT_EQ(poll(&look, 1, 20), 0);
+  close(fd);
 }
 
 }  // namespace

@@ -11,14 +11,15 @@ namespace sentry::fs::epoll {
 namespace {
 
 constexpr uint32_t kPrivateBits = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
-constexpr int kMaxNests = 4;  // EP_MAX_NESTS
+constexpr int kMaxNests = 4;      // EP_MAX_NESTS
+constexpr int kMaxVisits = 4096;  // epolls that one look at the nesting may meet
 
 class Epoll;
 
 struct Item {
-  Item(Epoll& e, const vfs::File& f, int n, const epoll_event& ev);
+  Item(Epoll& e, vfs::File& f, int n, const epoll_event& ev);
   Epoll& epoll;
-  const vfs::File* file;  // valid while the item is in the epoll's map: a file takes its items out before it goes
+  vfs::File* file;  // whole while the item is in the epoll's map: a file takes its items out before anything of it goes
   const int fd;
   epoll_event event;
   bool disabled = false;                 // EPOLLONESHOT has fired
@@ -32,8 +33,9 @@ struct Item {
 using Key = std::pair<const vfs::File*, int>;
 
 // Guards which epoll watches which file, against both of them going away.
-Guarded<std::multimap<const vfs::File*, Epoll*>>& links() {
-  static Guarded<std::multimap<const vfs::File*, Epoll*>> map(LockRank::kEpollLinks);
+using Links = std::multimap<const vfs::File*, Epoll*>;
+Guarded<Links>& links() {
+  static Guarded<Links> map(LockRank::kEpollLinks);
   return map;
 }
 
@@ -45,12 +47,12 @@ class Epoll final : public vfs::File {
       : File(kKind, path, std::move(inode), O_RDWR, std::move(cred)) {}
   ~Epoll() override {
     links().with([&](auto& m) {
-      for (auto it = m.begin(); it != m.end();) it = it->second == this ? m.erase(it) : std::next(it);
+      MutexLock l(mu_);
+      for (auto& [key, item] : items_) {
+        unlink(m, *item->file);
+        item->entry.detach();
+      }
     });
-    MutexLock l(mu_);
-    for (auto& [key, item] : items_) item->entry.detach();
-    items_.clear();
-    buried_.clear();
   }
 
   Result<void> add(int fd, const Ref<vfs::File>& target, const epoll_event& ev) {
@@ -59,7 +61,7 @@ class Epoll final : public vfs::File {
     if ((ev.events & EPOLLEXCLUSIVE) && target->as<Epoll>()) return kEINVAL;
     return links().with([&](auto& m) -> Result<void> {
       if (Epoll* inner = target->as<Epoll>())
-        if (inner == this || depth(m, *inner, *this, 0) >= kMaxNests) return kELOOP;
+        if (!may_nest(m, *inner)) return kELOOP;
       MutexLock l(mu_);
       auto [it, fresh] = items_.try_emplace(Key{target.get(), fd});
       if (!fresh) return kEEXIST;
@@ -89,12 +91,7 @@ class Epoll final : public vfs::File {
       auto it = items_.find(Key{&target, fd});
       if (it == items_.end()) return kENOENT;
       take_out(it);
-      auto range = m.equal_range(&target);
-      for (auto i = range.first; i != range.second; ++i)
-        if (i->second == this) {
-          m.erase(i);
-          break;
-        }
+      unlink(m, target);
       return {};
     });
   }
@@ -116,15 +113,12 @@ class Epoll final : public vfs::File {
       ready_.pop_front();
       item->listed = false;
       if (item->disabled) continue;
-      auto file = RefOrNull<vfs::File>::upgrade(const_cast<vfs::File*>(item->file));
-      if (!file) continue;
-      uint32_t now = file->poll_events() & wanted(*item);
+      uint32_t now = item->file->poll_events() & wanted(*item);
       if (now) {
         out.push_back({now, item->event.data});
         if (item->event.events & EPOLLONESHOT) item->disabled = true;
         else if (!(item->event.events & EPOLLET)) list(*item);  // level: stays until it is no longer true
       }
-      drop_later(std::move(file));
     }
     return out;
   }
@@ -133,28 +127,13 @@ class Epoll final : public vfs::File {
   bool has_candidates() {
     MutexLock l(mu_);
     adopt_candidates();
-    for (Item* item : ready_) {
-      if (item->disabled) continue;
-      auto file = RefOrNull<vfs::File>::upgrade(const_cast<vfs::File*>(item->file));
-      if (!file) continue;
-      bool yes = (file->poll_events() & wanted(*item)) != 0;
-      drop_later(std::move(file));
-      if (yes) return true;
-    }
+    for (Item* item : ready_)
+      if (!item->disabled && (item->file->poll_events() & wanted(*item))) return true;
     return false;
   }
 
   uint32_t poll_events() override { return has_candidates() ? EPOLLIN | EPOLLRDNORM : 0; }
   sched::WaitQueue* poll_queue() override { return &waiters_; }
-
-  // Files whose last reference may be ours are let go outside the lock.
-  void release_dropped() {
-    std::vector<RefOrNull<vfs::File>> gone;
-    {
-      MutexLock l(mu_);
-      gone.swap(dropped_);
-    }
-  }
 
   void on_event(Item& item, uint32_t) {
     if (!item.candidate.exchange(true, std::memory_order_acq_rel)) {
@@ -176,18 +155,40 @@ class Epoll final : public vfs::File {
   }
 
  private:
-  // How many epolls lie below `inner`; kMaxNests when `outer` is among them.
-  static int depth(std::multimap<const vfs::File*, Epoll*>& m, Epoll& inner, Epoll& outer, int level) {
-    if (level >= kMaxNests) return kMaxNests;
-    int deepest = level + 1;
-    for (auto& [file, watcher] : m) {
-      if (watcher != &inner) continue;
-      auto* below = const_cast<vfs::File*>(file)->as<Epoll>();
-      if (!below) continue;
-      if (below == &outer) return kMaxNests;
-      deepest = std::max(deepest, depth(m, *below, outer, level + 1));
+  // One of the links between them.
+  void unlink(Links& m, const vfs::File& file) {
+    auto [from, to] = m.equal_range(&file);
+    for (auto it = from; it != to; ++it) {
+      if (it->second != this) continue;
+      m.erase(it);
+      return;
     }
-    return deepest;
+  }
+  // An event climbs from epoll to epoll, and a look at one goes down: neither may go far, nor in a circle. Linux: ep_loop_check().
+  bool may_nest(const Links& links, Epoll& inner) {
+    int visits = kMaxVisits;
+    return height(links, *this, 0, visits) + 1 + depth(inner, 0, visits) <= kMaxNests;
+  }
+  // The longest way up from e; more than kMaxNests: too long, or there are too many.
+  static int height(const Links& links, const Epoll& e, int level, int& visits) {
+    if (level > kMaxNests || --visits < 0) return kMaxNests + 1;
+    int most = 0;
+    auto [from, to] = links.equal_range(&e);
+    for (auto it = from; it != to; ++it) most = std::max(most, 1 + height(links, *it->second, level + 1, visits));
+    return most;
+  }
+  // The longest way down, which must not meet this epoll.
+  int depth(Epoll& e, int level, int& visits) {
+    if (&e == this || level > kMaxNests || --visits < 0) return kMaxNests + 1;
+    std::vector<Epoll*> below;  // they stay while the links are locked
+    {
+      MutexLock l(e.mu_);
+      for (auto& [key, item] : e.items_)
+        if (Epoll* b = item->file->as<Epoll>()) below.push_back(b);
+    }
+    int most = 0;
+    for (Epoll* b : below) most = std::max(most, 1 + depth(*b, level + 1, visits));
+    return most;
   }
 
   void list(Item& item) REQUIRES(mu_) {
@@ -226,18 +227,16 @@ class Epoll final : public vfs::File {
     if (item->listed) std::erase(ready_, item.get());
     if (item->candidate.load(std::memory_order_acquire)) buried_.push_back(std::move(item));
   }
-  void drop_later(RefOrNull<vfs::File> f) REQUIRES(mu_) { dropped_.push_back(std::move(f)); }
 
   Mutex mu_{LockRank::kEpollInterest};
   std::map<Key, std::unique_ptr<Item>> items_ GUARDED_BY(mu_);
   std::deque<Item*> ready_ GUARDED_BY(mu_);
   std::vector<std::unique_ptr<Item>> buried_ GUARDED_BY(mu_);
-  std::vector<RefOrNull<vfs::File>> dropped_ GUARDED_BY(mu_);
   std::atomic<Item*> candidates_{nullptr};
   sched::WaitQueue waiters_{LockRank::kEpollWait};
 };
 
-Item::Item(Epoll& e, const vfs::File& f, int n, const epoll_event& ev)
+Item::Item(Epoll& e, vfs::File& f, int n, const epoll_event& ev)
     : epoll(e), file(&f), fd(n), event(ev),
       entry([](sched::WaitEntry& w, uint32_t events) {
         auto* item = static_cast<Item*>(w.arg());
@@ -279,13 +278,8 @@ Result<std::vector<epoll_event>> wait(vfs::File& file, int max, sched::Nanos dea
   if (!e || max <= 0) return kEINVAL;
   for (;;) {
     auto events = e->collect(static_cast<size_t>(max));
-    e->release_dropped();
     if (!events.empty() || deadline <= sched::now()) return events;
-    auto r = sched::wait_for(*e->poll_queue(), [&] {
-      bool yes = e->has_candidates();
-      e->release_dropped();
-      return yes;
-    }, deadline);
+    auto r = sched::wait_for(*e->poll_queue(), [&] { return e->has_candidates(); }, deadline);
     if (!r.ok() && r.error() == kETIMEDOUT) return events;
     if (!r.ok()) return kEINTR;
   }

@@ -218,6 +218,7 @@ class InotifyFile final : public vfs::File {
     return fresh->wd();
   }
   Result<void> remove(int wd) {
+    sched::SleepLock one_at_a_time(adding_);  // a watch that is half made has its number already
     RefOrNull<Watch> w;
     {
       MutexLock l(queue_->mu);

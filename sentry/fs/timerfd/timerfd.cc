@@ -4,6 +4,7 @@
 
 #include <sys/timerfd.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace sentry::fs::timerfd {
@@ -13,6 +14,7 @@ using sched::Nanos;
 
 constexpr Nanos kSecond = 1000000000;
 constexpr int64_t kMaxSeconds = INT64_MAX / kSecond - 1;
+constexpr Nanos kMaxInterval = INT64_MAX / 4;  // a deadline and one more interval still fit
 
 bool valid(const timespec& t) { return t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < kSecond; }
 Nanos nanos(const timespec& t) {
@@ -54,7 +56,7 @@ class TimerFile final : public vfs::File {
     {
       MutexLock l(mu_);
       ticks_ = 0;
-      interval_ = nanos(value.it_interval);
+      interval_ = std::min(nanos(value.it_interval), kMaxInterval);
       if (value.it_value.tv_sec || value.it_value.tv_nsec) {
         Nanos when = nanos(value.it_value);
         Nanos mono = sched::now();
