@@ -29,6 +29,18 @@ auto maybe_blocking(bool in_memory, F fn) -> decltype(fn()) {
   return r;
 }
 
+// The contents are about to change, and have changed: what is read in between is neither the old ones nor the new ones.
+class Changing {
+ public:
+  explicit Changing(std::atomic<uint64_t>& n) : n_(n) { n_.fetch_add(1); }
+  ~Changing() { n_.fetch_add(1); }
+  Changing(const Changing&) = delete;
+  Changing& operator=(const Changing&) = delete;
+
+ private:
+  std::atomic<uint64_t>& n_;
+};
+
 Result<void> host_truncate(int fd, uint64_t size, bool in_memory) {
   return maybe_blocking(in_memory, [&] { return sys::ftruncate(fd, static_cast<int64_t>(size)); });
 }
@@ -122,7 +134,7 @@ Result<size_t> RegularData::read(std::span<std::byte> dst, uint64_t offset) {
 
 Result<size_t> RegularData::write(std::span<const std::byte> src, uint64_t* offset, bool append) {
   sched::SleepLock change(change_);
-  changes_.fetch_add(1);
+  Changing changing(changes_);
   if (append) *offset = size();
   if (src.empty()) return size_t{0};
   if (*offset >= kMaxSize) return kEFBIG;
@@ -228,7 +240,7 @@ Result<void> RegularData::move_to_host() {
 Result<void> RegularData::truncate(uint64_t size) {
   if (size > kMaxSize) return kEFBIG;
   sched::SleepLock change(change_);
-  changes_.fetch_add(1);
+  Changing changing(changes_);
   return set_size(size);
 }
 
@@ -271,7 +283,7 @@ Result<void> RegularData::allocate(int mode, int64_t offset, int64_t length) {
   auto start = static_cast<uint64_t>(offset);
   uint64_t end = start + static_cast<uint64_t>(length);
   sched::SleepLock change(change_);
-  changes_.fetch_add(1);
+  Changing changing(changes_);
   if (mode & FALLOC_FL_PUNCH_HOLE) {
     if (!(mode & FALLOC_FL_KEEP_SIZE)) return kEOPNOTSUPP;
     return punch(start, end);
@@ -332,8 +344,9 @@ Result<int64_t> RegularData::seek(int64_t offset, int whence) const {
 }
 
 std::optional<patch::ContentId> RegularData::content_id() const {
-  if (mapped_for_writing_.load()) return std::nullopt;
-  return patch::ContentId{UINT64_MAX, ro_key_, changes_.load(), 0};
+  const uint64_t changes = changes_.load();
+  if (mapped_for_writing_.load() || changes % 2 != 0) return std::nullopt;
+  return patch::ContentId{UINT64_MAX, ro_key_, changes, 0};
 }
 
 Result<mm::MapFd> RegularData::map_fd(bool writable) {
