@@ -225,6 +225,10 @@ Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program) {
   return 0L;
 }
 
+bool is_confined(Task& t) {
+  return t.impl().seccomp_mode.load() == SECCOMP_MODE_STRICT || filter_of(t).get() != t.container().seccomp().get();
+}
+
 int seccomp_filter_count(Task& t) {
   RefOrNull<SeccompFilter> f = filter_of(t);
   return f ? f->length() : 0;

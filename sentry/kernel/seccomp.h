@@ -46,5 +46,7 @@ Result<long> seccomp_set_strict(Task& t);
 // flags: SECCOMP_FILTER_FLAG_*; program: struct sock_fprog of the application.
 Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program);
 int seccomp_filter_count(Task& t);
+// It may do less than its container's filter lets all of its tasks do.
+bool is_confined(Task& t);
 
 }  // namespace sentry::kernel
