@@ -130,6 +130,8 @@ Result<void> AddressSpace::Impl::take_out(platform::Context& by, Range r) {
       f.second = hull(*found, found->rooms);
       f.synchronous = true;
       flight = f.id;
+      it->file = nullptr;  // nothing more than where its trampolines were is needed of it
+      it->pages.clear();
       left_patches.push_back(std::move(*it));
       patches.erase(it);
       if (left_patches.size() > kLeftPatches) {
