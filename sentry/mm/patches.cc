@@ -164,11 +164,13 @@ bool AddressSpace::Impl::prepare(platform::Context& by, const TextMapping& at, c
   }
   Patch what{text, at.file, at.base, std::move(pages), text->rooms()};
   std::vector<patch::Piece> new_rooms;
+  int prot = 0;
   {
     Started s(*this, by, at.range, hull(what, what.rooms), Started::Patches::kept);
     if (!s.result().ok() || !may_patch) return false;
     auto now = text_at_locked(at.range.start);
     if (!now || now->file.get() != at.file.get() || now->base != at.base || !(now->extent == text->extent())) return false;
+    prot = now->prot;
     Patch* p = nullptr;
     for (Patch& x : patches) {
       if (x.text == text && x.base == at.base) p = &x;
@@ -176,7 +178,9 @@ bool AddressSpace::Impl::prepare(platform::Context& by, const TextMapping& at, c
     }
     for (const patch::Piece& r : what.rooms) {
       if (p && std::find(p->rooms.begin(), p->rooms.end(), r) != p->rooms.end()) continue;
-      if (!vmas.is_gap(what.range_of(r)) || is_patched_locked(what.range_of(r))) return false;
+      const Range room = what.range_of(r);
+      if (room.start >= room.end || room.end > platform::kAppLimit) return false;
+      if (!vmas.is_gap(room) || is_patched_locked(room)) return false;
       new_rooms.push_back(r);
     }
     if (p)
@@ -193,8 +197,8 @@ bool AddressSpace::Impl::prepare(platform::Context& by, const TextMapping& at, c
     f.keep = at.file;
     out.flights.push_back(f.id);
   }
-  for (const patch::Piece& r : new_rooms) out.calls.push_back(map_piece(what, r, at.prot, MAP_FIXED_NOREPLACE));
-  for (const patch::Piece& x : what.pages) out.calls.push_back(map_piece(what, x, at.prot, MAP_FIXED));
+  for (const patch::Piece& r : new_rooms) out.calls.push_back(map_piece(what, r, prot, MAP_FIXED_NOREPLACE));
+  for (const patch::Piece& x : what.pages) out.calls.push_back(map_piece(what, x, prot, MAP_FIXED));
   out.ranges.push_back(at.range);
   return true;
 }

@@ -50,6 +50,8 @@ uint64_t new_key() {
 
 Result<Ref<Text>> Text::create(const Extent& e, uint32_t slot) {
   if (e.lo >= e.hi || e.hi > e.end || e.hi - e.lo > kMaxText || (e.lo | e.hi | e.end) % kPage != 0) return kEINVAL;
+  // A jump reaches 2 GiB, there and back; gigabytes of zeroes may lie between text and room.
+  if (e.end + kRoom - e.lo > static_cast<uint64_t>(INT32_MAX)) return kEINVAL;
   std::array<Window, 2> windows;
   Piece& near = windows[0].piece;
   near.at = e.end;

@@ -268,5 +268,15 @@ TEST(Store, ForgetsTheOldestThatNobodyUses) {
   EXPECT_TRUE(s.find({399}, d, e));
 }
 
+// Between text and its room may lie more zeroes than a jump reaches.
+TEST(Text, AnImageOfGigabytesIsLeftAlone) {
+  on_fiber([] {
+    EXPECT_TRUE(Text::create({0, 4 * kPage, 1ull << 30}, kSlot).ok());
+    auto t = Text::create({0, 4 * kPage, 3ull << 30}, kSlot);
+    ASSERT_FALSE(t.ok());
+    EXPECT_EQ(t.error(), kEINVAL);
+  });
+}
+
 }  // namespace
 }  // namespace sentry::patch

@@ -362,6 +362,26 @@ TEST(Patching, AFixedMappingBehindTheImageIsTheProgramsOwn) {
             0);
 }
 
+// Where nothing more fits behind the code.
+TEST(Patching, AtTheTopOfTheAddressSpace) {
+  EXPECT_EQ(in_child([] {
+              // mov $110,%eax; syscall; ret
+              const unsigned char code[] = {0xb8, 0x6e, 0, 0, 0, 0x0f, 0x05, 0xc3};
+              char name[] = "/tmp/top-XXXXXX";
+              int fd = mkstemp(name);
+              ASSERT_GE(fd, 0);
+              unlink(name);
+              ASSERT_EQ(ftruncate(fd, 2 * 4096), 0);
+              ASSERT_EQ(pwrite(fd, code, sizeof code, 4096 + 64), static_cast<ssize_t>(sizeof code));
+              auto* at = reinterpret_cast<char*>(0x7ffe00000000 - 2 * 4096);
+              void* m = mmap(at, 2 * 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0);
+              if (m != at) return;  // natively the stack may be there
+              auto* f = reinterpret_cast<long (*)()>(at + 4096 + 64);
+              for (int i = 0; i < kHot; i++) ASSERT_EQ(f(), getppid());
+            }),
+            0);
+}
+
 TEST(Patching, MappingsElsewhereAndTheHeapDoNotMeetIt) {
   EXPECT_EQ(in_child([] {
               make_hot();
