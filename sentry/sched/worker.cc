@@ -220,10 +220,14 @@ void Scheduler::Impl::work(Worker& w) {
   set_this_worker(nullptr);
   RefOrNull<Seat> seat;
   MutexLock l(mu_);
-  if (!w.seat) return;
-  std::swap(seat, w.seat);
-  w.exited = true;
-  threads_.fetch_sub(1);
+  if (w.stuck.load()) active_++;  // the monitor took it off a second time, on its way to sleep
+  if (w.seat) {
+    std::swap(seat, w.seat);
+    threads_.fetch_sub(1);
+  } else if (!w.leave) {
+    return;  // everything stops
+  }
+  w.exited = true;  // from now on the next one may have this place, and a seat in it
 }
 
 bool Scheduler::Impl::try_lead() {
@@ -377,8 +381,7 @@ void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
     *at = w.next_idle;
     idle_count_.fetch_sub(1);
     threads_.fetch_sub(1);
-    w.exited = true;
-    w.leave = true;
+    w.leave = true;  // work() ends it
     return;
   }
   w.awake.store(true);
