@@ -130,7 +130,32 @@ Result<size_t> Terminal::write(std::span<const std::byte> src, bool nonblock, ui
     guarded = is(t_.c_lflag, TOSTOP);
   }
   if (guarded) TRY(check_change(SIGTTOU));
-  sched::SleepLock one(writing_);
+  TRY(begin_write(nonblock));
+  auto r = write_in_turn(src, nonblock, era);
+  end_write();
+  return r;
+}
+
+// Linux: tty_write_lock(). The one before may wait for ever (^S), so this wait ends with a signal.
+Result<void> Terminal::begin_write(bool nonblock) {
+  auto take = [&] {
+    MutexLock l(mu_);
+    return !std::exchange(writing_, true);
+  };
+  if (take()) return {};
+  if (nonblock) return kEAGAIN;
+  return sched::wait_for(writers_, take);
+}
+
+void Terminal::end_write() {
+  {
+    MutexLock l(mu_);
+    writing_ = false;
+  }
+  writers_.wake_all();
+}
+
+Result<size_t> Terminal::write_in_turn(std::span<const std::byte> src, bool nonblock, uint64_t era) {
   size_t done = 0;
   while (done < src.size()) {
     size_t n = std::min(src.size() - done, kWriteChunk);

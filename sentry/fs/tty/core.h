@@ -55,7 +55,7 @@ class Terminal final : public kernel::TtyLink {
   uint32_t poll_events(uint64_t era);
   uint64_t era() const { return era_.load(std::memory_order_acquire); }
   sched::WaitQueue& queue() { return queue_; }
-  // The tty ioctls; ENOTTY for others. file_readable: TIOCSCTTY asks.
+  // The tty ioctls; ENOTTY for others.
   Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg);
   // EIO: the line is gone. Every success is followed by closed().
   Result<void> opened();
@@ -100,7 +100,7 @@ class Terminal final : public kernel::TtyLink {
   void erase_one() REQUIRES(mu_);
   void end_line() REQUIRES(mu_);
   void echo(unsigned char c) REQUIRES(mu_);
-  void echo_raw(std::string_view s) REQUIRES(mu_) { echo_ += s; }
+  void echo_raw(std::string_view s) REQUIRES(mu_);
   void process_output(unsigned char c, std::string& out) REQUIRES(mu_);
   size_t readable_bytes() REQUIRES(mu_);
   bool poll_readable() REQUIRES(mu_);
@@ -112,12 +112,15 @@ class Terminal final : public kernel::TtyLink {
   Result<long> job_ioctl(platform::Context& c, uint32_t command, uint64_t arg);
   Result<long> make_controlling(bool steal);
   Result<void> drain();
+  Result<void> begin_write(bool nonblock);
+  void end_write();
+  Result<size_t> write_in_turn(std::span<const std::byte> src, bool nonblock, uint64_t era);
   bool is(tcflag_t kernel_flag_set, tcflag_t bit) const { return (kernel_flag_set & bit) != 0; }
 
   const Ref<Port> port_;
   const uint64_t device_;
   sched::WaitQueue queue_;
-  sched::SleepMutex writing_;  // one write at a time: output does not mix
+  sched::WaitQueue writers_;   // those that wait for their turn
   mutable Mutex mu_{LockRank::kTty};
   termios t_ GUARDED_BY(mu_){};
   WindowSize size_ GUARDED_BY(mu_);
@@ -127,6 +130,7 @@ class Terminal final : public kernel::TtyLink {
   std::string incoming_ GUARDED_BY(mu_);           // received, but the buffers above are full (Linux: the flip buffer)
   std::string edit_ GUARDED_BY(mu_);               // the line being typed
   std::string echo_ GUARDED_BY(mu_);               // echoes that wait for the port
+  bool writing_ GUARDED_BY(mu_) = false;           // one write at a time: output does not mix
   bool literal_next_ GUARDED_BY(mu_) = false;
   bool stopped_ GUARDED_BY(mu_) = false;           // ^S
   bool hung_up_ GUARDED_BY(mu_) = false;

@@ -3,14 +3,14 @@
 #include "sentry/fs/tty/devpts.h"
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "sentry/fs/common/attributes.h"
 
 namespace sentry::fs::tty {
 namespace {
 
-constexpr uint64_t device_number(unsigned major_number, unsigned minor_number) { return major_number << 8 | minor_number; }
-constexpr uint64_t kPtmx = device_number(5, 2);
+constexpr uint64_t kPtmx = 5 << 8 | 2;
 constexpr unsigned kSlaveMajor = 136;
 constexpr int kMaxPtys = 4096;
 constexpr uint64_t kDevptsMagic = 0x1cd1;
@@ -69,7 +69,7 @@ Result<int> Devpts::reserve() {
 }
 
 Ref<Terminal> Devpts::add(int number, Ref<Port> port, const auth::Credentials& owner) {
-  auto terminal = make_ref<Terminal>(std::move(port), device_number(kSlaveMajor, static_cast<unsigned>(number)));
+  auto terminal = make_ref<Terminal>(std::move(port), makedev(kSlaveMajor, static_cast<unsigned>(number)));
   uint32_t gid = options_.gid ? options_.gid : owner.fsgid;
   root_->add(std::to_string(number), make_ref<SlaveInode>(*this, number, terminal, options_.mode, owner.fsuid, gid));
   return terminal;

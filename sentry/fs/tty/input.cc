@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxInput = 4095;
 constexpr size_t kMaxIncoming = 64 << 10;
+constexpr size_t kMaxEcho = 64 << 10;  // of what cannot go out (^S): more is lost (Linux: ECHO_BUF)
 constexpr unsigned char kDisabled = 0;  // _POSIX_VDISABLE
 
 bool is_char(const termios& t, int index, unsigned char c) { return t.c_cc[index] != kDisabled && t.c_cc[index] == c; }
@@ -201,6 +202,10 @@ void Terminal::end_line() {
   lines_.push_back(std::exchange(edit_, {}));
 }
 
+void Terminal::echo_raw(std::string_view s) {
+  if (echo_.size() < kMaxEcho) echo_ += s;
+}
+
 void Terminal::echo(unsigned char c) {
   bool control = (c < 0x20 && c != '\t' && c != '\n') || c == 0x7f;
   if (control && is(t_.c_lflag, ECHOCTL)) {
@@ -208,7 +213,7 @@ void Terminal::echo(unsigned char c) {
     echo_raw(std::string_view(two, 2));
     return;
   }
-  process_output(c, echo_);
+  if (echo_.size() < kMaxEcho) process_output(c, echo_);
 }
 
 // Linux: do_output_char().

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pseudo-terminals and devpts: /dev/ptmx makes a pair, the slave appears as /dev/pts/N. man 7 pty, man 4 pts.
 #include <asm/ioctls.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <cstring>
@@ -12,8 +13,7 @@
 namespace sentry::fs::tty {
 namespace {
 
-constexpr uint64_t device_number(unsigned major_number, unsigned minor_number) { return major_number << 8 | minor_number; }
-constexpr uint64_t kTty = device_number(5, 0), kPtmx = device_number(5, 2);
+constexpr uint64_t kTty = 5 << 8, kPtmx = 5 << 8 | 2;
 constexpr unsigned kSlaveMajor = 136;
 constexpr size_t kBuffer = 8192;
 constexpr uint64_t kLastSignal = 64;
@@ -101,13 +101,13 @@ Result<size_t> Pair::master_read(Terminal& terminal, std::span<std::byte> dst, b
         dst[0] = static_cast<std::byte>(std::exchange(packet_status_, 0));
         return size_t{1};
       }
-      size_t head = packet_mode_ ? 1 : 0;
-      n = std::min(dst.size() - head, output_.size());
-      if (n > 0) {
-        if (head) dst[0] = std::byte{TIOCPKT_DATA};
-        memcpy(dst.data() + head, output_.data(), n);
-        output_.erase(0, n);
-        n += head;
+      if (!output_.empty()) {
+        size_t head = packet_mode_ ? 1 : 0;
+        if (head) dst[0] = std::byte{TIOCPKT_DATA};  // Linux: n_tty_read() answers it alone where there is room for no more
+        size_t k = std::min(dst.size() - head, output_.size());
+        memcpy(dst.data() + head, output_.data(), k);
+        output_.erase(0, k);
+        n = head + k;
       }
     }
     if (n > 0) {
@@ -232,7 +232,7 @@ Result<Ref<vfs::File>> open_device(uint64_t rdev, const vfs::Path& where, const 
   auto* task = kernel::Task::find_current();
   if (!task) return kENXIO;
   if (strcmp(inode->fs().type_name(), "devpts") == 0) return inode->open(where, flags, cred);
-  if (rdev >> 8 == kSlaveMajor) return kEIO;  // a node of somebody's own: Linux, devpts_get_priv()
+  if (major(rdev) == kSlaveMajor) return kEIO;  // a node of somebody's own: Linux, devpts_get_priv()
   if (rdev == kTty) {  // /dev/tty: the caller's controlling terminal
     auto link = task->group().session()->tty();
     if (!link) return kENXIO;
