@@ -315,6 +315,11 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   }
   std::vector<std::byte> out = wire::encode(rh);
   if (answer.ok()) out.insert(out.end(), answer->begin(), answer->end());
+  if (out.size() > wire::kMaxRecord) {  // thousands of processes: a reply that could not be sent would be waited for
+    rh.error = EOVERFLOW;
+    rh.message = "the answer is longer than a record may be";
+    out = wire::encode(rh);
+  }
   auto sent = sys::send_fds(c->socket.get(), out, {}, MSG_DONTWAIT);
   if (c->makers && h.op == ControlOp::kWait) {  // not the wait for a startContainer hook
     auto q = parse<wire::WaitRequest>(rest);
