@@ -13,6 +13,7 @@ namespace {
 using namespace runtime::cmd;
 
 constexpr const char* kVersion = "0.1.0";
+constexpr int kLogAt = 64;
 
 void print(const std::string& text) { fwrite(text.data(), 1, text.size(), stdout); }
 
@@ -45,7 +46,8 @@ base::ResultX<void> open_log(const Globals& g) {
   int fd = 2;
   if (!g.log.empty()) {
     auto f = TRY_MSG(base::sys::open(g.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644), "open --log {}", g.log);
-    fd = f.release();  // for as long as the program runs
+    // For as long as the program runs, and where --preserve-fds never reaches.
+    fd = TRY_MSG(base::sys::dup_cloexec(f.get(), kLogAt), "open --log {}", g.log).release();
   }
   base::log_init("caisson", fd, g.debug ? base::LogLevel::debug : base::LogLevel::warn,
                  g.log_format == "json" ? base::LogFormat::json : base::LogFormat::text);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // create and run.
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -90,12 +91,18 @@ ResultX<int> run_container(const CreateOptions& options, bool detach, bool keep)
   auto started = container::start_container(made.directory, made.state, &made.client);
   if (started.ok() && detach) return 0;
   LOG(debug, "container '{}' is started", o.id);
+  if (started.ok()) made.directory.unlock();  // others may pause, change or delete it while this one waits
   ResultX<int> result = started.ok()
                             ? wait_in_foreground({o.id, 0, &made.client, made.terminal.valid() ? made.terminal.get() : -1,
                                                   made.sentry_words.get()},
                                                  signals)
                             : ResultX<int>(started.error());
-  if (!keep || !started.ok()) {
+  auto locked = started.ok() && !keep ? made.directory.lock(4000) : ResultX<void>();
+  if (!locked.ok()) {
+    // Another command has removed it, and all its processes were killed.
+    if (locked.error().code() == base::kENOENT) return result.ok() ? exit_code(*result) : 128 + SIGKILL;
+    LOG(error, "removing container '{}': {}", o.id, locked.error().text());
+  } else if (!keep || !started.ok()) {
     auto spec = container::load_saved_spec(made.directory);
     auto removed = container::destroy_container(made.root, made.directory, made.state);
     if (!removed.ok()) LOG(error, "removing container '{}': {}", o.id, removed.error().text());

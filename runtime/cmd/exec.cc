@@ -103,9 +103,20 @@ ResultX<void> write_pid_file(const std::string& path, int pid) {
   return {};
 }
 
+ResultX<void> check_preserved(int64_t n) {
+  if (n < 0 || n + 3 > static_cast<int64_t>(wire::kMaxRecordFds)) {
+    return base::error(base::kEINVAL, "--preserve-fds {}: at most {} can be handed over", n, wire::kMaxRecordFds - 3);
+  }
+  for (int fd = 3; fd < 3 + n; fd++) {
+    if (::fcntl(fd, F_GETFD) < 0) return base::error(base::kEBADF, "--preserve-fds {}: descriptor {} is not open", n, fd);
+  }
+  return {};
+}
+
 ResultX<int> run_exec(const Globals& g, const ExecFlags& e, const Args& rest) {
   if (rest.empty()) return base::error(base::kEINVAL, "exec: the container's id is missing");
   const std::string& id = rest[0];
+  TRY(check_preserved(e.preserve_fds));  // before this program opens anything that could be taken for one of them
   auto root = TRY(container::Root::open(g.root));
   auto d = TRY(container::Directory::open(root, id));
   auto s = TRY(d.load());
@@ -118,9 +129,6 @@ ResultX<int> run_exec(const Globals& g, const ExecFlags& e, const Args& rest) {
   q.id = id;
   q.process = TRY(make_process(e, d, Args(rest.begin() + 1, rest.end())));
   q.preserve_fds = static_cast<uint32_t>(e.preserve_fds);
-  if (e.preserve_fds < 0 || e.preserve_fds + 3 > static_cast<int64_t>(wire::kMaxRecordFds)) {
-    return base::error(base::kEINVAL, "--preserve-fds {}: at most {} can be handed over", e.preserve_fds, wire::kMaxRecordFds - 3);
-  }
   host::Terminal terminal;
   if (q.process.terminal) {
     if (e.console_socket.empty() && e.detach) {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/wire/control.h"
+#include "runtime/host/proc.h"
 
 namespace runtime::container {
 
@@ -52,15 +53,16 @@ class Client {
                              std::span<const int> fds = {}) {
     auto tag = send(op, body, fds);
     if (!tag.ok()) return tag.error();
-    for (;;) {
+    const int64_t end = host::now_ms() + timeout_ms;
+    for (int left = timeout_ms;;) {
       uint64_t failed = 0;
-      auto r = receive(timeout_ms, &failed);
-      if (!r.ok()) {
-        if (failed && failed != *tag) continue;
-        return r.error();
-      }
-      if (r->tag != *tag) continue;
-      return decode_body<Answer>(*r);
+      auto r = receive(left, &failed);
+      if (r.ok() && r->tag == *tag) return decode_body<Answer>(*r);
+      if (!r.ok() && (!failed || failed == *tag)) return r.error();
+      // Answers to others, however many, do not prolong the wait.
+      if (timeout_ms < 0) continue;
+      left = static_cast<int>(end - host::now_ms());
+      if (left <= 0) return base::error(base::kETIMEDOUT, "the sentry did not answer within {} ms", timeout_ms);
     }
   }
   template <typename Answer>

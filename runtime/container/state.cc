@@ -73,6 +73,13 @@ ResultX<Root> Root::open(const std::string& path) {
   Root r;
   r.fd_ = TRY_MSG(sys::open(path.c_str(), O_RDONLY | O_DIRECTORY), "open the state directory {}", path);
   r.path_ = path;
+  // What is written there says what is killed and removed in the end. A name in /tmp may be anybody's.
+  struct stat st;
+  TRY_MSG(sys::fstat(r.fd_.get(), &st), "look at the state directory {}", path);
+  uid_t own = ::geteuid();
+  if (own != 0 && st.st_uid != 0 && st.st_uid != own) {
+    return base::error(base::kEACCES, "the state directory {} belongs to user {}: --root must name one of your own", path, st.st_uid);
+  }
   return r;
 }
 
@@ -155,6 +162,8 @@ ResultX<void> Directory::lock(int timeout_ms) {
   }
   return {};
 }
+
+void Directory::unlock() { ::flock(fd_.get(), LOCK_UN); }
 
 ResultX<State> Directory::load() const {
   auto text = host::read_file_at(fd_.get(), "state.json", kMaxState);

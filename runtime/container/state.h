@@ -58,6 +58,8 @@ class Directory {
   static base::ResultX<Directory> open(const Root& root, const std::string& id);
   // Waits for the lock at most timeout_ms (ETIMEDOUT). ENOENT if the container was deleted meanwhile.
   base::ResultX<void> lock(int timeout_ms);
+  // For a command that goes on but changes nothing for now; it locks again before it does.
+  void unlock();
   base::ResultX<State> load() const;
   // As the phase says: plan.json, state.json, or both of it and the mark.
   base::ResultX<void> save(const State& s) const;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace runtime::container {
@@ -83,6 +84,34 @@ TEST_F(StateFiles, ALockHoldsOthersOffAndARemovedContainerIsNoticed) {
   ASSERT_TRUE(first->remove().ok());
   { auto gone = std::move(*first); }
   EXPECT_EQ(second->lock(50).error().code(), base::kENOENT);
+}
+
+TEST_F(StateFiles, AnUnlockedContainerIsFreeForOthers) {
+  auto root = Root::open(path);
+  ASSERT_TRUE(root.ok());
+  auto first = Directory::create(*root, "a");
+  ASSERT_TRUE(first.ok());
+  first->unlock();
+  auto second = Directory::open(*root, "a");
+  ASSERT_TRUE(second.ok());
+  EXPECT_TRUE(second->lock(0).ok());
+  EXPECT_EQ(first->lock(0).error().code(), base::kETIMEDOUT);
+}
+
+TEST_F(StateFiles, AStateDirectoryOfSomebodyElseIsRefused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs other users";
+  for (auto [owner, accepted] : {std::pair<uid_t, bool>{0, true}, {4711, true}, {4712, false}}) {
+    ASSERT_EQ(::chown(path.c_str(), owner, owner), 0);
+    ASSERT_EQ(::chmod(path.c_str(), 0777), 0);
+    pid_t child = ::fork();
+    if (child == 0) ::_exit(::setresuid(4711, 4711, 4711) != 0 ? 2 : Root::open(path).ok() ? 0 : 1);
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, accepted ? 0 : 1 << 8) << owner;
+    auto own = Root::open(path);
+    EXPECT_TRUE(own.ok()) << "root's own choice";
+  }
+  ASSERT_EQ(::chown(path.c_str(), 0, 0), 0);
 }
 
 TEST_F(StateFiles, IdsAreChecked) {

@@ -2,6 +2,7 @@
 // Finding the hierarchies of the host, and making, filling and removing groups.
 #include "runtime/host/cgroup.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -301,6 +302,22 @@ std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const
   return out;
 }
 
+namespace {
+
+// The name of some group below this one, or "".
+std::string find_child_group(const std::string& group) {
+  DIR* d = ::opendir(group.c_str());
+  if (!d) return "";
+  std::string found;
+  while (dirent* e = ::readdir(d)) {
+    if (e->d_type == DT_DIR && e->d_name[0] != '.') found = e->d_name;
+  }
+  ::closedir(d);
+  return found;
+}
+
+}  // namespace
+
 ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves) {
   for (auto& leaf : leaves) {
     for (auto& h : hosts) {
@@ -313,6 +330,10 @@ ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std:
     if (!pids.empty()) {
       return base::error(base::kEBUSY, "cgroup {} already holds {} processes (pid {} first): give the container a "
                          "linux.cgroupsPath of its own", leaf, pids.size(), pids[0]);
+    }
+    if (std::string below = find_child_group(leaf); !below.empty()) {
+      return base::error(base::kEBUSY, "cgroup {} already holds the group {}: give the container a linux.cgroupsPath of its own",
+                         leaf, below);
     }
   }
   return {};

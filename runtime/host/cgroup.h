@@ -78,7 +78,7 @@ class Cgroups {
 // Where the leaf of each hierarchy would be. The state records it before anything is made.
 std::vector<std::string> plan_cgroups(const std::vector<Hierarchy>& hosts, const std::string& path,
                                       const std::string& name);
-// Refuses leaves that are the top of a hierarchy or hold processes already: deleting the container would kill them.
+// Refuses leaves that are the top of a hierarchy or hold processes or groups already: deleting the container would kill them.
 base::ResultX<void> check_cgroups_free(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
 // What these groups and all groups above them let their processes use.
 struct CpuShare {

@@ -127,6 +127,17 @@ class FakeTree : public ::testing::Test {
   std::string top_;
 };
 
+TEST_F(FakeTree, AGroupWithGroupsBelowItIsRefused) {
+  Hierarchy h = hierarchy("unified", true, {"memory"});
+  file("unified/system.slice/sshd.service/cgroup.procs");
+  file("unified/free/cgroup.procs");
+  auto refused = check_cgroups_free({h}, plan_cgroups({h}, "/system.slice", "id"));
+  ASSERT_FALSE(refused.ok()) << "its end would be that of all below it";
+  EXPECT_NE(refused.error().text().find("sshd.service"), std::string::npos) << refused.error().text();
+  EXPECT_TRUE(check_cgroups_free({h}, plan_cgroups({h}, "/free", "id")).ok());
+  EXPECT_TRUE(check_cgroups_free({h}, plan_cgroups({h}, "/system.slice/new", "id")).ok());
+}
+
 TEST_F(FakeTree, Version1GetsOneFilePerController) {
   v1_group("memory/own/id", {"memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes", "memory.swappiness"});
   v1_group("cpu,cpuacct/own/id", {"cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us"});

@@ -42,7 +42,9 @@ Result<void> write_file(const std::string& path, std::string_view text) {
 
 Result<void> replace_file_at(int dir, const char* name, std::string_view text, unsigned mode) {
   std::string tmp = std::string(".") + name + ".new";
-  Fd f = TRY(base::sys::openat(dir, tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  // Ours alone: in a directory that others may write to, one of that name may be theirs.
+  ::unlinkat(dir, tmp.c_str(), 0);
+  Fd f = TRY(base::sys::openat(dir, tmp.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode));
   auto written = base::sys::write_all(f.get(), text.data(), text.size());
   if (written.ok()) {
     auto moved = base::sys::from_libc(::renameat(dir, tmp.c_str(), dir, name));

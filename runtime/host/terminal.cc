@@ -71,9 +71,10 @@ ResultX<void> send_terminal(const std::string& socket_path, const Terminal& t) {
   Fd dir;
   std::string address = socket_path;
   if (address.size() >= sizeof a.sun_path) {
-    size_t cut = address.rfind('/');
-    dir = TRY_MSG(sys::open(address.substr(0, cut).c_str(), O_PATH | O_DIRECTORY), "console socket {}", socket_path);
-    address = "/proc/self/fd/" + std::to_string(dir.get()) + address.substr(cut);
+    size_t cut = address.rfind('/') + 1;  // 0: a name in the working directory
+    std::string where = cut ? address.substr(0, cut) : ".";
+    dir = TRY_MSG(sys::open(where.c_str(), O_PATH | O_DIRECTORY), "console socket {}", socket_path);
+    address = "/proc/self/fd/" + std::to_string(dir.get()) + "/" + address.substr(cut);
   }
   if (address.size() >= sizeof a.sun_path) return base::wrap(base::kENAMETOOLONG, "console socket " + socket_path);
   memcpy(a.sun_path, address.c_str(), address.size());

@@ -175,6 +175,31 @@ TEST_F(Lifecycle, KillSendsTheNamedSignal) {
   EXPECT_EQ(o.out, "usr1\n");
 }
 
+TEST_F(Lifecycle, ARunInTheForegroundLeavesTheContainerToOtherCommands) {
+  bundle.args({"sleep"});
+  auto r = caisson.start(with_bundle({"run", "a"}));
+  ASSERT_TRUE(eventually([&] { return caisson.status("a") == "running"; }));
+  auto paused = caisson({"pause", "a"});
+  EXPECT_EQ(paused.code, 0) << paused.err;
+  EXPECT_EQ(caisson.status("a"), "paused");
+  EXPECT_EQ(caisson({"resume", "a"}).code, 0);
+  EXPECT_EQ(caisson({"update", "--pids-limit", "100", "a"}).code, 0);
+  EXPECT_EQ(caisson({"delete", "--force", "a"}).code, 0);
+  auto o = Caisson::finish(r);
+  EXPECT_EQ(o.code, 128 + SIGKILL) << "told by itself, not killed: " << o.err;
+  EXPECT_EQ(caisson({"list", "-q"}).out, "");
+}
+
+TEST_F(Lifecycle, ExecHandsOverNothingOfItsOwn) {
+  bundle.args({"sleep"});
+  ASSERT_EQ(caisson(with_bundle({"run", "-d", "a"})).code, 0);
+  // Nobody gave it a descriptor 3: what it opens itself must not be taken for that, its log least of all.
+  auto o = caisson({"--log", scratch.path + "/log", "exec", "--preserve-fds", "1", "a", "true"});
+  EXPECT_EQ(o.code, 255);
+  EXPECT_NE(o.err.find("descriptor 3 is not open"), std::string::npos) << o.err;
+  EXPECT_EQ(caisson({"delete", "--force", "a"}).code, 0);
+}
+
 TEST_F(Lifecycle, ListAndPsShowContainers) {
   bundle.args({"sleep"});
   ASSERT_EQ(caisson(with_bundle({"run", "-d", "a"})).code, 0);
