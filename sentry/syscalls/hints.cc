@@ -10,7 +10,7 @@
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/pidfd.h"
-#include "sentry/syscalls/syscalls.h"
+#include "sentry/syscalls/transfer.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -164,6 +164,11 @@ Result<long> sys_process_madvise(Task& task, int pidfd, UserIn<struct iovec> vec
   if (flags != 0) return kEINVAL;
   if (count > 1024) return kEINVAL;
   auto list = TRY(vec.copy_in_array(task.context(), count));
+  for (size_t sum = 0; iovec& v : list) {  // Linux: import_iovec()
+    if (static_cast<ssize_t>(v.iov_len) < 0) return kEINVAL;
+    v.iov_len = std::min(v.iov_len, kMaxTransfer - sum);
+    sum += v.iov_len;
+  }
   Ref<vfs::File> f = TRY(task.file(pidfd));
   Ref<kernel::ThreadGroup> g = TRY(kernel::process_of_pidfd(*f));
   const bool own = g.get() == &task.group();

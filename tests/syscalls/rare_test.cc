@@ -96,6 +96,8 @@ TEST(Madvise, OfTheOwnProcess) {
   EXPECT_ERRNO(syscall(440, 0, &v, 1, MADV_COLD, 0), EBADF);
   v.iov_base = m + 1;
   EXPECT_ERRNO(syscall(440, fd, &v, 1, MADV_COLD, 0), EINVAL);
+  iovec two[2] = {{m, 8192}, {m, SIZE_MAX - 4095}};
+  EXPECT_ERRNO(syscall(440, fd, two, 2, MADV_COLD, 0), EINVAL);
   close(fd);
 }
 
