@@ -137,7 +137,7 @@ class Shim:
 
     def test_out_of_memory_is_told_before_the_end(self):
         id = self.background('/bin/dd', 'if=/dev/zero', 'of=/dev/null', 'bs=300M', 'count=1', flags=['--memory-limit', '134217728'])
-        wait_until(lambda: {'oom', 'exit'} <= set(self.events.of(id)), 'the word of both')
+        wait_until(lambda: 'exit' in self.events.of(id), 'the end')
         self.assertEqual(self.events.of(id), ['create', 'start'] + self.end_of_memory(id))
         self.remove(id, 137)
 
@@ -253,7 +253,7 @@ class WithRunc(Shim, unittest.TestCase):
     runtime = 'io.containerd.runc.v2'
 
     def end_of_memory(self, id):
-        return self.events.of(id)[2:]  # the cause may be told after the end
+        return self.events.of(id)[2:]  # the cause may be told after the end, or not at all
 
 
 class WithCaisson(Shim, unittest.TestCase):
