@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw…: serves the host files of one container. The runtime has pivot_rooted it
+// caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw…: serves the host files of one container, and ends with the code
+// that the sentry tells it (else 137): engines watch it as they would the first process of a member of a pod. The runtime has pivot_rooted it
 // into a tree of the attach points (/0 is the root file system), /store and /shm. LOG_FD becomes descriptor 2, the only
 // one that the filter lets it write to; -1 leaves 2 as it is.
 #include <charconv>
@@ -88,5 +89,5 @@ int main(int argc, char** argv) {
   gofer::Server server(**files);
   auto end = server.serve(socket);
   if (!end.ok()) return fail("the client's record", end.error().text());
-  return 0;
+  return server.exit_code();
 }

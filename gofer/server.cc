@@ -31,6 +31,14 @@ Answer Server::run(uint64_t tag, base::wire::Reader& body) {
   return a;
 }
 
+Answer Server::leave(base::wire::Reader& body) {
+  wire::LeaveRequest q;
+  body(q);
+  if (!body.finished() || !files_.greeted()) return {Answer::Kind::hang_up, {}, {}};
+  exit_code_ = q.code;
+  return {Answer::Kind::leave, {}, {}};
+}
+
 Answer Server::answer(std::span<const std::byte> record) {
   base::wire::Reader r(record);
   wire::RequestHeader h;
@@ -61,6 +69,7 @@ Answer Server::answer(std::span<const std::byte> record) {
     case Op::kFsync: return run<wire::FsyncRequest>(h.tag, r);
     case Op::kForget: return run<wire::ForgetRequest>(h.tag, r);
     case Op::kCreateBacking: return run<wire::CreateBackingRequest>(h.tag, r);
+    case Op::kLeave: return leave(r);
   }
   return failure(h.tag, kENOSYS);
 }
@@ -77,6 +86,7 @@ Result<void> Server::serve(int socket) {
     Answer a = answer(std::span(in).first(got->size));
     if (a.kind == Answer::Kind::hang_up) return kEBADMSG;
     if (a.kind == Answer::Kind::none) continue;
+    if (a.kind == Answer::Kind::leave) return {};
     int fds[wire::kMaxFds];
     for (size_t i = 0; i < a.fds.size(); i++) fds[i] = a.fds[i].get();
     auto sent = base::sys::send_fds(socket, a.bytes, std::span(fds).first(a.fds.size()), MSG_NOSIGNAL);

@@ -11,7 +11,7 @@
 namespace gofer {
 
 struct Answer {
-  enum class Kind { reply, none, hang_up } kind = Kind::reply;  // hang_up: not even a tag could be read
+  enum class Kind { reply, none, hang_up, leave } kind = Kind::reply;  // hang_up: not even a tag could be read
   std::vector<std::byte> bytes;
   Donated fds;
 };
@@ -21,13 +21,18 @@ class Server {
   explicit Server(Files& files) : files_(files) {}
   // The record is hostile; it is private memory that no one else can write.
   Answer answer(std::span<const std::byte> record);
-  // Serves until the peer closes (success), or sends what is no record of ours: EBADMSG, EMSGSIZE.
+  // Serves until the peer closes or tells us to leave (success), or sends what is no record of ours: EBADMSG, EMSGSIZE.
   base::Result<void> serve(int socket);
+  // Of this program once serve() has returned: what the client told it to end with. A client that just went is a container that
+  // was killed.
+  int exit_code() const { return exit_code_; }
 
  private:
+  Answer leave(base::wire::Reader& body);
   template <typename Request>
   Answer run(uint64_t tag, base::wire::Reader& body);
   Files& files_;
+  int exit_code_ = 128 + 9;
 };
 
 }  // namespace gofer

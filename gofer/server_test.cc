@@ -104,6 +104,25 @@ TEST_F(Records, UnknownOperationsAndMissingHello) {
   EXPECT_TRUE(wire::decode_reply<wire::HelloRequest>(a.bytes).ok());
 }
 
+TEST_F(Records, LeavingNeedsGreetingAndCarriesTheCode) {
+  auto root = tree::open_root(top_.c_str());
+  AttachPoint p{0, false};
+  auto files = Files::create(std::move(root).value(), std::span(&p, 1), {});
+  ASSERT_TRUE(files.ok());
+  Server fresh(**files);
+  EXPECT_EQ(fresh.exit_code(), 137);  // a client that just goes is a container that was killed
+  EXPECT_EQ(fresh.answer(wire::encode_request(1, wire::LeaveRequest{3})).kind, Answer::Kind::hang_up);
+  EXPECT_EQ(fresh.exit_code(), 137);
+  Answer a = fresh.answer(wire::encode_request(2, wire::HelloRequest{}));
+  EXPECT_TRUE(wire::decode_reply<wire::HelloRequest>(a.bytes).ok());
+  auto record = wire::encode_request(3, wire::LeaveRequest{3});
+  record.push_back(std::byte{0});
+  EXPECT_EQ(fresh.answer(record).kind, Answer::Kind::hang_up);
+  record.pop_back();
+  EXPECT_EQ(fresh.answer(record).kind, Answer::Kind::leave);
+  EXPECT_EQ(fresh.exit_code(), 3);
+}
+
 TEST_F(Records, RandomRecordsDoNoHarm) {
   uint32_t seed = 7;
   auto random = [&] { return seed = seed * 1664525 + 1013904223, seed >> 8; };

@@ -15,7 +15,7 @@
 
 namespace base::wire {
 
-inline constexpr uint32_t kControlVersion = 2;
+inline constexpr uint32_t kControlVersion = 3;
 inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
 inline constexpr size_t kMaxRecordFds = 32;
 
@@ -66,7 +66,12 @@ struct Mount {
   std::string data;             // file system options as mount(2) takes them: "size=64m,mode=1777"
   bool shared = false;          // others may change it: revalidate instead of caching for ever
   bool copy_up = false;         // tmpfs: begins with what it hides
-  template <typename A> void visit(A& a) { a(destination); a(type); a(attach); a(flags); a(data); a(shared); a(copy_up); }
+  // tmpfs: if not empty, the one of the whole sandbox that has this key (made with `data` by the first who names it), and
+  // which directory of it (made if missing; empty: its root).
+  std::string volume, volume_path;
+  template <typename A> void visit(A& a) {
+    a(destination); a(type); a(attach); a(flags); a(data); a(shared); a(copy_up); a(volume); a(volume_path);
+  }
 };
 
 // A node of linux.devices. Which devices there are is for the sandbox's kernel to say: a node of another opens with ENXIO.
@@ -103,8 +108,18 @@ struct Seccomp {
 
 enum class OverlayMode : uint8_t { none, self };  // where writes to the rootfs go: through, or an upper layer
 
+// Whose namespaces of the sandbox's kernel a container is in: ids of containers in the same sandbox; empty: its own.
+struct Joins {
+  std::string pid, ipc, uts;
+  template <typename A> void visit(A& a) { a(pid); a(ipc); a(uts); }
+};
+
+inline constexpr size_t kMaxContainers = 256;  // of one sandbox, ended ones that nobody destroyed included
+inline constexpr size_t kMaxContainerId = 255;
+inline constexpr size_t kMaxVolumes = 256;     // in memory, of one sandbox
+
 struct ContainerSpec {
-  std::string id, hostname, domainname;
+  std::string id, hostname, domainname;  // names are set in a joined UTS namespace too, unless they are empty
   Process process;
   bool root_readonly = false;
   OverlayMode overlay = OverlayMode::self;
@@ -115,16 +130,21 @@ struct ContainerSpec {
   uint64_t cpu_quota_us = 0, cpu_period_us = 0;
   std::string cpuset;
   int64_t pids_limit = 0;
-  // Descriptors, in this order: gofer socket, zygote socket, then stdin, stdout, stderr, then preserved fds 3…
+  // Descriptors, in this order: gofer socket, zygote socket, stdin, stdout, stderr, preserved fds 3…, then the cgroup.threads
+  // file of the container's group if has_threads_file.
   uint32_t preserve_fds = 0;
+  bool has_threads_file = false;
   std::vector<Sysctl> sysctls;
   Seccomp seccomp;  // of every process of the container, by the sentry's own filters
   std::vector<Device> devices;
   bool root_shared = false;  // others may change the root at any time
+  Joins joins;
+  // A member of a pod: its end is the end of its gofer, which is told init's exit code, and not of the sandbox.
+  bool member = false;
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
-    a(sysctls); a(seccomp); a(devices); a(root_shared);
+    a(has_threads_file); a(sysctls); a(seccomp); a(devices); a(root_shared); a(joins); a(member);
   }
 };
 
@@ -143,8 +163,8 @@ struct Boot {
   uint32_t cpus = 0;      // usable CPUs (affinity and quota applied), at least 1
   bool patch_calls = true;  // call sites of programs are patched so that they need no trap
   bool may_spin = true;   // a CPU to spare: quota none or >= 1.5 CPUs
-  // The sandbox is one container: when its init has ended and all waiters are answered, the sentry exits with init's exit
-  // code (128 + n for signal n). Engines that know only the sentry's pid learn of the end so.
+  // The sandbox lives as long as its first container: when the init of that has ended, the others are killed, all waiters are
+  // answered, and the sentry exits with init's exit code (128 + n for signal n). Engines that know only a pid learn of the end so.
   bool exit_with_init = false;
   template <typename A> void visit(A& a) {
     a(version); a(sandbox_id); a(memory_mode); a(strace); a(log_level); a(has_log); a(has_threads_file); a(cpus);
@@ -153,7 +173,7 @@ struct Boot {
 };
 
 enum class ControlOp : uint16_t {
-  kCreate = 1,   // ContainerSpec + descriptors -> PidReply: init exists, has not started
+  kCreate = 1,   // ContainerSpec + descriptors -> PidReply: init exists (that is its pid inside), has not started
   kStart,        // IdRequest -> Empty, once init's exec succeeded (or its errno)
   kExec,         // ExecRequest + stdio -> PidReply
   kSignal,       // SignalRequest
@@ -161,10 +181,12 @@ enum class ControlOp : uint16_t {
   kState,        // IdRequest -> StateReply
   kResize,       // ResizeRequest
   kProcesses,    // IdRequest -> ProcessesReply
-  kDestroy,      // IdRequest: kill everything of the container and forget it
+  kDestroy,      // IdRequest: kill everything of the container and forget it; answered when all of a member is given back
   kStats,        // IdRequest -> StatsReply
   kUpdate,       // UpdateRequest
-  kPause,        // IdRequest: the freezer stops the container next; what may be changed from outside meanwhile is looked at anew
+  kPause,        // IdRequest: the host freezes the container's group next: its silence is no offence, and what may be changed from
+                 // outside meanwhile is looked at anew
+  kResume,       // IdRequest: it has been thawed
 };
 
 struct RequestHeader {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sentry to gofer: files of the host. One SOCK_SEQPACKET record each way, at most kMaxRecord bytes; a request is
 // RequestHeader and its body, a reply ReplyHeader and (when error is 0) its body. Several requests may be in
-// flight; tags match them. Forget alone is never answered. The first request must be Hello.
+// flight; tags match them. Forget and Leave alone are never answered. The first request must be Hello.
 //
 // Nodes are handles of the gofer: a directory or another object under a name in one. Every NodeId in a reply is new
 // (Attach excepted) and is the client's to Forget. Ids are never reused. A node whose object is no longer where the
@@ -303,6 +303,14 @@ struct CreateBackingRequest {
   using Reply = Empty;
   Store store{};
   template <typename A> void visit(A& a) { a(store); }
+};
+
+// The container has ended with this exit code (128 + n for signal n): the gofer ends too, with it, for whoever watches it.
+struct LeaveRequest {
+  static constexpr Op kOp = Op::kLeave;
+  using Reply = Empty;  // never sent
+  uint8_t code = 0;
+  template <typename A> void visit(A& a) { a(code); }
 };
 
 template <typename Request>

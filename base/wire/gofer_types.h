@@ -11,7 +11,7 @@
 
 namespace base::wire::gofer {
 
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr size_t kMaxRecord = 64 * 1024;
 inline constexpr size_t kMaxFds = 2;         // descriptors with a reply: read-only first, then read-write
 inline constexpr size_t kMaxName = 255;
@@ -54,6 +54,7 @@ enum class Op : uint16_t {
   kForget,
   kCreateBacking,
   kReadDirs,
+  kLeave,
 };
 
 struct RequestHeader {

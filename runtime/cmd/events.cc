@@ -135,7 +135,7 @@ base::ResultX<int> events(const Globals& g, const Args& args) {
       print_event(id, "stats", &data);
       next += period;
     }
-    if (once || !host::alive(s.sentry)) return 0;
+    if (once || !host::alive(s.told())) return 0;
     host::sleep_us(static_cast<unsigned>(std::min<int64_t>(std::max<int64_t>(next - host::now_ms(), 1), kLookMs)) * 1000);
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// pause and resume: the freezer holds the sandbox's own processes as well, so nothing runs at all.
+// pause and resume: the freezer holds the sandbox's own processes as well, so nothing runs at all. Of a member of a pod it holds what is
+// the member's.
 #include "runtime/cmd/command.h"
 #include "runtime/container/lifecycle.h"
 
@@ -24,8 +25,7 @@ base::ResultX<int> freeze(const Globals& g, const Args& args, bool on) {
   if (!fits) {
     return base::error(base::kEINVAL, "container '{}' cannot be {}d: it is {}", id, verb, container::status_name(status));
   }
-  if (on) TRY(container::pause_container(d, s));
-  else TRY(container::freeze_container(s, false));
+  TRY(container::freeze_container(d, s, on));
   return 0;
 }
 

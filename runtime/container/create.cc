@@ -19,6 +19,7 @@
 #include "runtime/container/keeper.h"
 #include "runtime/container/lifecycle.h"
 #include "runtime/container/plan.h"
+#include "runtime/container/pod.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/ids.h"
 #include "runtime/host/launch.h"
@@ -157,8 +158,10 @@ std::vector<host::IdMap> id_maps(const std::vector<oci::IdMapping>& from) {
 // One making. Fills `out` as it goes, so that the caller can undo what was done when it fails.
 class Maker {
  public:
-  Maker(const CreateOptions& o, const oci::Spec& spec, Plan plan, Programs programs, bool rootless, uint32_t owner)
-      : o_(o), spec_(spec), plan_(std::move(plan)), programs_(std::move(programs)), rootless_(rootless), owner_(owner) {}
+  Maker(const CreateOptions& o, const oci::Spec& spec, Plan plan, Programs programs, Place place, std::optional<Pod> pod,
+        bool rootless, uint32_t owner)
+      : o_(o), spec_(spec), plan_(std::move(plan)), programs_(std::move(programs)), place_(std::move(place)),
+        pod_(std::move(pod)), rootless_(rootless), owner_(owner) {}
 
   ResultX<void> make(const Root& root, Directory& d, const std::string& config) {
     LOG(debug, "making container '{}' of {}", o_.id, o_.bundle);
@@ -203,10 +206,18 @@ class Maker {
     state_.terminal = spec_.process.terminal;
     state_.creator = host::process_name(::getpid());
     state_.store = choose_store(d, o_.id, rootless_);
+    if (pod_) {
+      state_.sandbox = place_.sandbox;
+      state_.sentry = pod_->sandbox.sentry;
+    }
   }
 
   ResultX<void> make_resources(const Root& root, Directory& d) {
-    if (!rootless_) {
+    if (pod_) {
+      // Its programs are users of the pod's sandbox, and its sentry is reached as any other.
+      std::string socket = "../" + state_.sandbox + "/control.sock";
+      TRY_MSG(sys::from_libc(::symlinkat(socket.c_str(), d.fd(), "control.sock")), "make {}/control.sock", d.path());
+    } else if (!rootless_) {
       auto lease = TRY(host::lease_ids(root.fd(), o_.id));
       state_.id_slot = lease.slot;
       ids_ = lease.range();
@@ -221,7 +232,10 @@ class Maker {
     TRY(host::check_cgroups_free(hierarchies_, planned));
     state_.cgroup_leaves = planned;
     TRY(d.save(state_));
-    cgroups_ = TRY(host::Cgroups::create(hierarchies_, spec_.cgroups_path, group, host_limits(spec_.resources), !rootless_));
+    auto limits = host_limits(spec_.resources);
+    // A pod's sandbox has next to no weight, because its own program only sleeps. Here the pod's kernel works in that group.
+    if (place_.role == Role::sandbox) limits.cpu_shares.reset();
+    cgroups_ = TRY(host::Cgroups::create(hierarchies_, spec_.cgroups_path, group, limits, !rootless_));
     if (cgroups_.leaves().empty() && asks_for_limits(spec_.resources)) {
       LOG(warn, "no cgroup can be made here: the host does not enforce linux.resources, and pause has no means (have a group delegated to "
                 "this user, and be started in it)");
@@ -259,7 +273,6 @@ class Maker {
   }
 
   ResultX<void> launch(Directory& d) {
-    Fd network = TRY(open_network(spec_, o_.network));
     Fd null = TRY_MSG(sys::open("/dev/null", O_RDWR), "open /dev/null");
     Fd log;
     if (!o_.debug_log.empty()) {
@@ -268,35 +281,23 @@ class Maker {
     TRY(open_words());
     auto gofer_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
     auto zygote_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
-    auto control_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
-    Fd listener = TRY(listen_control(d));
-
-    auto common = [&](const host::Program& p) {
-      return host::Launch{p, cgroups_, null.get(), stderr_out_.get()};
-    };
     auto& wanted = plan_.wire.process.scheduling;
     host::Scheduling scheduling{wanted.policy, wanted.nice, wanted.io_priority};
-    host::GoferLaunch g{common(programs_.gofer), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store,
+    host::GoferLaunch g{common(programs_.gofer, null), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store,
                         wanted.io_priority};
     auto gofer = TRY(host::start_gofer(g));
     state_.gofer = host::process_name(gofer.pid);
     LOG(debug, "gofer is pid {}", gofer.pid);
     gofer_pair.a.reset();
 
-    host::SentryLaunch sl{common(programs_.sentry), control_pair.a.get(), ids_, network.valid() ? network.get() : -1, {}};
-    if (auto& t = spec_.time_offsets) {
-      sl.clocks = {{t->monotonic.seconds, t->monotonic.nanoseconds, t->boottime.seconds, t->boottime.nanoseconds}};
+    if (pod_) {
+      pidfd_ = std::move(pod_->sentry);
+      client_ = TRY(Client::connect(d.fd()));
+    } else {
+      TRY(start_sentry(d, null, log));
     }
-    auto sentry = TRY(host::start_sentry(sl));
-    state_.sentry = host::process_name(sentry.pid);
-    LOG(debug, "sentry is pid {}", sentry.pid);
-    pidfd_ = TRY_MSG(sys::pidfd_open(sentry.pid), "watch the sentry");
-    control_pair.a.reset();
     // Without a cgroup, this alone tells who they are if we are killed now.
     if (cgroups_.leaves().empty()) TRY(d.save(state_));
-
-    client_.emplace(std::move(control_pair.b));
-    TRY(send_boot(listener, log));
     // A stub's table of descriptors holds what it may map and nothing else.
     host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score(), scheduling};
     TRY(host::start_zygote(z));
@@ -312,6 +313,14 @@ class Maker {
     for (int i = 0; i < 3; i++) fds.push_back(terminal_.slave.valid() ? terminal_.slave.get() : i);
     plan_.wire.preserve_fds = static_cast<uint32_t>(o_.preserve_fds);
     for (int i = 0; i < o_.preserve_fds; i++) fds.push_back(3 + i);
+    Fd threads;
+    if (pod_) {
+      plan_.wire.member = true;
+      plan_.wire.joins = pod_->joins;
+      if (auto opened = cgroups_.open_threads(); opened.ok()) threads = std::move(opened).value();
+      plan_.wire.has_threads_file = threads.valid();
+      if (threads.valid()) fds.push_back(threads.get());
+    }
     TRY(client_->call<wire::PidReply>(wire::ControlOp::kCreate, plan_.wire, kCreateMs, fds));
     if (terminal_.slave.valid() && !terminal_.master.valid()) {
       TRY(keep_terminal({o_.id, 0, terminal_.slave.get(), TRY(Client::connect(d.fd())), &cgroups_}));
@@ -319,6 +328,27 @@ class Maker {
     terminal_.slave.reset();
     LOG(debug, "the sentry has made the container");
     return {};
+  }
+
+  host::Launch common(const host::Program& p, const Fd& null) const {
+    return host::Launch{p, cgroups_, null.get(), stderr_out_.get()};
+  }
+
+  ResultX<void> start_sentry(const Directory& d, const Fd& null, const Fd& log) {
+    Fd network = TRY(open_network(spec_, o_.network));
+    auto control_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
+    Fd listener = TRY(listen_control(d));
+    host::SentryLaunch sl{common(programs_.sentry, null), control_pair.a.get(), ids_, network.valid() ? network.get() : -1, {}};
+    if (auto& t = spec_.time_offsets) {
+      sl.clocks = {{t->monotonic.seconds, t->monotonic.nanoseconds, t->boottime.seconds, t->boottime.nanoseconds}};
+    }
+    auto sentry = TRY(host::start_sentry(sl));
+    state_.sentry = host::process_name(sentry.pid);
+    LOG(debug, "sentry is pid {}", sentry.pid);
+    pidfd_ = TRY_MSG(sys::pidfd_open(sentry.pid), "watch the sentry");
+    control_pair.a.reset();
+    client_.emplace(std::move(control_pair.b));
+    return send_boot(listener, log);
   }
 
   ResultX<void> open_words() {
@@ -370,7 +400,7 @@ class Maker {
   }
 
   ResultX<void> write_pid_file() {
-    TRY_MSG(host::replace_file(o_.pid_file, std::to_string(state_.sentry.pid), 0644), "write --pid-file {}", o_.pid_file);
+    TRY_MSG(host::replace_file(o_.pid_file, std::to_string(state_.told().pid), 0644), "write --pid-file {}", o_.pid_file);
     return {};
   }
 
@@ -378,6 +408,8 @@ class Maker {
   const oci::Spec& spec_;
   Plan plan_;
   Programs programs_;
+  Place place_;
+  std::optional<Pod> pod_;
   bool rootless_;
   uint32_t owner_;
   State state_;
@@ -403,8 +435,9 @@ ResultX<void> check_descriptors(int preserve) {
       return base::error(base::kEBADF, "--preserve-fds {}: descriptor {} is not open", preserve, 3 + i);
     }
   }
-  if (preserve < 0 || preserve + 5u > wire::kMaxRecordFds) {
-    return base::error(base::kEINVAL, "--preserve-fds {}: at most {} can be handed over", preserve, wire::kMaxRecordFds - 5);
+  constexpr unsigned kOthers = 6;  // gofer, zygote, stdio, the group's threads
+  if (preserve < 0 || static_cast<unsigned>(preserve) + kOthers > wire::kMaxRecordFds) {
+    return base::error(base::kEINVAL, "--preserve-fds {}: at most {} can be handed over", preserve, wire::kMaxRecordFds - kOthers);
   }
   return {};
 }
@@ -430,14 +463,21 @@ ResultX<Created> create_container(const CreateOptions& options) {
     spec = TRY_MSG(oci::parse_spec(config), "{}/config.json", o.bundle);
   }
   TRY(check_mappings(spec, own_namespace));
-  if (o.network == Network::sandbox && !o.spec && !spec.find_namespace("network")) {
+  Place place = TRY(find_place(o.id, spec.annotations));
+  for (auto& n : spec.namespaces) {
+    bool joins = n.type == "network" || (place.role != Role::alone && (n.type == "pid" || n.type == "ipc" || n.type == "uts"));
+    if (n.path.empty() || joins) continue;
+    spec.warnings.push_back(base::format("linux.namespaces joins {} as its {} namespace: the sandbox has one of its own kernel and "
+                                         "joins no other, ignored", n.path, n.type));
+  }
+  if (o.network == Network::sandbox && !o.spec && place.role == Role::alone && !spec.find_namespace("network")) {
     spec.warnings.push_back("linux.namespaces has no network namespace: the host's network is not shared, the sandbox "
                             "has its own loopback alone");
   }
   RootWrites writes;
   if (o.overlay) writes.overlay = *o.overlay;
   else if (!o.spec) writes = TRY(choose_root_writes(spec, o.root));
-  Plan plan = TRY(make_plan(spec, {o.id, o.bundle, writes, o.spec != nullptr}));
+  Plan plan = TRY(make_plan(spec, {o.id, o.bundle, writes, o.spec != nullptr, place.role != Role::alone}));
   if (o.listen_fds > 0) {
     plan.wire.process.env.push_back("LISTEN_FDS=" + std::to_string(o.listen_fds));
     plan.wire.process.env.push_back("LISTEN_PID=1");
@@ -447,9 +487,14 @@ ResultX<Created> create_container(const CreateOptions& options) {
 
   Programs programs = TRY(find_programs());
   Root root = TRY(Root::open(o.root));
-  if (own_namespace) TRY(host::enter_own_user_namespace(id_maps(spec.uid_mappings), id_maps(spec.gid_mappings)));
+  std::optional<Pod> pod;
+  if (place.role == Role::member) pod = TRY(find_pod(root, place, spec));
+  if (own_namespace) {
+    TRY(pod ? enter_user_namespace_of(*pod)
+            : host::enter_own_user_namespace(id_maps(spec.uid_mappings), id_maps(spec.gid_mappings)));
+  }
   Directory d = TRY(Directory::create(root, o.id));
-  Maker maker(o, spec, std::move(plan), std::move(programs), rootless, uid);
+  Maker maker(o, spec, std::move(plan), std::move(programs), std::move(place), std::move(pod), rootless, uid);
   auto made = maker.make(root, d, config);
   if (!made.ok()) {
     Error e = maker.explain(made.error());

@@ -102,7 +102,7 @@ ResultX<void> run_start_hooks(Client& client, const State& s, const oci::Spec& s
     auto r = run_inside(client, s, spec, h);
     if (r.ok()) continue;
     // The spec: the container is stopped, and its life ends as after its program.
-    host::kill_and_wait(s.sentry, 2000);
+    host::kill_and_wait(s.told(), 2000);
     return base::wrap(r.error(), base::format("startContainer hook {}", h.path));
   }
   return {};
@@ -123,7 +123,7 @@ const char* status_name(Status s) {
 
 Status find_status(const Directory& d, const State& s) {
   if (s.phase == Phase::creating) return host::alive(s.creator) ? Status::creating : Status::stopped;
-  if (!host::alive(s.sentry)) return Status::stopped;
+  if (!host::alive(s.sentry) || !host::alive(s.told())) return Status::stopped;
   if (is_frozen(s)) return Status::paused;
   if (s.phase == Phase::created) return Status::created;  // while it starts, the answer may be a moment old
   // The sentry lives as long as anything of the sandbox does; only it knows whether init has ended.
@@ -141,14 +141,14 @@ Status find_status(const Directory& d, const State& s) {
       return Status::stopped;
     }
   }
-  return host::alive(s.sentry) ? Status::running : Status::stopped;
+  return host::alive(s.told()) ? Status::running : Status::stopped;
 }
 
 std::string state_json(const State& s, Status status) {
   nlohmann::ordered_json j;
   j["ociVersion"] = s.version;
   j["id"] = s.id;
-  j["pid"] = status == Status::stopped || status == Status::creating ? 0 : s.sentry.pid;
+  j["pid"] = status == Status::stopped || status == Status::creating ? 0 : s.told().pid;
   j["status"] = status_name(status);
   j["bundle"] = s.bundle;
   j["rootfs"] = s.rootfs;
@@ -190,7 +190,7 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
     if (all && status == Status::stopped) return {};
     return base::error(base::kESRCH, "container '{}' is not running: it is {}", s.id, status_name(status));
   }
-  if (status == Status::paused && signo == SIGKILL) TRY(freeze_container(s, false));
+  if (status == Status::paused && signo == SIGKILL) TRY(freeze_container(d, s, false));
   auto send = [&]() -> ResultX<void> {
     Client c = TRY(Client::connect(d.fd()));
     TRY(c.call<Nothing>(wire::ControlOp::kSignal, wire::SignalRequest{s.id, 0, signo, all}, kAskMs));
@@ -199,18 +199,21 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
   auto r = send();
   if (r.ok() || signo != SIGKILL) return r;
   if (r.error().code() == base::kESRCH) return r;
-  // A sentry that does not answer can still be killed, and all its processes with it.
-  if (!host::kill_and_wait(s.sentry, 3000)) return r;
+  // A sentry that does not answer can still be killed, and all its processes with it. That of a pod has other work as well.
+  bool dead = host::kill_and_wait(s.told(), 3000);
+  if (s.member()) dead &= host::kill_cgroups(s.cgroup_leaves, 2000);
+  if (!dead) return r;
   return {};
 }
 
-ResultX<void> pause_container(const Directory& d, const State& s) {
+namespace {
+
+void tell_of_pause(const Directory& d, const State& s, wire::ControlOp op) {
   auto c = Client::connect(d.fd());
-  if (c.ok()) IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kPause, wire::IdRequest{s.id}, kAskMs), "frozen all the same");
-  return freeze_container(s, true);
+  if (c.ok()) IGNORE_ERROR(c->call<Nothing>(op, wire::IdRequest{s.id}, 1000), "the freezer works all the same");
 }
 
-ResultX<void> freeze_container(const State& s, bool frozen) {
+ResultX<void> freeze_groups(const State& s, bool frozen) {
   for (auto& leaf : s.cgroup_leaves) {
     bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;
     bool v2 = ::access((leaf + "/cgroup.freeze").c_str(), F_OK) == 0;
@@ -237,16 +240,36 @@ ResultX<void> freeze_container(const State& s, bool frozen) {
   return base::error(base::kEOPNOTSUPP, "container '{}' has no freezer cgroup", s.id);
 }
 
-ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) {
-  // Nothing frozen can die.
-  if (is_frozen(s)) IGNORE_ERROR(freeze_container(s, false), "killing is tried in any case");
+// What a member has on the host; its sentry stays.
+ResultX<void> end_member(Directory& d, const State& s) {
+  auto forget = [&]() -> ResultX<void> {
+    if (!host::alive(s.sentry)) return {};
+    Client c = TRY(Client::connect(d.fd()));
+    auto r = c.call<Nothing>(wire::ControlOp::kDestroy, wire::IdRequest{s.id}, 5000);
+    if (!r.ok() && r.error().code() != base::kENOENT) return r.error();
+    return {};
+  };
+  auto forgotten = forget();
+  bool dead = host::kill_and_wait(s.gofer, 1000);
+  dead &= host::kill_cgroups(s.cgroup_leaves, 2000);
+  if (!dead) {
+    return base::error(base::kEBUSY, "processes of container '{}' do not end (gofer pid {}): see what they wait for, then delete "
+                       "again", s.id, s.gofer.pid);
+  }
+  // Now that the host has killed them, the sentry has nothing left to wait for.
+  if (!forgotten.ok()) forgotten = forget();
+  if (!forgotten.ok() && host::alive(s.sentry)) return base::wrap(forgotten.error(), "the pod's sentry");
+  return {};
+}
+
+// What a container with a sentry of its own has; the members of its pod end with it.
+ResultX<void> end_sandbox(Directory& d, const State& s) {
   if (s.sentry.pid && s.phase != Phase::creating && host::alive(s.sentry)) {
     auto c = Client::connect(d.fd());
     if (c.ok()) {
       IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kDestroy, wire::IdRequest{s.id}, 1000), "it is killed next");
     }
   }
-  LOG(debug, "removing container '{}'", s.id);
   // The sentry is pid 1 of its namespace: with it all stubs die.
   bool dead = host::kill_and_wait(s.sentry, 2000);
   dead &= host::kill_and_wait(s.gofer, 1000);
@@ -255,6 +278,23 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
     return base::error(base::kEBUSY, "processes of container '{}' do not end (sentry pid {}, gofer pid {}): see what they "
                        "wait for, then delete again", s.id, s.sentry.pid, s.gofer.pid);
   }
+  return {};
+}
+
+}  // namespace
+
+ResultX<void> freeze_container(const Directory& d, const State& s, bool frozen) {
+  if (frozen) tell_of_pause(d, s, wire::ControlOp::kPause);
+  auto r = freeze_groups(s, frozen);
+  if (frozen != r.ok()) tell_of_pause(d, s, wire::ControlOp::kResume);
+  return r;
+}
+
+ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) {
+  LOG(debug, "removing container '{}'", s.id);
+  // Nothing frozen can die.
+  if (is_frozen(s)) IGNORE_ERROR(freeze_container(d, s, false), "killing is tried in any case");
+  TRY(s.member() ? end_member(d, s) : end_sandbox(d, s));
   LOG(debug, "its processes are gone");
   TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
   LOG(debug, "its cgroups are gone");

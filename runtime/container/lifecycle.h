@@ -31,8 +31,8 @@ base::ResultX<void> destroy_container(const Root& root, Directory& d, const Stat
 // The verb: refuses a running container unless forced, runs poststop hooks.
 base::ResultX<void> delete_container(const Root& root, const std::string& id, bool force);
 
-base::ResultX<void> freeze_container(const State& s, bool frozen);
-// Freezes; the sandbox looks anew at what may be changed from outside meanwhile.
-base::ResultX<void> pause_container(const Directory& d, const State& s);
+// The sentry is told: it waits for the container's silent processes with patience, and looks anew at what may be changed from outside
+// meanwhile.
+base::ResultX<void> freeze_container(const Directory& d, const State& s, bool frozen);
 
 }  // namespace runtime::container

@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 
 #include "base/sys.h"
+#include "runtime/host/mount_point.h"
 
 namespace runtime::container {
 
@@ -42,6 +45,23 @@ bool known_type(const std::string& t) {
   return std::any_of(std::begin(kTypes), std::end(kTypes), [&](const char* k) { return t == k; });
 }
 
+// A tmpfs of the host that a pod's containers share and nobody else writes: /dev/shm, and a volume emptyDir of medium Memory. It becomes a
+// tmpfs of the sandbox, known by the host's number of it; its own contents (subPath directories of the kubelet) do not matter.
+bool use_memory_volume(const std::string& source, const struct stat& st, wire::Mount& w) {
+  struct statfs fs;
+  constexpr long kTmpfs = 0x01021994;
+  if (::statfs(source.c_str(), &fs) != 0 || fs.f_type != kTmpfs) return false;
+  auto found = host::find_mount(source, st.st_dev);
+  if (!found || (w.destination != "/dev/shm" && found->all_points.find("/kubernetes.io~empty-dir/") == std::string::npos)) return false;
+  if (!S_ISDIR(st.st_mode)) return false;
+  w.type = "tmpfs";
+  w.volume = base::format("{}:{}", major(st.st_dev), minor(st.st_dev));
+  w.volume_path = found->path;
+  w.data = base::format("mode={:o},uid={},gid={}", found->mode, found->uid, found->gid);
+  if (fs.f_blocks) w.data += base::format(",size={}", static_cast<uint64_t>(fs.f_blocks) * static_cast<uint64_t>(fs.f_bsize));
+  return true;
+}
+
 ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& plan) {
   oci::MountOptions o = TRY(oci::parse_mount_options(m));
   wire::Mount w;
@@ -63,6 +83,10 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     auto found = base::sys::from_libc(::stat(source.c_str(), &st));
     if (!found.ok()) {
       return base::wrap(found.error(), base::format("source {} of the bind mount at {}", source, m.destination));
+    }
+    if (options.pod && use_memory_volume(source, st, w)) {
+      plan.wire.mounts.push_back(std::move(w));
+      return {};
     }
     w.type = "gofer";
     w.attach = static_cast<uint32_t>(plan.attaches.size());

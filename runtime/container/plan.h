@@ -29,6 +29,7 @@ struct PlanOptions {
   std::string id, bundle;
   RootWrites writes;
   bool drop_pseudo = false;  // the root is the host's own
+  bool pod = false;          // its memory volumes are the sandbox's
 };
 
 struct Plan {

@@ -37,6 +37,7 @@ std::string encode_state(const State& s) {
          {"store", s.store},     {"creator", of_process(s.creator)}, {"sentry", of_process(s.sentry)},
          {"gofer", of_process(s.gofer)}, {"cgroupLeaves", s.cgroup_leaves}, {"cgroupMade", s.cgroup_made}};
   if (s.id_slot) j["idSlot"] = *s.id_slot;
+  if (s.member()) j["sandbox"] = s.sandbox;
   return j.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -60,6 +61,7 @@ ResultX<State> decode_state(const std::string& text) {
     s.gofer = to_process(j.at("gofer"));
     s.cgroup_leaves = j.at("cgroupLeaves").get<std::vector<std::string>>();
     s.cgroup_made = j.at("cgroupMade").get<std::vector<std::string>>();
+    if (j.contains("sandbox")) s.sandbox = j.at("sandbox").get<std::string>();
     if (j.contains("idSlot")) s.id_slot = j.at("idSlot").get<uint32_t>();
     return s;
   } catch (const json::exception& e) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is remembered of a container: a directory <root>/<id> with plan.json (everything that has to be taken away in
 // the end, written before it is made), state.json (what was made, complete), started (a mark), config.json (a copy),
-// control.sock and perhaps store/. Each file appears whole and is never written again, so the state can be read at any
+// control.sock (of a member of a pod: a link to the sandbox container's) and perhaps store/. Each file appears whole and is never written again, so the state can be read at any
 // moment, and no disk file is replaced, which on ext4 waits for the disk. A lock on the directory lets one command at
 // a time change it.
 #pragma once
@@ -27,9 +27,13 @@ struct State {
   uint32_t owner = 0;                    // user id that made it
   bool terminal = false;
   host::ProcessName creator, sentry, gofer;
+  std::string sandbox;                   // of a member of a pod: the sandbox container, whose sentry it is in; else empty
   std::optional<uint32_t> id_slot;       // host user ids leased
   std::string store;                     // host directory of the upper files
   std::vector<std::string> cgroup_leaves, cgroup_made;
+  bool member() const { return !sandbox.empty(); }
+  // The process whose pid is told to others; it lives as long as the container runs, and ends with its exit code.
+  const host::ProcessName& told() const { return member() ? gofer : sentry; }
 };
 
 std::string encode_state(const State& s);

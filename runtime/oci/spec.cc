@@ -202,8 +202,6 @@ void read_namespaces(const View& v, Spec& s) {
       e["path"].fail(base::format("is '{}': it must be an absolute path", n.path));
     } else if (!n.path.empty() && n.type == "user") {
       e["path"].fail("joins a user namespace, which is not supported: remove it");
-    } else if (!n.path.empty() && n.type != "network") {
-      e["path"].warn(base::format("the sandbox has a {} namespace of its own kernel and joins no other, ignored", n.type));
     }
     s.namespaces.push_back(std::move(n));
   }

@@ -21,9 +21,11 @@
 #include "sentry/fs/pipe/pipe.h"
 #include "sentry/fs/proc/proc.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/kernel/container_life.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/net/unix/unix.h"
+#include "sentry/platform/zygote_life.h"
 #include "sentry/vfs/special.h"
 #include "sentry/vfs/walk.h"
 
@@ -93,6 +95,29 @@ Result<void> fill_dev(const vfs::WalkContext& c) {
   return {};
 }
 
+// A place in a file system that need not be mounted anywhere.
+Result<Ref<vfs::Dentry>> directory_in(const Ref<vfs::FileSystem>& fs, const std::string& path) {
+  auto alone = vfs::MountNamespace::create(fs, 0, "volume");
+  auto c = walk_from(*alone);
+  TRY(make_directories(c, "/" + path));
+  auto found = TRY(vfs::walk(c, "/" + path, vfs::kNoSymlinks));
+  return found.dentry.get_ref();
+}
+
+// Everything but the root: whoever looks at these mounts still may, nobody finds them any more. Mounts of proc and sysfs hold their
+// container, so one that is over would live on in its own mounts.
+void unmount_all(vfs::MountNamespace& ns) {
+  for (const auto& m : ns.list(ns.root())) {
+    if (!ns.mountpoint_of(*m.mount)) continue;  // the root, or gone with another
+    IGNORE_ERROR(ns.unmount(vfs::Path{m.mount, m.mount->root()}, MNT_DETACH), "it went this moment");
+  }
+}
+
+// The task's IPC namespace is that of the pod, or its container's.
+void join_ipc(const Running& running, kernel::ThreadGroup& g) {
+  if (auto leader = g.leader(); leader && running.shared_ipc) kernel::set_ipc(*leader, running.shared_ipc.get_ref());
+}
+
 // What opening a FIFO or a device node means; told once to the vfs, which does not know those rooms.
 Result<Ref<vfs::File>> open_character_device(uint64_t rdev, const vfs::Path& where, const Ref<vfs::Inode>& inode,
                                              int flags, const Ref<auth::Credentials>& cred) {
@@ -110,12 +135,18 @@ struct Builder {
   const wire::ContainerSpec& spec;
   Ref<fs::gofer::Client> gofer;
   Ref<kernel::Container> container;
+  const Shared& shared;
 
   Result<Ref<vfs::FileSystem>, Failure> make_fs(const wire::Mount& m) {
     if (m.type == "gofer")
       return STEP(fs::gofer::attach(gofer, {.index = m.attach, .exclusive = !m.shared,
                                             .read_only = (m.flags & MS_RDONLY) != 0}),
                   "attaching the volume for {}", m.destination);
+    if (!m.volume.empty()) {
+      FsEnvironment of_all{kernel, container, shared.gofer ? shared.gofer.get_ref() : gofer};
+      return STEP(shared.volumes->get(m.volume, [&] { return make_filesystem(of_all, "tmpfs", m.data); }),
+                  "making the volume for {}", m.destination);
+    }
     FsEnvironment env{kernel, container, gofer};
     auto made = STEP(make_filesystem(env, m.type, m.data), "making a {} file system for {}", m.type, m.destination);
     if (m.type == "proc") {
@@ -159,10 +190,15 @@ struct Builder {
       }
       auto filesystem = make_fs(m);
       if (!filesystem.ok()) return filesystem.error();
-      bool directory = (*filesystem)->root()->is_directory();
+      RefOrNull<vfs::Dentry> subdir;
+      if (!m.volume_path.empty()) {
+        subdir = STEP(directory_in(*filesystem, m.volume_path), "finding {} in the volume for {}", m.volume_path, m.destination);
+      }
+      auto top = subdir ? subdir->inode() : RefOrNull<vfs::Inode>((*filesystem)->root());
+      bool directory = top && top->is_directory();
       auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
       if (m.copy_up) STEP(copy_up(c, at, *filesystem), "copying what is at {} into the tmpfs there", m.destination);
-      (void)STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type),
+      (void)STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type, subdir),
                  "mounting {} on {}", m.type, m.destination);
       if (m.destination == "/dev") {
         has_dev = true;
@@ -390,24 +426,72 @@ void Running::add(Ref<kernel::ThreadGroup> g) {
   });
 }
 
+Result<Ref<vfs::FileSystem>> Volumes::get(const std::string& key,
+                                          const std::function<Result<Ref<vfs::FileSystem>>()>& make) {
+  auto find = [&](auto& m) -> RefOrNull<vfs::FileSystem> {
+    auto it = m.find(key);
+    return it == m.end() ? RefOrNull<vfs::FileSystem>() : RefOrNull<vfs::FileSystem>(it->second);
+  };
+  if (auto known = map_.with(find)) return known.get_ref();
+  auto made = TRY(make());
+  auto kept = map_.with([&](auto& m) -> RefOrNull<vfs::FileSystem> {
+    if (auto other = find(m)) return other;  // somebody else was quicker
+    if (m.size() >= wire::kMaxVolumes) return nullptr;
+    m.emplace(key, made);
+    return made;
+  });
+  if (!kept) return kENOSPC;
+  return kept.get_ref();
+}
+
+void Running::kill() {
+  for (auto& g : kernel::groups_of(*container)) g->send_signal(kernel::SignalInfo::kernel(SIGKILL));
+}
+
+void Running::see_to_its_end() {
+  IGNORE_ERROR(sched::wait_for(init_->exit_queue(), [&] { return init_->exit_status().has_value(); }, sched::kNever,
+                               sched::Interruptible::no), "no deadline");
+  if (!member) return;  // the sandbox ends with it
+  constexpr sched::Nanos kStep = 5'000'000;  // a child may have been born meanwhile
+  for (;;) {
+    auto left = kernel::groups_of(*container);
+    std::erase_if(left, [](const Ref<kernel::ThreadGroup>& g) { return g->exit_status().has_value(); });
+    if (left.empty()) break;
+    kill();
+    IGNORE_ERROR(sched::wait_for(left.front()->exit_queue(), [&] { return left.front()->exit_status().has_value(); },
+                                 sched::now() + kStep, sched::Interruptible::no), "then once more");
+  }
+  kernel::reap_dead(*container);
+  container->zygote()->kill_all();
+  unmount_all(*container->mounts());  // proc and sysfs hold the container
+  int status = init_->exit_status()->wait_status;
+  gofer_->leave(static_cast<uint8_t>((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff));
+  ended_.store(true);
+  ended_queue_.wake_all();
+}
+
+bool Running::wait_for_end(sched::Nanos deadline) {
+  return sched::wait_for(ended_queue_, [&] { return ended_.load(); }, deadline, sched::Interruptible::no).ok();
+}
+
 void Running::set_terminal(int pid, Ref<kernel::TtyLink> tty) {
   std::map<int, Ref<kernel::TtyLink>> gone;  // of processes that ended; let go outside the lock
   terminals_.with([&](auto& m) {
     if (m.size() >= kKeptProcesses) gone.swap(m);
-    m.insert_or_assign(pid == 0 ? 1 : pid, std::move(tty));
+    m.insert_or_assign(pid == 0 ? init_->pid() : pid, std::move(tty));
   });
 }
 
 RefOrNull<kernel::TtyLink> Running::terminal(int pid) const {
   return terminals_.with([&](auto& m) -> RefOrNull<kernel::TtyLink> {
-    auto it = m.find(pid == 0 ? 1 : pid);
+    auto it = m.find(pid == 0 ? init_->pid() : pid);
     if (it == m.end()) return nullptr;
     return it->second;
   });
 }
 
 RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
-  if (pid == 0 || pid == 1) return init_;
+  if (pid == 0 || pid == init_->pid()) return init_;
   return const_cast<Guarded<std::map<int, Ref<kernel::ThreadGroup>>>&>(others_).with(
       [&](auto& m) -> RefOrNull<kernel::ThreadGroup> {
         auto it = m.find(pid);
@@ -417,13 +501,20 @@ RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
 }
 
 Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform::Platform& platform,
-                                               const wire::ContainerSpec& spec, std::vector<Fd> fds) {
+                                               const wire::ContainerSpec& spec, const Shared& shared, std::vector<Fd> fds) {
   vfs::set_special_opener(S_IFCHR, open_character_device);
   vfs::set_special_opener(S_IFIFO, open_fifo);
   fs::proc::set_net_table("unix", [](kernel::Task&) { return net::local::list_text(); });
-  if (fds.size() < 5) return fail(kEINVAL, "a container needs gofer, zygote and three stdio descriptors");
+  if (fds.size() != size_t{5} + spec.preserve_fds + (spec.has_threads_file ? 1 : 0))
+    return fail(kEINVAL, "a container needs gofer, zygote, three stdio descriptors, and those it says that it has");
+  Fd threads;
+  if (spec.has_threads_file) {
+    threads = std::move(fds.back());
+    fds.pop_back();
+  }
   auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
   auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
+  if (threads.valid()) platform::set_threads_file(*zygote, std::move(threads));
   auto root = STEP(fs::gofer::attach(gofer, {.index = 0, .exclusive = !spec.root_shared,
                                              .read_only = spec.overlay == wire::OverlayMode::self}),
                    "attaching the root file system");
@@ -435,10 +526,22 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   // busybox's df knows no mount whose source is "rootfs".
   auto mounts = vfs::MountNamespace::create(root, 0, spec.overlay == wire::OverlayMode::self ? "overlay" : "gofer");
   auto container = make_ref<kernel::Container>(
-      spec.id, zygote, mounts, make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname), limits_of(spec));
+      spec.id, zygote, mounts, shared.uts ? shared.uts.get_ref() : make_ref<kernel::UtsNamespace>(spec.hostname, spec.domainname),
+      limits_of(spec), shared.pids);
+  if (shared.uts && !spec.hostname.empty()) shared.uts->set_hostname(spec.hostname);
+  if (shared.uts && !spec.domainname.empty()) shared.uts->set_domainname(spec.domainname);
+  // Half a container is not to live on in its own mounts.
+  struct Unfinished {
+    kernel::Container* container;
+    ~Unfinished() {
+      if (!container) return;
+      container->zygote()->kill_all();
+      unmount_all(*container->mounts());
+    }
+  } unfinished{container.get()};
   container->set_file_systems(file_systems_of(kernel, *container, gofer));
   if (spec.seccomp.given) container->set_seccomp(STEP(compile_profile(spec.seccomp), "making a filter of linux.seccomp"));
-  Builder b{kernel, spec, gofer, container};
+  Builder b{kernel, spec, gofer, container, shared};
   auto mounted = b.mount_all();
   if (!mounted.ok()) return mounted.error();
   if (spec.root_readonly) mounts->root().mount->set_flags(mounts->root().mount->flags() | MS_RDONLY);
@@ -451,9 +554,18 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   auto init = kernel.create_process(container, *process);
   if (!init.ok()) return cannot_run(spec.process, init.error());
   schedule(**init, spec.process);
-  auto running = make_ref<Running>(container, *init);
+  auto running = make_ref<Running>(container, gofer, *init, shared.ipc, spec.member);
+  unfinished.container = nullptr;
   running->open_root = std::move(open_root);
-  if (tty) running->set_terminal(1, tty.get_ref());
+  join_ipc(*running, **init);
+  if (tty) running->set_terminal(0, tty.get_ref());
+  // Without its files or without new processes it is nothing. Its end makes everybody forget it, these handlers included.
+  auto kill = [running](const char* who) {
+    LOG(warn, "container '{}' has lost its {} and is killed", running->container->id(), who);
+    IGNORE_ERROR(sched::spawn([running] { running->kill(); }), "without memory for a fiber its files answer EIO");
+  };
+  gofer->set_end_handler([kill] { kill("gofer"); });
+  platform::set_death_handler(*zygote, [kill] { kill("zygote"); });
   return running;
 }
 
@@ -470,6 +582,7 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   if (!made.ok()) return cannot_run(request.process, made.error());
   auto g = *made;
   schedule(*g, request.process);
+  join_ipc(running, *g);
   running.add(g);
   if (tty) running.set_terminal(g->pid(), tty.get_ref());
   kernel.start_process(*g);

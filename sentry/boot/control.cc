@@ -9,7 +9,9 @@
 #include "base/sys.h"
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/kernel/container_life.h"
 #include "sentry/patch/store.h"
+#include "sentry/platform/zygote_life.h"
 
 namespace sentry::boot {
 namespace {
@@ -123,12 +125,13 @@ Answer signal_processes(Running& run, const wire::SignalRequest& q) {
   if (q.signo < 0 || q.signo > 64) return failure(kEINVAL, base::format("signal {} is not between 1 and 64", q.signo));
   auto info = kernel::SignalInfo::user(q.signo, SI_USER, 0, 0);
   if (q.all) {
-    for (auto& g : run.container->pids()->groups())
+    for (auto& g : kernel::groups_of(*run.container))
       if (q.signo) g->send_signal(info);
     return empty();
   }
   auto g = run.find(q.pid);
   if (!g) g = run.container->pids()->find_group(q.pid);
+  if (g && &g->container() != run.container.get()) g = nullptr;
   if (!g || g->exit_status()) return failure(kESRCH, base::format("process {} is not running", q.pid));
   if (q.signo) g->send_signal(info);
   return empty();
@@ -137,7 +140,7 @@ Answer signal_processes(Running& run, const wire::SignalRequest& q) {
 Answer list_processes(Running& run) {
   wire::ProcessesReply reply;
   auto ns = run.container->pids();
-  for (auto& g : ns->groups()) {
+  for (auto& g : kernel::groups_of(*run.container)) {
     wire::ProcessInfo p;
     p.pid = g->pid_in(*ns);
     p.ppid = g->ppid_in(*ns);
@@ -152,8 +155,13 @@ Answer list_processes(Running& run) {
 }
 
 Answer destroy(Running& run) {
-  for (auto& g : run.container->pids()->groups()) g->send_signal(kernel::SignalInfo::kernel(SIGKILL));
-  run.container->zygote()->kill_all();
+  constexpr sched::Nanos kPatience = 4'000'000'000;
+  run.kill();
+  if (!run.member) {
+    run.container->zygote()->kill_all();
+  } else if (!run.wait_for_end(sched::now() + kPatience)) {
+    return failure(kETIMEDOUT, "waiting for the container's processes to end");
+  }
   return empty();
 }
 
@@ -168,19 +176,76 @@ Answer state_of(Running& run) {
 
 }  // namespace
 
-// Ends the program with init's exit code once init is gone and whoever waits has been told.
-void ControlServer::end_with(const Ref<kernel::ThreadGroup>& init) {
-  auto fiber = sched::spawn([this, init] {
-    IGNORE_ERROR(sched::wait_for(init->exit_queue(), [&] { return init->exit_status().has_value(); }, sched::kNever,
-                                 sched::Interruptible::no), "no deadline");
-    // A maker that runs in the foreground asks for the exit status after it has started init, which may be gone by then.
-    constexpr sched::Nanos kPatience = 10000000000, kStep = 1000000;
-    sched::Nanos deadline = sched::now() + kPatience;
-    while ((requests_.load() > 0 || !maker_served_.load()) && sched::now() < deadline) sched::park(sched::now() + kStep);
-    int status = init->exit_status()->wait_status;
-    _exit((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
+// Ends the program with the first container's exit code, once it is over and whoever waits has been told.
+void ControlServer::end_with(Running& first) {
+  auto all = containers_.with([](auto& m) { return m; });
+  for (auto& [id, run] : all)
+    if (run.get() != &first) run->kill();
+  for (auto& [id, run] : all)
+    if (run.get() != &first) run->wait_for_end(sched::now() + 2'000'000'000);
+  // A maker that runs in the foreground asks for the exit status after it has started init, which may be gone by then.
+  constexpr sched::Nanos kPatience = 10000000000, kStep = 1000000;
+  sched::Nanos deadline = sched::now() + kPatience;
+  while ((requests_.load() > 0 || !maker_served_.load()) && sched::now() < deadline) sched::park(sched::now() + kStep);
+  int status = first.init()->exit_status()->wait_status;
+  _exit((status & 0x7f) ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
+}
+
+Result<std::vector<std::byte>, Failure> ControlServer::create(const wire::ContainerSpec& spec, std::vector<Fd> fds) {
+  if (spec.id.empty() || spec.id.size() > wire::kMaxContainerId) return failure(kEINVAL, "the container's id is too long, or empty");
+  if (ending_.load()) return failure(kESRCH, "the sandbox is ending");
+  Shared shared;
+  shared.volumes = &volumes_;
+  bool first = !had_container_.load();
+  if (first && spec.member) return failure(kEINVAL, "the first container of a sandbox is no member of it");
+  auto join = [&](const std::string& id, auto&& take) {
+    if (id.empty()) return true;
+    auto other = find(id);
+    if (other) take(*other);
+    return static_cast<bool>(other);
+  };
+  if (!join(spec.joins.pid, [&](Running& r) { shared.pids = r.container->pids(); }) ||
+      !join(spec.joins.ipc, [&](Running& r) { shared.ipc = r.shared_ipc ? r.shared_ipc.get_ref() : r.container->ipc(); }) ||
+      !join(spec.joins.uts, [&](Running& r) { shared.uts = r.container->uts(); })) {
+    return failure(kENOENT, "joining the namespace of a container that is not in this sandbox");
+  }
+  containers_.with([&](auto& m) {
+    for (auto& [id, run] : m)
+      if (!run->member) shared.gofer = run->gofer();
+  });
+  // The name is taken before anything parks.
+  enum class Room { yes, taken, full };
+  Room room = containers_.with([&](auto& m) {
+    if (m.contains(spec.id) || making_.contains(spec.id)) return Room::taken;
+    if (m.size() + making_.size() >= wire::kMaxContainers) return Room::full;
+    making_.insert(spec.id);
+    return Room::yes;
+  });
+  if (room == Room::taken) return failure(kEEXIST, "container '" + spec.id + "' exists in this sandbox");
+  if (room == Room::full) return failure(kENOSPC, base::format("a sandbox has at most {} containers", wire::kMaxContainers));
+  auto run = create_container(kernel_, platform_, spec, shared, std::move(fds));
+  containers_.with([&](auto& m) {
+    making_.erase(spec.id);
+    if (run.ok()) m.emplace(spec.id, *run);
+  });
+  if (!run.ok()) return run.error();
+  bool ends = !had_container_.exchange(true) && exit_with_init_;
+  auto fiber = sched::spawn([this, running = *run, ends] {
+    running->see_to_its_end();
+    if (!ends) return;
+    ending_.store(true);
+    end_with(*running);
   });
   if (!fiber.ok()) LOG(error, "no fiber to wait for init: {}", fiber.error().name());
+  return body(wire::PidReply{(*run)->init()->pid()});
+}
+
+RefOrNull<Running> ControlServer::find(const std::string& id) {
+  return containers_.with([&](auto& m) -> RefOrNull<Running> {
+    auto it = m.find(id);
+    if (it == m.end()) return nullptr;
+    return it->second;
+  });
 }
 
 void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds) {
@@ -194,13 +259,6 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
   in(h);
   constexpr size_t kHeader = sizeof(uint16_t) + sizeof(uint64_t);
   auto rest = std::span<const std::byte>(record).subspan(record.size() < kHeader ? record.size() : kHeader);
-  auto find = [&](const std::string& id) -> RefOrNull<Running> {
-    return containers_.with([&](auto& m) -> RefOrNull<Running> {
-      auto it = m.find(id);
-      if (it == m.end()) return nullptr;
-      return it->second;
-    });
-  };
   auto with_id = [&](auto&& f) -> Answer {
     auto q = parse<wire::IdRequest>(rest);
     if (!q.ok()) return q.error();
@@ -214,12 +272,7 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
       case ControlOp::kCreate: {
         auto spec = parse<wire::ContainerSpec>(rest);
         if (!spec.ok()) return spec.error();
-        if (find(spec->id)) return failure(kEEXIST, "container '" + spec->id + "' exists in this sandbox");
-        auto run = create_container(kernel_, platform_, *spec, std::move(fds));
-        if (!run.ok()) return run.error();
-        containers_.with([&](auto& m) { m.emplace(spec->id, *run); });
-        if (!had_container_.exchange(true) && exit_with_init_) end_with((*run)->init());
-        return body(wire::PidReply{1});
+        return create(*spec, std::move(fds));
       }
       case ControlOp::kStart:
         return with_id([&](Running& run) -> Answer {
@@ -257,13 +310,20 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
       case ControlOp::kDestroy:
         return with_id([&](Running& run) -> Answer {
           auto r = destroy(run);
-          containers_.with([&](auto& m) { m.erase(run.container->id()); });
+          if (!r.ok()) return r;
+          RefOrNull<Running> gone;  // let go outside the lock
+          containers_.with([&](auto& m) {
+            auto it = m.find(run.container->id());
+            if (it == m.end()) return;
+            gone = it->second;
+            m.erase(it);
+          });
           return r;
         });
       case ControlOp::kStats:
         return with_id([&](Running& run) -> Answer {
           wire::StatsReply s;
-          for (auto& g : run.container->pids()->groups()) s.pids += g->tasks().size();
+          for (auto& g : kernel::groups_of(*run.container)) s.pids += g->tasks().size();
           const auto done = platform_.stats();
           s.syscalls = done.calls;
           s.trapped = done.traps;
@@ -298,8 +358,10 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         return empty();
       }
       case ControlOp::kPause:
-        return with_id([](Running& run) -> Answer {
-          if (run.open_root) fs::gofer::share(*run.open_root);
+      case ControlOp::kResume:
+        return with_id([&](Running& run) -> Answer {
+          if (run.open_root && h.op == ControlOp::kPause) fs::gofer::share(*run.open_root);
+          platform::set_paused(*run.container->zygote(), h.op == ControlOp::kPause);
           return empty();
         });
     }

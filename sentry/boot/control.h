@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ namespace sentry::boot {
 class ControlServer {
  public:
   // exit_with_init: the program ends, with init's code, when the first container's init has (base/wire/control.h, Boot).
+  // The first container of a pod outlives its members; each of those ends by itself (container.h).
   ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init);
   ~ControlServer();
   // Serves the first connection and whoever connects later.
@@ -28,13 +30,18 @@ class ControlServer {
   void read_all(Connection& c);
   void handle(Ref<Connection> c, std::vector<std::byte> record, std::vector<Fd> fds);
 
-  void end_with(const Ref<kernel::ThreadGroup>& init);
+  [[noreturn]] void end_with(Running& first);
+  Result<std::vector<std::byte>, Failure> create(const wire::ContainerSpec& spec, std::vector<Fd> fds);
+  RefOrNull<Running> find(const std::string& id);
 
   kernel::Kernel& kernel_;
   platform::Platform& platform_;
   Fd listener_;
   std::unique_ptr<sched::FdWatch> accept_watch_;
   Guarded<std::map<std::string, Ref<Running>>> containers_;
+  Volumes volumes_;
+  std::set<std::string> making_;        // ids of containers that are being made; guarded as containers_
+  std::atomic<bool> ending_{false};     // its first container has
   const bool exit_with_init_;
   std::atomic<bool> had_container_{false};
   std::atomic<int> requests_{0};        // being handled: none may be lost when the program ends

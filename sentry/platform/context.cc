@@ -257,6 +257,10 @@ void Context::Impl::send_kick() {
 }
 
 bool overdue(Space& s, sched::Nanos since, uint64_t cpu) {
+  if (const auto& p = s.impl().patience) {
+    if (p->paused.load()) return false;
+    since = std::max(since, p->resumed.load());
+  }
   sched::Nanos waited = sched::now() - since;
   if (waited < kDeadline) return false;
   if (waited >= kSilentDeadline) return true;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/untrusted.h"
+#include "sentry/platform/patience.h"
 #include "sentry/platform/platform.h"
 #include "sentry/platform/stub/stub_layout.h"
 #include "sentry/sched/wait.h"
@@ -107,6 +108,7 @@ struct Space::Impl {
   Space& self;
   Platform::Impl& platform;
   Zygote* zygote;                      // guarded by Platform::Impl::mu
+  RefOrNull<Patience> patience;        // its zygote's; set when it is made
   Control control;
   std::atomic<int> pid{0};
   std::atomic<bool> gone{false};
@@ -247,7 +249,6 @@ struct PendingKnock {
 inline constexpr size_t kMaxPendingKnocks = 8;
 
 uint64_t read_tsc();
-
 struct Platform::Impl final : sched::Poller {
   explicit Impl(const PlatformOptions& o);
   ~Impl() override;
@@ -256,7 +257,6 @@ struct Platform::Impl final : sched::Poller {
   unsigned cpus;
   Fd zygote_page;
   uint64_t tsc_per_us = 1000;
-  Fd threads_file;
   std::array<bool, kMaxCallNumber> has_in{};  // the stub copies something in for this call
 
   Mutex mu{LockRank::kPlatform};
@@ -265,6 +265,7 @@ struct Platform::Impl final : sched::Poller {
   std::unordered_map<int, std::unique_ptr<Process>> processes GUARDED_BY(mu);
   std::vector<Context*> kicked GUARDED_BY(mu);
   std::vector<Leaving> leaving GUARDED_BY(mu);
+  std::unordered_map<const Zygote*, std::shared_ptr<Fd>> threads_files GUARDED_BY(mu);  // null: of the whole sandbox
   std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
   std::vector<Fd> condemned GUARDED_BY(mu);                           // pidfds of killed strangers, to be reaped
   static constexpr size_t kMaxSpareControls = 4;
@@ -376,6 +377,7 @@ struct Zygote::Impl {
   sched::Nanos last_taken = 0;     // guarded by mu
   std::vector<Space*> spaces;      // descendants; guarded by mu
   bool dead = false;
+  const Ref<Patience> patience = make_ref<Patience>();
   uint64_t vvar = 0, vdso = 0, vdso_end = 0;
 
   Result<Ref<Context>> make();
@@ -394,7 +396,5 @@ uint64_t process_cpu_time(int pid);  // ns; 0 when gone
 // The size of an XSAVE image with the features that stubs save, and their mask.
 uint64_t xsave_mask();
 uint32_t xsave_size();
-// Whether a stub thread that was told something at `since`, when its process had used `cpu`, has had its time.
-bool overdue(Space& s, sched::Nanos since, uint64_t cpu);
 
 }  // namespace sentry::platform

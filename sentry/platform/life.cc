@@ -188,6 +188,7 @@ Result<Ref<Context>> Context::fork(Birthday when) {
     zygote = m.space->impl().zygote;
   }
   auto space = Maker::space(p, zygote, std::move(control));
+  space->impl().patience = m.space->impl().patience;
   {
     // The child's descriptors are copies of ours.
     MutexLock l(p.mu);

@@ -114,7 +114,10 @@ Platform::~Platform() {
   last.swap(impl_->leaving);
 }
 
-void Platform::set_threads_file(Fd file) { impl_->threads_file = std::move(file); }
+void Platform::set_threads_file(Fd file) {
+  MutexLock l(impl_->mu);
+  impl_->threads_files[nullptr] = std::make_shared<Fd>(std::move(file));
+}
 
 Platform::Stats Platform::stats() const {
   auto& c = impl_->counters;

@@ -52,12 +52,16 @@ void Platform::Impl::process_died(Process& p) {
   }
   space->impl().mark_gone();
   bool later = false;
+  std::function<void()> zygote_died;
   {
     MutexLock l(mu);
+    Zygote* z = space->impl().zygote;
+    if (z && z->impl().context && &z->impl().context->space() == space.get()) zygote_died.swap(z->impl().patience->death_handler);
     if (space->impl().remote_users.load() != 0) later = true;
     else surplus = reap(p);
   }
   if (later) start_watchdog();
+  if (zygote_died) zygote_died();
 }
 
 void Platform::Impl::on_watchdog() {
@@ -109,28 +113,35 @@ void Platform::Impl::on_watchdog() {
     s->kill();
   }
   more |= drop_lost_births(t);
-  if (threads_file.valid()) {
-    bool due;
-    {
-      MutexLock l(mu);
-      due = audits_left > 0 && t >= next_audit;
-    }
-    if (due) audit();
+  bool due;
+  {
     MutexLock l(mu);
-    more |= audits_left > 0;
+    due = audits_left > 0 && t >= next_audit && !threads_files.empty();
+  }
+  if (due) audit();
+  {
+    MutexLock l(mu);
+    more |= audits_left > 0 && !threads_files.empty();
   }
   if (more) start_watchdog();
 }
 
-// Whoever runs in the sandbox's cgroup and stays in no table is a stranger.
+// Whoever runs in the sandbox's cgroups and stays in no table is a stranger.
 void Platform::Impl::audit() {
-  if (!threads_file.valid()) return;
+  std::vector<std::shared_ptr<Fd>> files;
+  {
+    MutexLock l(mu);
+    for (auto& [zygote, file] : threads_files) files.push_back(file);
+  }
   std::string text;
-  for (;;) {
-    char buf[16384];
-    auto n = sys::pread(threads_file.get(), buf, sizeof buf, static_cast<int64_t>(text.size()));
-    if (!n.ok() || *n == 0 || text.size() > kMaxThreadsFile) break;
-    text.append(buf, *n);
+  for (auto& file : files) {
+    for (size_t at = 0; at <= kMaxThreadsFile;) {
+      char buf[16384];
+      auto n = sys::pread(file->get(), buf, sizeof buf, static_cast<int64_t>(at));
+      if (!n.ok() || *n == 0) break;
+      text.append(buf, *n);
+      at += *n;
+    }
   }
   std::unordered_map<int, sched::Nanos> found;
   sched::Nanos t = sched::now();

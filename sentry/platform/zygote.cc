@@ -9,6 +9,7 @@
 
 #include "base/sys.h"
 #include "sentry/platform/impl.h"
+#include "sentry/platform/zygote_life.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
@@ -28,8 +29,14 @@ Zygote::Zygote() = default;
 Zygote::~Zygote() {
   kill_all();
   if (impl_->seat) sched::Scheduler::get().stop_seat(*impl_->seat);
+  std::shared_ptr<Fd> file;
   MutexLock l(impl_->platform.mu);
   for (Space* s : impl_->spaces) s->impl().zygote = nullptr;
+  auto& files = impl_->platform.threads_files;
+  if (auto it = files.find(this); it != files.end()) {
+    file = std::move(it->second);
+    files.erase(it);
+  }
 }
 
 Zygote::Impl::Impl(Zygote& z, Platform::Impl& p)
@@ -41,6 +48,7 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   Zygote::Impl& z = zygote->impl();
   Control control = TRY(Control::create());
   auto space = Maker::space(p, zygote.get(), std::move(control));
+  space->impl().patience = z.patience;
   {
     MutexLock l(p.mu);
     z.spaces.push_back(space.get());
@@ -153,13 +161,37 @@ void Zygote::Impl::refill() {
   refilling = false;
 }
 
+void set_death_handler(Zygote& zygote, std::function<void()> handler) {
+  Zygote::Impl& z = zygote.impl();
+  bool late;
+  {
+    MutexLock l(z.platform.mu);
+    late = z.context && z.context->space().gone();
+    if (!late) z.patience->death_handler = std::move(handler);
+  }
+  if (late) handler();
+}
+
+void set_paused(Zygote& zygote, bool paused) {
+  Patience& p = *zygote.impl().patience;
+  if (!paused) p.resumed.store(sched::now());
+  p.paused.store(paused);
+}
+
+void set_threads_file(Zygote& zygote, Fd file) {
+  MutexLock l(zygote.impl().platform.mu);
+  zygote.impl().platform.threads_files[&zygote] = std::make_shared<Fd>(std::move(file));
+}
+
 void Zygote::kill_all() {
   Impl& z = *impl_;
   std::vector<Ref<Space>> all;
   std::vector<Ref<Context>> pool;
+  std::function<void()> handler;
   {
     MutexLock l(z.platform.mu);
     z.dead = true;
+    handler.swap(z.patience->death_handler);
     pool.swap(z.pool);
     for (Space* s : z.spaces)
       if (auto r = RefOrNull<Space>::upgrade(s)) all.push_back(r.get_ref());

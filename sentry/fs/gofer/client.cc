@@ -83,12 +83,14 @@ bool Channel::finish(uint64_t tag, int error, std::span<const std::byte> bytes, 
   return true;
 }
 
-void Channel::end_conversation(const char* why) {
+void Channel::end_conversation(const char* why, End end) {
   std::vector<Ref<sched::Fiber>> waiters;
+  std::function<void()> handler;
   {
     MutexLock l(mu_);
     if (broken_) return;
     broken_ = true;
+    handler.swap(end_handler_);
     forgotten_.clear();
     for (Call* c : calls_) {
       waiters.push_back(Ref<sched::Fiber>(*c->fiber));
@@ -97,9 +99,29 @@ void Channel::end_conversation(const char* why) {
     }
     calls_.clear();
   }
-  LOG(warn, "gofer: {}; its files answer EIO from now on", why);
+  if (end == End::failure) LOG(warn, "gofer: {}; its files answer EIO from now on", why);
   for (auto& w : waiters) w->wake();
   room_.wake_all();
+  if (end == End::failure && handler) handler();
+}
+
+void Channel::set_end_handler(std::function<void()> handler) {
+  {
+    MutexLock l(mu_);
+    if (!broken_) {
+      end_handler_.swap(handler);
+      return;
+    }
+  }
+  handler();
+}
+
+void Channel::leave(uint8_t code) {
+  if (broken()) return;
+  auto record = wire::encode_request(next_tag_.fetch_add(1, std::memory_order_relaxed), wire::LeaveRequest{code});
+  // A full socket: it then takes the end of the conversation for ours, and ends all the same.
+  IGNORE_ERROR(sys::send_fds(socket_.get(), record, {}, MSG_DONTWAIT | MSG_NOSIGNAL), "it may have died");
+  end_conversation("its container has ended", End::expected);
 }
 
 Errno Channel::bad_reply() {

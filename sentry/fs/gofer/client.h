@@ -56,6 +56,9 @@ class Channel final : public Client {
   Errno bad_reply() EXCLUDES(mu_);
   bool broken() const EXCLUDES(mu_);
 
+  void set_end_handler(std::function<void()> handler) override EXCLUDES(mu_);
+  void leave(uint8_t code) override EXCLUDES(mu_);
+
   Budget idle_fds;
   // A listing outlives the names that led to its directory: a walk of the whole tree needs it again, the names are soon made again.
   Budget listings{kCachedEntries, Budget::Hold::strongly};
@@ -76,7 +79,8 @@ class Channel final : public Client {
   static void on_ready(void* self, uint32_t events);
   bool receive_one() EXCLUDES(mu_);  // false: nothing more now
   bool finish(uint64_t tag, int error, std::span<const std::byte> bytes, ReplyFds fds) EXCLUDES(mu_);
-  void end_conversation(const char* why) EXCLUDES(mu_);
+  enum class End { expected, failure };
+  void end_conversation(const char* why, End end = End::failure) EXCLUDES(mu_);
   void send_forgets(std::vector<wire::NodeId> nodes) EXCLUDES(mu_);
 
   const Fd socket_;
@@ -86,6 +90,7 @@ class Channel final : public Client {
   sched::WaitQueue room_;  // a call has ended
   mutable Mutex mu_{LockRank::kIo};
   bool broken_ GUARDED_BY(mu_) = false;
+  std::function<void()> end_handler_ GUARDED_BY(mu_);
   std::vector<Call*> calls_ GUARDED_BY(mu_);
   std::vector<wire::NodeId> forgotten_ GUARDED_BY(mu_);
 };

@@ -2,6 +2,8 @@
 // The gofer's trees as file systems. One Client per container (one socket); one file system per attach point.
 #pragma once
 
+#include <functional>
+
 #include "sentry/fs/common/backing.h"
 #include "sentry/vfs/inode.h"
 
@@ -10,6 +12,13 @@ namespace sentry::fs::gofer {
 // One connection. What it does is in client.h, which only this room sees; complete here so that a Ref<Client> can be held.
 // Held by: its file systems, its backing sources.
 class Client : public RefCounted<Client> {
+ public:
+  // Called once, on a worker, when the conversation has ended though nobody told the gofer to leave: it has died, or one side
+  // is broken. To be set before anything else can go wrong; called at once if it has.
+  virtual void set_end_handler(std::function<void()> handler) = 0;
+  // The container is over: the gofer ends with this exit code, and every later request is EIO. Never parks.
+  virtual void leave(uint8_t code) = 0;
+
  protected:
   friend class RefCounted<Client>;
   virtual ~Client() = default;
