@@ -172,8 +172,10 @@ void Container::kill(Process& p, int signo, bool all, Pending call) {
     if (!begin_change(call)) return;
     const int none[3] = {-1, -1, -1};
     host_.workers.run("thaw the container", kChangeMs, none,
-                      [s = state_]() -> ResultX<Outcome> {
-                        TRY(rc::freeze_container(s, false));
+                      [s = state_, root = host_.root]() -> ResultX<Outcome> {
+                        auto r = TRY(rc::Root::open(root));
+                        auto d = TRY(rc::Directory::open(r, s.id));
+                        TRY(rc::freeze_container(d, s, false));
                         return Outcome{};
                       },
                       [this, exec_id = p.exec_id, signo, all, call](ResultX<Outcome> r) {
@@ -240,8 +242,7 @@ void Container::freeze(bool on, Pending call) {
                     [root = host_.root, s = state_, on]() -> ResultX<Outcome> {
                       auto r = TRY(rc::Root::open(root));
                       auto d = TRY(rc::Directory::open(r, s.id));
-                      if (on) TRY(rc::pause_container(d, s));
-                      else TRY(rc::freeze_container(s, false));
+                      TRY(rc::freeze_container(d, s, on));
                       return Outcome{};
                     },
                     [this, on, call](ResultX<Outcome> r) {
