@@ -4,19 +4,25 @@
 #include <linux/futex.h>
 #include <linux/memfd.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
+#include <map>
 #include <set>
 
 #include "seccomp-profiles/filter_test_util.h"
 #include "seccomp-profiles/gofer.h"
 #include "seccomp-profiles/sentry.h"
+#include "seccomp-profiles/sentry_sockets.h"
 
 #ifndef MFD_EXEC
 #define MFD_NOEXEC_SEAL 8U
@@ -27,6 +33,7 @@ namespace seccomp_profiles {
 namespace {
 
 constexpr const Program& kSentry = sentry::kProgram;
+constexpr const Program& kSockets = sentry_sockets::kProgram;
 constexpr const Program& kGofer = gofer::kProgram;
 constexpr U64 kAny = 0x7f0000001000;
 const Args kTuples[] = {{}, {1, 1, 1, 1, 1, 1}, {2, kAny, 3, 0x22, ~0ull, 0}, {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull},
@@ -186,6 +193,93 @@ TEST(SentryFilter, SocketsGoNowhereElse) {
   }
   expect_both_halves(kSentry, kAllow, kKill, SYS_memfd_create, {kAny, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0, 0, 0, 0}, 0b10);
   for (U64 flags : {MFD_HUGETLB, MFD_EXEC, MFD_NOEXEC_SEAL}) expect(kSentry, kKill, SYS_memfd_create, {kAny, flags, 0, 0, 0, 0});
+}
+
+// A sandbox with sockets of the host: what its sentry may ask besides.
+TEST(SocketsFilter, ThePublishedListIsComplete) {
+  std::set<unsigned> alone, with;
+  for (unsigned i = 0; i < kSentry.rule_count; ++i) alone.insert(kSentry.rules[i].number);
+  for (unsigned i = 0; i < kSockets.rule_count; ++i) with.insert(kSockets.rules[i].number);
+  for (unsigned nr : alone) EXPECT_TRUE(with.erase(nr)) << nr;
+  EXPECT_EQ(with, (std::set<unsigned>{SYS_socket, SYS_bind, SYS_connect, SYS_listen, SYS_shutdown, SYS_getsockname, SYS_getpeername,
+                                      SYS_setsockopt, SYS_getsockopt}));
+  for (unsigned nr : {SYS_open, SYS_openat, SYS_execve, SYS_mount, SYS_unshare, SYS_setns, SYS_fork, SYS_ptrace, SYS_kill, SYS_socketpair,
+                      SYS_sendto, SYS_recvfrom, SYS_sendmmsg, SYS_recvmmsg, SYS_accept, SYS_splice, SYS_sendfile, SYS_io_uring_setup}) {
+    for (const Args& a : kTuples) expect(kSockets, kKill, nr, a);
+  }
+}
+
+TEST(SocketsFilter, TcpUdpAndEchoAlone) {
+  constexpr U64 kFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const std::set<std::array<U64, 3>> allowed = {
+      {AF_INET, SOCK_STREAM, IPPROTO_TCP}, {AF_INET6, SOCK_STREAM, IPPROTO_TCP}, {AF_INET, SOCK_DGRAM, IPPROTO_UDP},
+      {AF_INET6, SOCK_DGRAM, IPPROTO_UDP}, {AF_INET, SOCK_DGRAM, IPPROTO_ICMP}, {AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6}};
+  for (U64 family = 0; family < 50; ++family) {
+    for (U64 type = 0; type < 16; ++type) {
+      for (U64 protocol = 0; protocol < 300; ++protocol) {
+        const bool ok = allowed.count({family, type, protocol}) != 0;
+        expect(kSockets, ok ? kAllow : kKill, SYS_socket, {family, type | kFlags, protocol, 0, 0, 0});
+        if (!ok) continue;
+        // One that could make a worker wait, or that a program would inherit, is none of ours.
+        for (U64 flags : {U64{0}, U64{SOCK_NONBLOCK}, U64{SOCK_CLOEXEC}, kFlags | 0x1000})
+          expect(kSockets, kKill, SYS_socket, {family, type | flags, protocol, 0, 0, 0});
+        expect_both_halves(kSockets, kAllow, kKill, SYS_socket, {family, type | kFlags, protocol, 0, 0, 0}, 0b111);
+      }
+    }
+  }
+}
+
+TEST(SocketsFilter, OptionsByList) {
+  using Options = std::map<U64, std::set<U64>>;
+  const Options set = {
+      {SOL_SOCKET, {SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_BROADCAST, SO_OOBINLINE, SO_SNDBUF, SO_RCVBUF,
+        SO_RCVLOWAT, SO_DONTROUTE, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_RXQ_OVFL,
+        SO_NO_CHECK, SO_PRIORITY, SO_BINDTODEVICE, SO_LINGER, SO_MAX_PACING_RATE}},
+      {IPPROTO_IP, {IP_TOS, IP_TTL, IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_FREEBIND,
+        IP_MULTICAST_IF, IP_MULTICAST_TTL, IP_MULTICAST_LOOP, IP_ADD_MEMBERSHIP, IP_DROP_MEMBERSHIP,
+        IP_ADD_SOURCE_MEMBERSHIP, IP_DROP_SOURCE_MEMBERSHIP, IP_BLOCK_SOURCE, IP_UNBLOCK_SOURCE, MCAST_JOIN_GROUP,
+        MCAST_LEAVE_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP, IP_MULTICAST_ALL, IP_UNICAST_IF,
+        IP_BIND_ADDRESS_NO_PORT, IP_RECVORIGDSTADDR, IP_MINTTL, 25, 51}},
+      {IPPROTO_IPV6, {IPV6_V6ONLY, IPV6_UNICAST_HOPS, IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP,
+        IPV6_JOIN_GROUP, IPV6_LEAVE_GROUP, MCAST_JOIN_GROUP, MCAST_LEAVE_GROUP, MCAST_JOIN_SOURCE_GROUP,
+        MCAST_LEAVE_SOURCE_GROUP, IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT,
+        IPV6_RECVTCLASS, IPV6_TCLASS, IPV6_DONTFRAG, 70, 72, 73, 74, 76, 77, 78, 29}},
+      {IPPROTO_TCP, {TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2,
+        TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_CONGESTION, TCP_THIN_LINEAR_TIMEOUTS, TCP_USER_TIMEOUT,
+        TCP_FASTOPEN, TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE, TCP_INQ, 37}},
+      {IPPROTO_UDP, {UDP_CORK, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, 103, 104}},
+  };
+  const Options get = {
+      {SOL_SOCKET, {SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_BROADCAST, SO_OOBINLINE, SO_SNDBUF, SO_RCVBUF,
+        SO_RCVLOWAT, SO_DONTROUTE, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW, SO_RXQ_OVFL,
+        SO_NO_CHECK, SO_PRIORITY, SO_BINDTODEVICE, SO_MAX_PACING_RATE, SO_ERROR, SO_ACCEPTCONN, SO_INCOMING_CPU, SO_MEMINFO}},
+      {IPPROTO_IP, {IP_TOS, IP_TTL, IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_MTU, IP_FREEBIND,
+        IP_MULTICAST_IF, IP_MULTICAST_TTL, IP_MULTICAST_LOOP, IP_MULTICAST_ALL, IP_UNICAST_IF, IP_BIND_ADDRESS_NO_PORT,
+        IP_RECVORIGDSTADDR, IP_MINTTL, 25, 51}},
+      {IPPROTO_IPV6, {IPV6_V6ONLY, IPV6_UNICAST_HOPS, IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP,
+        IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, IPV6_TCLASS,
+        IPV6_DONTFRAG, 70, 72, 73, 74, 76, 77, 78, 29}},
+      {IPPROTO_TCP, {TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2,
+        TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_INFO, TCP_QUICKACK, TCP_CONGESTION, TCP_THIN_LINEAR_TIMEOUTS,
+        TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_NOTSENT_LOWAT, TCP_CC_INFO, TCP_SAVE_SYN, TCP_SAVED_SYN, TCP_FASTOPEN_CONNECT,
+        TCP_FASTOPEN_NO_COOKIE, TCP_INQ, 37}},
+      {IPPROTO_UDP, {UDP_CORK, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, 103, 104}},
+  };
+  for (const auto& [nr, list] : {std::pair<unsigned, const Options&>{SYS_setsockopt, set}, {SYS_getsockopt, get}}) {
+    for (U64 level = 0; level < 300; ++level) {
+      auto of = list.find(level);
+      for (U64 name = 0; name < 256; ++name) {
+        const bool ok = of != list.end() && of->second.count(name) != 0;
+        expect(kSockets, ok ? kAllow : kKill, nr, {9, level, name, kAny, 4, 0});
+        if (ok) expect_both_halves(kSockets, kAllow, kKill, nr, {9, level, name, kAny, 4, 0}, 0b110);
+      }
+    }
+  }
+  for (U64 request : {0x5411ull /* SIOCOUTQ */, 0x8905ull /* SIOCATMARK */}) {
+    expect_both_halves(kSockets, kAllow, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0}, 0b10);
+    expect(kSentry, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0});
+  }
+  for (U64 request = 0x8906; request < 0x8a00; ++request) expect(kSockets, kKill, SYS_ioctl, {5, request, kAny, 0, 0, 0});
 }
 
 // The gofer's whole list, as above.

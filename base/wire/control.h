@@ -106,6 +106,40 @@ struct Seccomp {
   template <typename A> void visit(A& a) { a(given); a(default_action); a(rules); }
 };
 
+// The network of a sandbox with sockets of the host, as it was when the container was made. Addresses are 4 or 16 bytes in network
+// order, or none.
+struct NetInterface {
+  uint32_t index = 0, flags = 0, mtu = 0, tx_queue = 0;
+  uint16_t type = 0;      // ARPHRD_*
+  uint8_t operstate = 0;  // IF_OPER_*
+  std::string name, address, broadcast;  // hardware addresses
+  template <typename A> void visit(A& a) {
+    a(index); a(flags); a(mtu); a(tx_queue); a(type); a(operstate); a(name); a(address); a(broadcast);
+  }
+};
+struct NetAddress {
+  uint32_t index = 0, flags = 0;  // IFA_F_*
+  uint8_t prefix = 0, scope = 0;
+  std::string address, local, broadcast, label;
+  template <typename A> void visit(A& a) { a(index); a(flags); a(prefix); a(scope); a(address); a(local); a(broadcast); a(label); }
+};
+struct NetRoute {
+  uint8_t family = 0, prefix = 0, tos = 0, protocol = 0, scope = 0, type = 0, preference = 0;
+  uint32_t table = 0, flags = 0, metric = 0, interface = 0;  // 0: none
+  std::string destination, gateway, source;
+  template <typename A> void visit(A& a) {
+    a(family); a(prefix); a(tos); a(protocol); a(scope); a(type); a(preference); a(table); a(flags); a(metric); a(interface);
+    a(destination); a(gateway); a(source);
+  }
+};
+struct Network {
+  bool given = false;
+  std::vector<NetInterface> interfaces;
+  std::vector<NetAddress> addresses;
+  std::vector<NetRoute> routes;
+  template <typename A> void visit(A& a) { a(given); a(interfaces); a(addresses); a(routes); }
+};
+
 enum class OverlayMode : uint8_t { none, self };  // where writes to the rootfs go: through, or an upper layer
 
 // Whose namespaces of the sandbox's kernel a container is in: ids of containers in the same sandbox; empty: its own.
@@ -137,6 +171,7 @@ struct ContainerSpec {
   std::vector<Sysctl> sysctls;
   Seccomp seccomp;  // of every process of the container, by the sentry's own filters
   std::vector<Device> devices;
+  Network network;
   bool root_shared = false;  // others may change the root at any time
   Joins joins;
   // A member of a pod: its end is the end of its gofer, which is told init's exit code, and not of the sandbox.
@@ -144,7 +179,7 @@ struct ContainerSpec {
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
-    a(has_threads_file); a(sysctls); a(seccomp); a(devices); a(root_shared); a(joins); a(member);
+    a(has_threads_file); a(sysctls); a(seccomp); a(devices); a(root_shared); a(joins); a(member); a(network);
   }
 };
 
@@ -166,9 +201,11 @@ struct Boot {
   // The sandbox lives as long as its first container: when the init of that has ended, the others are killed, all waiters are
   // answered, and the sentry exits with init's exit code (128 + n for signal n). Engines that know only a pid learn of the end so.
   bool exit_with_init = false;
+  // Inet sockets are the host's, in the network namespace that the sentry was started in; else it has a loopback of its own.
+  bool host_sockets = false;
   template <typename A> void visit(A& a) {
     a(version); a(sandbox_id); a(memory_mode); a(strace); a(log_level); a(has_log); a(has_threads_file); a(cpus);
-    a(patch_calls); a(may_spin); a(exit_with_init);
+    a(patch_calls); a(may_spin); a(exit_with_init); a(host_sockets);
   }
 };
 

@@ -44,7 +44,8 @@ void add_sandbox_flags(Flags& f, SandboxOptions& o) {
            "direct = programs ask the host for their own memory; strict = each such call is checked first");
   f.choice("--patch-calls", o.patch_calls, {"on", "off"},
            "on = programs' often used system calls are patched in memory so that they need no trap; off = each one traps");
-  f.choice("--network", o.network, {"sandbox", "none"}, "sandbox = the network namespace of the spec; none = loopback only");
+  f.choice("--network", o.network, {"auto", "host", "none"},
+           "auto = sockets of the host in the spec's network namespace, none in a new one; host = in a new one too; none = loopback only");
   f.flag("--strace", o.strace, "log every system call of the container (to --debug-log)");
   f.value("--debug-log", o.debug_log, "file to which the sandbox's own programs log");
 }
@@ -53,8 +54,10 @@ void apply_sandbox_options(const SandboxOptions& o, container::CreateOptions& c)
   using namespace base::wire;
   if (o.overlay != "auto") c.overlay = o.overlay == "none" ? OverlayMode::none : OverlayMode::self;
   c.memory_mode = o.memory_mode == "strict" ? MemoryMode::strict : MemoryMode::direct;
-  c.network = o.network == "none" ? container::Network::none : container::Network::sandbox;
   c.patch_calls = o.patch_calls == "on";
+  c.network = o.network == "none"   ? container::Network::none
+              : o.network == "host" ? container::Network::host
+                                    : container::Network::by_spec;
   c.strace = o.strace;
   c.debug_log = o.debug_log;
 }

@@ -13,7 +13,7 @@ namespace runtime::cmd {
 
 // How sandboxes are made; before the verb (where an engine's configuration puts it) or after it.
 struct SandboxOptions {
-  std::string overlay = "auto", memory_mode = "direct", network = "sandbox", patch_calls = "on", debug_log;
+  std::string overlay = "auto", memory_mode = "direct", network = "auto", patch_calls = "on", debug_log;
   bool strace = false;
 };
 

@@ -81,6 +81,8 @@ base::ResultX<int> do_verb(const Globals& g, const Args& args) {
               {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "nodev", "noexec"}},
               {"/sys", "sysfs", "sysfs", {"nosuid", "nodev", "noexec", "ro"}}};
 
+  if (sandbox.network != "host") s.namespaces.push_back({"network", ""});  // host: the caller's
+
   container::CreateOptions o;
   o.root = g.root;
   o.id = fresh_id();

@@ -23,6 +23,7 @@
 #include "runtime/host/cgroup.h"
 #include "runtime/host/ids.h"
 #include "runtime/host/launch.h"
+#include "runtime/host/network.h"
 #include "runtime/host/terminal.h"
 
 namespace runtime::container {
@@ -108,6 +109,14 @@ ResultX<Fd> listen_control(const Directory& d) {
   return s;
 }
 
+// A sentry that may bind sockets must not be able to take a name of the host with one that it was given: one has one name.
+ResultX<void> give_name(const Fd& socket) {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  TRY_MSG(sys::from_libc(::bind(socket.get(), reinterpret_cast<sockaddr*>(&a), sizeof a.sun_family)), "name a socket");
+  return {};
+}
+
 // The last line that the sandbox's programs wrote: why one of them ended.
 std::string last_words(int fd) {
   std::string all;
@@ -136,11 +145,28 @@ ResultX<Programs> find_programs() {
   return p;
 }
 
-// Joining the pod's network is the sandbox's network mode; "none" and a spec without a path get an empty one.
-ResultX<Fd> open_network(const oci::Spec& spec, Network mode) {
+// Where the sentry lives, and whether it makes sockets there.
+struct NetworkChoice {
+  host::Net net = host::Net::empty;
+  Fd path;
+  bool foreign = false;  // joined, and not the one that this process is in
+};
+
+ResultX<NetworkChoice> choose_network(const oci::Spec& spec, Network mode) {
+  NetworkChoice c;
   const oci::Namespace* n = spec.find_namespace("network");
-  if (mode == Network::none || !n || n->path.empty()) return Fd();
-  return TRY_MSG(sys::open(n->path.c_str(), O_RDONLY), "network namespace {}", n->path);
+  if (mode == Network::none) return c;
+  if (!n) {
+    c.net = host::Net::keep;
+  } else if (!n->path.empty()) {
+    c.path = TRY_MSG(sys::open(n->path.c_str(), O_RDONLY), "network namespace {}", n->path);
+    c.net = host::Net::join;
+    struct stat mine, theirs;
+    c.foreign = ::stat("/proc/self/ns/net", &mine) != 0 || ::fstat(c.path.get(), &theirs) != 0 || mine.st_ino != theirs.st_ino;
+  } else if (mode == Network::host || !spec.hooks.prestart.empty() || !spec.hooks.create_runtime.empty()) {
+    c.net = host::Net::fresh;
+  }
+  return c;
 }
 
 ResultX<void> check_mappings(const oci::Spec& spec, bool own_namespace) {
@@ -281,6 +307,7 @@ class Maker {
     TRY(open_words());
     auto gofer_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
     auto zygote_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
+    for (const Fd* end : {&gofer_pair.b, &zygote_pair.b}) TRY(give_name(*end));
     auto& wanted = plan_.wire.process.scheduling;
     host::Scheduling scheduling{wanted.policy, wanted.nice, wanted.io_priority};
     host::GoferLaunch g{common(programs_.gofer, null), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store,
@@ -299,7 +326,8 @@ class Maker {
     // Without a cgroup, this alone tells who they are if we are killed now.
     if (cgroups_.leaves().empty()) TRY(d.save(state_));
     // A stub's table of descriptors holds what it may map and nothing else.
-    host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score(), scheduling};
+    host::ZygoteLaunch z{{programs_.zygote, cgroups_, -1, -1}, zygote_pair.a.get(), pidfd_.get(), zygote_oom_score(), scheduling,
+                         pod_ || net_ != host::Net::empty};
     TRY(host::start_zygote(z));
     zygote_pair.a.reset();
     LOG(debug, "zygote runs");
@@ -309,6 +337,12 @@ class Maker {
     auto hooked = run_create_hooks();
     if (!hooked.ok()) return hooked.error();
 
+    // After the hooks, which may have given it interfaces.
+    if (!pod_ && net_ != host::Net::empty) {
+      auto seen = host::describe_network(net_ == host::Net::keep ? -1 : pidfd_.get());
+      if (seen.ok()) plan_.wire.network = std::move(*seen);
+      else LOG(warn, "interfaces are not told to the container: {}", seen.error().text());
+    }
     std::vector<int> fds{gofer_pair.b.get(), zygote_pair.b.get()};
     for (int i = 0; i < 3; i++) fds.push_back(terminal_.slave.valid() ? terminal_.slave.get() : i);
     plan_.wire.preserve_fds = static_cast<uint32_t>(o_.preserve_fds);
@@ -335,10 +369,13 @@ class Maker {
   }
 
   ResultX<void> start_sentry(const Directory& d, const Fd& null, const Fd& log) {
-    Fd network = TRY(open_network(spec_, o_.network));
+    NetworkChoice network = TRY(choose_network(spec_, o_.network));
+    net_ = network.net;
     auto control_pair = TRY_MSG(sys::socketpair(SOCK_SEQPACKET), "make a socket pair");
     Fd listener = TRY(listen_control(d));
-    host::SentryLaunch sl{common(programs_.sentry, null), control_pair.a.get(), ids_, network.valid() ? network.get() : -1, {}};
+    TRY(give_name(control_pair.a));
+    host::SentryLaunch sl{common(programs_.sentry, null), control_pair.a.get(), ids_, network.net,
+                          network.path.valid() ? network.path.get() : -1, network.foreign, {}};
     if (auto& t = spec_.time_offsets) {
       sl.clocks = {{t->monotonic.seconds, t->monotonic.nanoseconds, t->boottime.seconds, t->boottime.nanoseconds}};
     }
@@ -348,7 +385,7 @@ class Maker {
     pidfd_ = TRY_MSG(sys::pidfd_open(sentry.pid), "watch the sentry");
     control_pair.a.reset();
     client_.emplace(std::move(control_pair.b));
-    return send_boot(listener, log);
+    return send_boot(listener, log, network.net != host::Net::empty);
   }
 
   ResultX<void> open_words() {
@@ -365,7 +402,7 @@ class Maker {
   // Stubs are the first to go when the host is short of memory, in the order the spec gives among sandboxes.
   int zygote_oom_score() const { return 500 + (spec_.process.oom_score_adj + 1000) / 4; }
 
-  ResultX<void> send_boot(const Fd& listener, const Fd& log) {
+  ResultX<void> send_boot(const Fd& listener, const Fd& log, bool sockets) {
     wire::Boot boot;
     boot.sandbox_id = o_.id;
     boot.memory_mode = o_.memory_mode;
@@ -375,6 +412,7 @@ class Maker {
                                           : log.valid() ? base::LogLevel::info
                                                         : base::LogLevel::warn);
     boot.exit_with_init = true;
+    boot.host_sockets = sockets;
     fill_cpus(boot, plan_.wire, host::find_cpu_share(hierarchies_, cgroups_.leaves()));
     std::vector<int> fds{listener.get()};
     if (log.valid()) {
@@ -417,6 +455,7 @@ class Maker {
   std::vector<host::Hierarchy> hierarchies_;
   host::Cgroups cgroups_;
   host::Terminal terminal_;
+  host::Net net_ = host::Net::empty;  // of a sentry that was started here
   Fd words_, stderr_out_, pidfd_;
   std::optional<Client> client_;
 };
@@ -469,10 +508,6 @@ ResultX<Created> create_container(const CreateOptions& options) {
     if (n.path.empty() || joins) continue;
     spec.warnings.push_back(base::format("linux.namespaces joins {} as its {} namespace: the sandbox has one of its own kernel and "
                                          "joins no other, ignored", n.path, n.type));
-  }
-  if (o.network == Network::sandbox && !o.spec && place.role == Role::alone && !spec.find_namespace("network")) {
-    spec.warnings.push_back("linux.namespaces has no network namespace: the host's network is not shared, the sandbox "
-                            "has its own loopback alone");
   }
   RootWrites writes;
   if (o.overlay) writes.overlay = *o.overlay;

@@ -13,7 +13,9 @@
 
 namespace runtime::container {
 
-enum class Network { sandbox, none };
+// by_spec: sockets of the host in the network namespace that the spec names, or in the caller's when it names none; a loopback of the
+// sandbox's own when it asks for a new one (unless hooks may fill that). host: sockets of the host in any case. none: never.
+enum class Network { by_spec, host, none };
 
 struct CreateOptions {
   std::string root, id, bundle;
@@ -23,7 +25,7 @@ struct CreateOptions {
   std::optional<base::wire::OverlayMode> overlay;  // none: choose_root_writes() decides
   base::wire::MemoryMode memory_mode = base::wire::MemoryMode::direct;
   bool patch_calls = true;
-  Network network = Network::sandbox;
+  Network network = Network::by_spec;
   bool strace = false;
   bool debug = false;
   std::string debug_log;

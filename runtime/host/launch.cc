@@ -4,11 +4,15 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -99,12 +103,35 @@ ResultX<void> gofer_child(const GoferLaunch& l) {
   return run_program(l.common, std::move(fds), args, kGoferCapabilities);
 }
 
+// In a network namespace of the sandbox's: ports below 1024 and ICMP echo are for its own kernel to refuse, which the host knows as a
+// user without rights. What a namespace of somebody else's does not let us change stays.
+void adjust_network() {
+  constexpr const char* kWhy = "then the namespace's own limits hold as well";
+  IGNORE_ERROR(write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"), kWhy);
+  // All groups, or those that this user namespace knows.
+  constexpr const char* kGroups = "/proc/sys/net/ipv4/ping_group_range";
+  if (!write_file(kGroups, "0 2147483647").ok()) IGNORE_ERROR(write_file(kGroups, "0 0"), kWhy);
+}
+
+ResultX<void> raise_loopback() {
+  Fd s(static_cast<int>(TRY_MSG(sys::from_libc(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)), "make a socket")));
+  ifreq r{};
+  memcpy(r.ifr_name, "lo", 3);
+  r.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
+  TRY_MSG(sys::from_libc(::ioctl(s.get(), SIOCSIFFLAGS, &r)), "raise lo");
+  return {};
+}
+
 ResultX<void> sentry_child(const SentryLaunch& l, int go) {
   // The maps of the user namespace are written from outside; until then no id means anything.
   char c;
   size_t n = TRY_MSG(sys::read(go, &c, 1), "wait for the user namespace's maps");
   if (n == 0) _exit(1);  // the other side has told why
   TRY_MSG(become_namespace_root(), "become root of the new user namespace");
+  if (l.net == Net::fresh) {
+    TRY(raise_loopback());
+    adjust_network();
+  }
   TRY(enter_empty_root());
   reset_signals();
   // Its log may be a pipe whose reader is gone.
@@ -147,15 +174,16 @@ ResultX<void> sentry_stage(const SentryLaunch& l, Report& report) {
   TRY_MSG(l.common.cgroups.join_v1(), "join the sandbox's cgroups");
   TRY_MSG(sys::from_libc(::setsid()), "start a session");
   raise_oom_score(-998);
-  if (l.network >= 0) {
+  if (l.net == Net::join) {
     TRY_MSG(sys::raw(SYS_setns, l.network, CLONE_NEWNET), "join the network namespace");
+    if (l.adjust) adjust_network();
   }
   TRY(new_time_namespace(l.clocks));
   int go[2];
   TRY_MSG(sys::from_libc(::pipe2(go, O_CLOEXEC)), "make a pipe");
   uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
                    CLONE_PARENT;
-  if (l.network < 0) flags |= CLONE_NEWNET;
+  if (l.net == Net::empty || l.net == Net::fresh) flags |= CLONE_NEWNET;
   auto pid = clone_process({flags, -1});
   if (!pid.ok()) {
     return base::wrap(pid.error(), "make the sandbox's user, mount, PID, IPC, UTS and network namespaces "
@@ -179,8 +207,9 @@ ResultX<void> zygote_child(const ZygoteLaunch& l, Report& report) {
   raise_oom_score(l.oom_score_adj);
   TRY(schedule(l.scheduling));
   long all = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
-             CLONE_NEWNET | CLONE_NEWTIME;
+             CLONE_NEWTIME | (l.own_network ? 0 : CLONE_NEWNET);
   TRY_MSG(sys::raw(SYS_setns, l.sentry_pidfd, all), "join the sandbox's namespaces");
+  if (l.own_network) TRY_MSG(sys::raw(SYS_unshare, CLONE_NEWNET), "make a network namespace for programs");
   TRY_MSG(become_namespace_root(), "become root of the sandbox's user namespace");
   // Addresses of the first program are fixed: the platform lays out the address space itself.
   TRY_MSG(sys::from_libc(::personality(ADDR_NO_RANDOMIZE)), "turn address randomisation off");

@@ -61,11 +61,16 @@ struct ClockOffsets {
   uint32_t boottime_ns = 0;
 };
 
+// The network namespace of a sentry. empty: a new one in which nothing is up, for a sentry that makes no sockets there.
+enum class Net { empty, fresh, join, keep };
+
 struct SentryLaunch {
   Launch common;
   int control;        // seqpacket socket, first record Boot
   IdRange ids;
-  int network = -1;   // network namespace to join, or -1: a new one
+  Net net = Net::empty;
+  int network = -1;        // the one to join
+  bool adjust = false;     // nobody else's: let its sysctls allow what the sandbox's own kernel then decides (see adjust_network)
   std::optional<ClockOffsets> clocks;  // none: they start near 0
 };
 
@@ -75,6 +80,7 @@ struct ZygoteLaunch {
   int sentry_pidfd;   // whose namespaces it shares
   int oom_score_adj = 500;
   Scheduling scheduling;
+  bool own_network = false;  // not the sentry's: it gets an empty one
 };
 
 // A process that is being set up. settle() waits until it runs its program, or says why it does not; only after that

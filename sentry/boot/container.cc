@@ -3,6 +3,7 @@
 #include "sentry/boot/container.h"
 
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -24,6 +25,9 @@
 #include "sentry/kernel/container_life.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/net/common/network.h"
+#include "sentry/net/common/ports.h"
+#include "sentry/net/host/host.h"
 #include "sentry/net/unix/unix.h"
 #include "sentry/platform/zygote_life.h"
 #include "sentry/vfs/special.h"
@@ -500,10 +504,40 @@ RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
       });
 }
 
+namespace {
+
+// What the runtime saw is what programs see; a container that comes later brings newer news.
+void adopt_network(const wire::ContainerSpec& spec) {
+  for (const auto& s : spec.sysctls)
+    if (s.name == "net.ipv4.ip_unprivileged_port_start") net::first_unprivileged_port = atoi(s.value.c_str());
+  fs::proc::set_net_table("dev", [](kernel::Task&) { return net::dev_text(); });
+  if (!net::host::enabled()) return;
+  fs::proc::set_net_table("route", [](kernel::Task&) { return net::route_text(); });
+  fs::proc::set_net_table("if_inet6", [](kernel::Task&) { return net::if_inet6_text(); });
+  fs::proc::set_net_table("ipv6_route", [](kernel::Task&) { return net::ipv6_route_text(); });
+  fs::proc::set_net_table("tcp", [](kernel::Task&) { return net::host::list_text(AF_INET, IPPROTO_TCP); });
+  fs::proc::set_net_table("tcp6", [](kernel::Task&) { return net::host::list_text(AF_INET6, IPPROTO_TCP); });
+  fs::proc::set_net_table("udp", [](kernel::Task&) { return net::host::list_text(AF_INET, IPPROTO_UDP); });
+  fs::proc::set_net_table("udp6", [](kernel::Task&) { return net::host::list_text(AF_INET6, IPPROTO_UDP); });
+  if (!spec.network.given) return;
+  auto n = make_ref<net::Network>();
+  for (const auto& i : spec.network.interfaces)
+    n->interfaces.push_back({i.index, i.flags, i.mtu, i.tx_queue, i.type, i.operstate, i.name, i.address, i.broadcast});
+  for (const auto& a : spec.network.addresses)
+    n->addresses.push_back({a.index, a.flags, a.prefix, a.scope, a.address, a.local, a.broadcast, a.label});
+  for (const auto& r : spec.network.routes)
+    n->routes.push_back({r.family, r.prefix, r.tos, r.protocol, r.scope, r.type, r.preference, r.table, r.flags, r.metric, r.interface,
+                         r.destination, r.gateway, r.source});
+  net::set_network(std::move(n));
+}
+
+}  // namespace
+
 Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform::Platform& platform,
                                                const wire::ContainerSpec& spec, const Shared& shared, std::vector<Fd> fds) {
   vfs::set_special_opener(S_IFCHR, open_character_device);
   vfs::set_special_opener(S_IFIFO, open_fifo);
+  adopt_network(spec);
   fs::proc::set_net_table("unix", [](kernel::Task&) { return net::local::list_text(); });
   if (fds.size() != size_t{5} + spec.preserve_fds + (spec.has_threads_file ? 1 : 0))
     return fail(kEINVAL, "a container needs gofer, zygote, three stdio descriptors, and those it says that it has");

@@ -7,6 +7,7 @@
 #include "sentry/fs/sys/sysfs.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/fs/tty/tty.h"
+#include "sentry/net/common/network.h"
 
 namespace sentry::boot {
 namespace {
@@ -34,13 +35,20 @@ Result<Ref<vfs::FileSystem>> make_tmpfs(const FsEnvironment& env, const std::str
   return fs::tmpfs::create(TRY(fs::tmpfs::parse_options(data, defaults, env.container->limits().memory_bytes)));
 }
 
+Ref<vfs::FileSystem> make_sysfs(const FsEnvironment& env) {
+  std::vector<fs::sys::NetDevice> devices;
+  for (const auto& i : net::network()->interfaces)
+    devices.push_back({i.index, i.flags, i.mtu, i.tx_queue, i.type, i.operstate, i.name, i.address, i.broadcast});
+  return fs::sys::create(env.kernel, env.container, devices);
+}
+
 }  // namespace
 
 Result<Ref<vfs::FileSystem>> make_filesystem(const FsEnvironment& env, const std::string& type,
                                              const std::string& data) {
   if (type == "tmpfs" || type == "ramfs" || type == "shm") return make_tmpfs(env, data);
   if (type == "proc") return fs::proc::create(env.kernel, env.container);
-  if (type == "sysfs") return fs::sys::create(env.kernel, env.container);
+  if (type == "sysfs") return make_sysfs(env);
   if (type == "cgroup" || type == "cgroup2") return fs::sys::create_cgroup(env.kernel, env.container);
   if (type == "devpts") {
     fs::tty::DevptsOptions o;

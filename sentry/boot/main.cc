@@ -16,8 +16,10 @@
 #include "base/sys.h"
 #include "base/wire/control.h"
 #include "seccomp-profiles/sentry.h"
+#include "seccomp-profiles/sentry_sockets.h"
 #include "seccomp-profiles/install.h"
 #include "sentry/boot/control.h"
+#include "sentry/net/host/host.h"
 #include "sentry/patch/store.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -85,9 +87,10 @@ int serve(int control_fd) {
   // Still one thread, and nothing has come from any application: what only the start needs is in no rule.
   seccomp_profiles::prepare_libc();
   seccomp_profiles::prepare_threads();
-  auto filter = seccomp_profiles::install(seccomp_profiles::sentry::kProgram, 0);
+  auto filter = seccomp_profiles::install(boot->host_sockets ? seccomp_profiles::sentry_sockets::kProgram : seccomp_profiles::sentry::kProgram, 0);
   if (!filter.ok()) fatal("installing the sentry's seccomp filter", filter.error());
 
+  if (boot->host_sockets) net::host::enable();
   if (threads.valid()) platform.value()->set_threads_file(std::move(threads));
 
   auto calls = syscalls::make_dispatcher({.strace = boot->strace});

@@ -38,8 +38,15 @@ Result<net::Control> parse_control(Task& task, int family, std::span<const std::
     memcpy(&h, bytes.data() + at, sizeof h);
     if (h.cmsg_len < sizeof h || h.cmsg_len > bytes.size() - at) return kEINVAL;
     auto data = bytes.subspan(at + sizeof h, h.cmsg_len - sizeof h);
+    auto whole = bytes.subspan(at, h.cmsg_len);
     at += std::min(align(h.cmsg_len), bytes.size() - at);
-    if (h.cmsg_level != SOL_SOCKET) continue;
+    if (h.cmsg_level != SOL_SOCKET) {
+      if (family == AF_INET || family == AF_INET6) {
+        control.network.insert(control.network.end(), whole.begin(), whole.end());
+        control.network.resize(align(control.network.size()));
+      }
+      continue;
+    }
     switch (h.cmsg_type) {
       case SCM_RIGHTS: {
         if (family != AF_UNIX) return kEINVAL;
@@ -70,34 +77,49 @@ Result<net::Control> parse_control(Task& task, int family, std::span<const std::
   return control;
 }
 
+namespace {
+
+// One control message to the caller's buffer, cut where the buffer ends. Linux: put_cmsg.
+Result<void> put(Task& task, ControlAnswer& a, uint64_t& buffer, size_t& room, cmsghdr h, std::span<const std::byte> data) {
+  if (room < sizeof(cmsghdr)) {
+    a.flags |= MSG_CTRUNC;
+    return {};
+  }
+  size_t n = sizeof h + data.size();
+  if (room < n) {
+    a.flags |= MSG_CTRUNC;
+    n = room;
+  }
+  h.cmsg_len = n;
+  std::vector<std::byte> m(sizeof h + data.size());
+  memcpy(m.data(), &h, sizeof h);
+  if (!data.empty()) memcpy(m.data() + sizeof h, data.data(), data.size());
+  TRY(task.context().copy_out_now(buffer, m.data(), n));
+  size_t used = std::min(align(n), room);
+  a.written += used;
+  buffer += used;
+  room -= used;
+  return {};
+}
+
+}  // namespace
+
 Result<ControlAnswer> give_control(Task& task, net::Received& got, uint64_t buffer, size_t room, bool cloexec) {
   ControlAnswer a;
-  auto& c = task.context();
   if (buffer == 0) room = 0;
   if (got.sender) {
     struct ucred cred = got.sender->for_caller();
     cmsghdr h{};
-    size_t n = sizeof h + sizeof cred;
     h.cmsg_level = SOL_SOCKET;
     h.cmsg_type = SCM_CREDENTIALS;
-    if (room < sizeof(cmsghdr)) {
-      a.flags |= MSG_CTRUNC;
-    } else {
-      // A header that does not fit whole is cut. Linux: put_cmsg.
-      if (room < n) {
-        a.flags |= MSG_CTRUNC;
-        n = room;
-      }
-      h.cmsg_len = n;
-      std::byte m[sizeof h + sizeof cred];
-      memcpy(m, &h, sizeof h);
-      memcpy(m + sizeof h, &cred, sizeof cred);
-      TRY(c.copy_out_now(buffer, m, n));
-      size_t used = std::min(align(n), room);
-      a.written += used;
-      buffer += used;
-      room -= used;
-    }
+    TRY(put(task, a, buffer, room, h, std::as_bytes(std::span(&cred, 1))));
+  }
+  for (std::span<const std::byte> rest = got.network; rest.size() >= sizeof(cmsghdr);) {
+    cmsghdr h;
+    memcpy(&h, rest.data(), sizeof h);
+    if (h.cmsg_len < sizeof h || h.cmsg_len > rest.size()) break;
+    TRY(put(task, a, buffer, room, h, rest.subspan(sizeof h, h.cmsg_len - sizeof h)));
+    rest = rest.subspan(std::min(align(h.cmsg_len), rest.size()));
   }
   auto files = std::exchange(got.files, {});
   if (files.empty()) return a;
@@ -123,7 +145,7 @@ Result<ControlAnswer> give_control(Task& task, net::Received& got, uint64_t buff
     std::vector<std::byte> m(n);
     memcpy(m.data(), &h, sizeof h);
     memcpy(m.data() + sizeof h, numbers.data(), numbers.size() * sizeof(int));
-    copied = c.copy_out_now(buffer, m.data(), n);
+    copied = task.context().copy_out_now(buffer, m.data(), n);
     if (copied.ok()) {
       a.written += std::min(align(n), room);
       for (size_t i = 0; i < reserved.size(); i++) reserved[i].commit(files[i], cloexec);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sentry/net/host/host.h"
 #include "sentry/net/inet/inet.h"
 #include "sentry/net/netlink/netlink.h"
 #include "sentry/net/unix/unix.h"
@@ -19,7 +20,9 @@ Result<Ref<net::Sock>> make_sock(Task& task, int family, int type, int protocol)
     case AF_UNIX: return net::local::create(type, protocol);
     case AF_NETLINK: return net::netlink::create(type, protocol);
     case AF_INET:
-    case AF_INET6: return net::inet::create(family, type, protocol, task.own_credentials());
+    case AF_INET6:
+      if (net::host::enabled()) return net::host::create(family, type, protocol);
+      return net::inet::create(family, type, protocol, task.own_credentials());
     default: return kEAFNOSUPPORT;
   }
 }
@@ -155,7 +158,7 @@ Result<long> sys_getpeername(Task& task, int fd, UserOut<void> addr, UserInOut<u
 Result<long> sys_setsockopt(Task& task, int fd, int level, int option, UserIn<void> value, unsigned len) {
   if (static_cast<int>(len) < 0) return kEINVAL;
   auto f = TRY(socket_file(task, fd));
-  std::byte bytes[256];  // no option here is longer; what is, is read as far as this
+  std::byte bytes[512];  // no option here is longer; what is, is read as far as this
   size_t n = std::min<size_t>(len, sizeof bytes);
   if (n) TRY(value.copy_bytes_in(task.context(), bytes, n));
   TRY(f->sock().set_option(level, option, {bytes, n}));

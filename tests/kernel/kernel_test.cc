@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "sentry/fs/host/host_file.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
+#include "sentry/net/host/host.h"
 #include "sentry/syscalls/syscalls.h"
 #include "tests/platform/harness.h"
 
@@ -80,6 +81,7 @@ class Sandbox {
     world_ = std::make_unique<World>(o);
     kernel_ = std::make_unique<kernel::Kernel>(*calls_);
     kernel_->set_machine({.cpus = 2, .memory_bytes = 1ull << 30});
+    if (getenv("CAISSON_TEST_HOST_SOCKETS")) net::host::enable();
     on_fiber([&] { make_root(); });
   }
 

@@ -5,7 +5,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/netlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -34,12 +38,15 @@
 #include "seccomp-profiles/gofer.h"
 #include "seccomp-profiles/install.h"
 #include "seccomp-profiles/sentry.h"
+#include "seccomp-profiles/sentry_sockets.h"
 
 namespace {
 
 const seccomp_profiles::Program* filter;
 int report = 1;
 bool control;
+
+int control_socket = -1;
 
 long result(long r) { return r < 0 ? -errno : r; }
 
@@ -108,6 +115,67 @@ long loopback_is_up() {
   return (r.ifr_flags & IFF_UP) != 0;
 }
 
+long can_make(int family, int type, int protocol) {
+  return result(socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)) >= 0 ? 0 : -long{errno};
+}
+
+sockaddr_un abstract_name() {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  memcpy(a.sun_path + 1, "caisson-walls", 13);
+  return a;
+}
+
+// Sockets, as a sentry that may have some could want them.
+void sockets() {
+  probe("tcp_of_its_own", [] { return can_make(AF_INET, SOCK_STREAM, IPPROTO_TCP); });
+  probe("udp_of_its_own", [] { return can_make(AF_INET6, SOCK_DGRAM, IPPROTO_UDP); });
+  probe("socket_unix", [] { return can_make(AF_UNIX, SOCK_STREAM, 0); });
+  probe("socket_netlink", [] { return can_make(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE); });
+  probe("socket_audit", [] { return can_make(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT); });
+  probe("socket_packet", [] { return can_make(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)); });
+  probe("socket_raw", [] { return can_make(AF_INET, SOCK_RAW, IPPROTO_ICMP); });
+  probe("socket_alg", [] { return can_make(AF_ALG, SOCK_SEQPACKET, 0); });
+  probe("socket_pair", [] {
+    int v[2];
+    return result(socketpair(AF_UNIX, SOCK_DGRAM, 0, v));
+  });
+  // Behind the filter that lets it have sockets of its own: what it may not do with those.
+  auto on_tcp = [](auto f) {
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    return s < 0 ? -long{errno} : result(f(s));
+  };
+  probe("attach_filter", [&] {
+    return on_tcp([](int s) {
+      sock_filter code{BPF_RET | BPF_K, 0, 0, 0xffff};
+      sock_fprog p{1, &code};
+      return setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof p);
+    });
+  });
+  probe("upper_layer", [&] {
+    return on_tcp([](int s) { return setsockopt(s, IPPROTO_TCP, 31 /* TCP_ULP */, "tls", 4) == 0 || errno == ENOTCONN ? 0 : -1; });
+  });
+  probe("list_interfaces", [&] {
+    return on_tcp([](int s) {
+      ifconf c{};
+      return ioctl(s, SIOCGIFCONF, &c);
+    });
+  });
+  // Nor with the sockets that it was given.
+  if (control_socket >= 0) {
+    probe("given_connect", [] {
+      sockaddr_un a = abstract_name();
+      return result(connect(control_socket, reinterpret_cast<sockaddr*>(&a), sizeof(sa_family_t) + 14));
+    });
+    probe("given_bind", [] {
+      sockaddr_un a = abstract_name();
+      a.sun_path[3] = '!';
+      return result(bind(control_socket, reinterpret_cast<sockaddr*>(&a), sizeof(sa_family_t) + 14));
+    });
+    probe("given_listen", [] { return result(listen(control_socket, 1)); });
+  }
+}
+
 void both_roles() {
   probe("ptrace", [] { return result(ptrace(PTRACE_SEIZE, 1, 0, 0)); });
   probe("mount", [] {
@@ -173,9 +241,7 @@ void sentry() {
   probe("loopback_is_up", loopback_is_up);
   probe("host_abstract_socket", [] {
     int s = socket(AF_UNIX, SOCK_STREAM, 0);
-    sockaddr_un a{};
-    a.sun_family = AF_UNIX;
-    memcpy(a.sun_path + 1, "caisson-walls", 13);
+    sockaddr_un a = abstract_name();
     return result(connect(s, reinterpret_cast<sockaddr*>(&a), sizeof(sa_family_t) + 14));
   });
   probe("sysv_shm", [] { return result(shmget(0xca155, 4096, 0)) >= 0 ? 0 : -long{errno}; });
@@ -213,6 +279,8 @@ void take_boot_message(int fd) {
   auto boot = base::wire::decode<base::wire::Boot>(std::span(buf).first(got->size));
   if (!boot.ok() || !boot->has_log || got->fd_count < 2) _exit(96);
   report = fds[1].release();
+  control_socket = fd;
+  if (boot->host_sockets) filter = &seccomp_profiles::sentry_sockets::kProgram;
 }
 
 }  // namespace
@@ -230,7 +298,7 @@ int main(int argc, char** argv) {
   if (!control && !is_sentry) report = atoi(argv[2]);
   seccomp_profiles::prepare_libc();
   say("begin " + name);
-  if (is_sentry) sentry();
+  if (is_sentry) sentry(), sockets();
   else gofer(control ? argv[3] : "/0");
   both_roles();
   if (!control) every_number();

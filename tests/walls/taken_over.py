@@ -32,15 +32,15 @@ def results(text, role):
     return found
 
 
-def confined(role, work, bundle):
+def confined(role, work, bundle, *flags):
     """The report of a role under the runtime: the other programs are the real ones."""
     libexec = os.path.join(work, "libexec-" + role)
-    os.mkdir(libexec)
+    os.makedirs(libexec, exist_ok=True)
     real = os.path.dirname(os.path.realpath(caisson))
     for name in ("caisson-sentry", "caisson-gofer", "caisson-zygote"):
         shutil.copy(program if name == role else os.path.join(real, name), os.path.join(libexec, name))
-    log = os.path.join(work, role + ".log")
-    ran = subprocess.run([caisson, "--root", os.path.join(work, "state"), "--debug-log", log, "run", "--bundle", bundle, "walls-" + role[8:]],
+    log = os.path.join(work, "-".join([role, *flags]) + ".log")
+    ran = subprocess.run([caisson, *flags, "--root", os.path.join(work, "state"), "--debug-log", log, "run", "--bundle", bundle, "walls-" + role[8:]],
                    env=dict(os.environ, CAISSON_LIBEXEC=libexec), timeout=100, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if not os.path.exists(log) or os.path.getsize(log) == 0:
@@ -80,7 +80,7 @@ def main():
         os.mknod(root + "/null", 0o20666, os.makedev(1, 3))
         config = {"ociVersion": "1.0.2", "process": {"terminal": False, "user": {"uid": 0, "gid": 0}, "args": ["/inside"],
                   "cwd": "/", "env": ["PATH=/"]}, "root": {"path": "rootfs", "readonly": False}, "mounts": [],
-                  "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]}}
+                  "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]}}
         with open(bundle + "/config.json", "w") as f:
             json.dump(config, f)
 
@@ -88,6 +88,9 @@ def main():
         s = free("caisson-sentry")
         for name in ("open_passwd", "create_file", "host_abstract_socket", "sysv_shm", "mount", "chroot", "fork",
                      "socket_inet", "kill_all", "setuid_other", "memory_executable", "unshare_user", "unshare_pid"):
+            check(s.get(name, ("?",))[0] == "0", f"control: {name} should succeed outside: {s.get(name)}")
+        for name in ("tcp_of_its_own", "udp_of_its_own", "socket_unix", "socket_netlink", "socket_packet", "socket_raw", "socket_pair",
+                     "attach_filter", "list_interfaces"):
             check(s.get(name, ("?",))[0] == "0", f"control: {name} should succeed outside: {s.get(name)}")
         for name in ("root_entries", "proc_entries", "capabilities", "other_processes", "loopback_is_up"):
             check(int(s.get(name, ("-1",))[0]) > (1 if name == "other_processes" else 0), f"control: {name} should see something outside: {s.get(name)}")
@@ -113,6 +116,22 @@ def main():
             check(int(s.get(name, ("1",))[0]) <= 0, f"sentry: {name}: {s.get(name)}")
         killed, wrong, named = s.get("numbers", (0, 1, 999))
         check(wrong == 0 and killed > 400 and named <= 60, f"sentry: numbers {s.get('numbers')}")
+
+        # ---- A sentry with sockets of the host ----
+        s = confined("caisson-sentry", work, bundle, "--network=host")
+        allowed = {"tcp_of_its_own": "0", "udp_of_its_own": "0"}
+        for name, (plain, behind) in ((k, v) for k, v in s.items() if k != "numbers"):
+            if name in allowed:
+                check(behind == allowed[name], f"sentry with sockets: {name} is its work: {behind}")
+            elif name.startswith("given_"):  # the filter cannot tell sockets apart; what it was given is good for nothing else
+                check(behind.startswith("-"), f"sentry with sockets: {name}: {behind}")
+            else:
+                check(behind == "killed", f"sentry with sockets: {name} should end it: {behind}")
+        for name in ("socket_netlink", "socket_packet", "socket_unix", "socket_raw", "given_connect", "given_bind", "given_listen"):
+            check(name in s, f"sentry with sockets: {name} was not tried")
+        check(s.get("socket_packet", ("0",))[0].startswith("-"), f"sentry with sockets: no capability: {s.get('socket_packet')}")
+        killed, wrong, named = s.get("numbers", (0, 1, 999))
+        check(wrong == 0 and killed > 400 and named <= 70, f"sentry with sockets: numbers {s.get('numbers')}")
 
         # ---- The gofer ----
         g = confined("caisson-gofer", work, bundle)

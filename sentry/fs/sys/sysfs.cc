@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sysfs: the CPUs, one memory node, the loopback device, and the empty places that programs look into. Linux:
+// sysfs: the CPUs, one memory node, the network devices, and the empty places that programs look into. Linux:
 // Documentation/ABI/testing/sysfs-devices-system-cpu.
 #include "sentry/fs/sys/sysfs.h"
 
@@ -104,29 +104,41 @@ void add_memory(Builder& b, unsigned cpus) {
   b.directory("kernel/mm/hugepages");
 }
 
-void add_loopback(Builder& b) {
-  b.link("class/net/lo", "../../devices/virtual/net/lo");
-  const std::string lo = "devices/virtual/net/lo";
-  constexpr std::pair<const char*, const char*> kFiles[] = {
-      {"addr_assign_type", "0"}, {"addr_len", "6"}, {"address", "00:00:00:00:00:00"}, {"broadcast", "00:00:00:00:00:00"},
-      {"carrier", "1"}, {"dev_id", "0x0"}, {"flags", "0x9"}, {"ifalias", ""}, {"ifindex", "1"}, {"iflink", "1"},
-      {"link_mode", "0"}, {"mtu", "65536"}, {"operstate", "unknown"}, {"tx_queue_len", "1000"}, {"type", "772"},
-      {"uevent", "INTERFACE=lo\nIFINDEX=1"}};
-  for (const auto& [name, text] : kFiles) b.file(lo + "/" + name, text);
+std::string hardware_address(const std::string& bytes) {
+  std::string out;
+  for (char c : bytes) append(out, "%s%02x", out.empty() ? "" : ":", static_cast<uint8_t>(c));
+  return out;
+}
+
+// One physical kind for all: what a sandbox's interfaces hang on is none of its business.
+void add_device(Builder& b, const NetDevice& d) {
+  const std::string at = "devices/virtual/net/" + d.name;
+  b.link("class/net/" + d.name, "../../" + at);
+  constexpr const char* kStates[] = {"unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"};
+  std::string flags;
+  append(flags, "0x%x", d.flags & 0xffbfu);  // without IFF_RUNNING, which is no setting
+  const std::pair<const char*, std::string> files[] = {
+      {"addr_assign_type", "0"}, {"addr_len", std::to_string(d.address.size())}, {"address", hardware_address(d.address)},
+      {"broadcast", hardware_address(d.broadcast)}, {"carrier", d.flags & 0x10000 ? "1" : "0"}, {"dev_id", "0x0"}, {"flags", flags},
+      {"ifalias", ""}, {"ifindex", std::to_string(d.index)}, {"iflink", std::to_string(d.index)}, {"link_mode", "0"},
+      {"mtu", std::to_string(d.mtu)}, {"operstate", kStates[d.operstate < std::size(kStates) ? d.operstate : 0]},
+      {"tx_queue_len", std::to_string(d.tx_queue)}, {"type", std::to_string(d.type)},
+      {"uevent", "INTERFACE=" + d.name + "\nIFINDEX=" + std::to_string(d.index)}};
+  for (const auto& [name, text] : files) b.file(at + "/" + name, text);
   for (const char* name : {"collisions", "multicast", "rx_bytes", "rx_dropped", "rx_errors", "rx_packets", "tx_bytes",
                            "tx_dropped", "tx_errors", "tx_packets"})
-    b.file(lo + "/statistics/" + name, "0");
-  b.link(lo + "/subsystem", "../../../../class/net");
+    b.file(at + "/statistics/" + name, "0");
+  b.link(at + "/subsystem", "../../../../class/net");
 }
 
 }  // namespace
 
-Ref<vfs::FileSystem> create(kernel::Kernel& kernel, const Ref<kernel::Container>& container) {
+Ref<vfs::FileSystem> create(kernel::Kernel& kernel, const Ref<kernel::Container>& container, std::span<const NetDevice> devices) {
   const unsigned cpus = kernel::cpu_count(kernel, *container);
   Builder b;
   add_cpus(b, cpus);
   add_memory(b, cpus);
-  add_loopback(b);
+  for (const NetDevice& d : devices) add_device(b, d);
   for (const char* empty : {"block", "bus", "class/block", "class/tty", "dev/block", "dev/char", "devices/platform", "firmware",
                             "fs/cgroup", "hypervisor", "kernel/debug", "kernel/security", "kernel/tracing", "module", "power"})
     b.directory(empty);

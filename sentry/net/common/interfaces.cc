@@ -3,66 +3,108 @@
 #include "sentry/net/common/interfaces.h"
 
 #include <arpa/inet.h>
-#include <linux/if_arp.h>
+#include <linux/if.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "sentry/net/common/network.h"
 
 namespace sentry::net {
 namespace {
 
-sockaddr inet_address(uint32_t host_order) {
+sockaddr inet_address(std::string_view network_order) {
   sockaddr_in in{};
   in.sin_family = AF_INET;
-  in.sin_addr.s_addr = htonl(host_order);
+  if (network_order.size() == 4) memcpy(&in.sin_addr, network_order.data(), 4);
   sockaddr a;
   static_assert(sizeof a == sizeof in);
   memcpy(&a, &in, sizeof a);
   return a;
 }
 
-// SIOCGIFCONF: one ifreq for each address, as far as they fit; without a buffer the size needed.
+void put_name(ifreq& r, const std::string& name) {
+  memset(r.ifr_name, 0, sizeof r.ifr_name);
+  memcpy(r.ifr_name, name.data(), std::min<size_t>(name.size(), IFNAMSIZ - 1));
+}
+
+// SIOCGIFCONF: one ifreq for each IPv4 address, as far as they fit; without a buffer the size needed.
 Result<long> list_addresses(platform::Context& c, uint64_t arg) {
   struct ifconf conf;
   TRY(c.copy_in(&conf, arg, sizeof conf));
-  struct ifreq one{};
-  memcpy(one.ifr_name, kLoopbackName, strlen(kLoopbackName) + 1);
-  one.ifr_addr = inet_address(INADDR_LOOPBACK);
-  auto buffer = reinterpret_cast<uint64_t>(conf.ifc_buf);
-  if (buffer == 0) {
-    conf.ifc_len = sizeof one;
-  } else if (conf.ifc_len < static_cast<int>(sizeof one)) {
-    conf.ifc_len = 0;
-  } else {
-    TRY(c.copy_out_now(buffer, &one, sizeof one));
-    conf.ifc_len = sizeof one;
+  auto n = network();
+  std::vector<ifreq> all;
+  for (auto& a : n->addresses) {
+    auto* i = n->find(a.index);
+    if (a.own().size() != 4 || !i) continue;
+    ifreq one{};
+    put_name(one, a.label.empty() ? i->name : a.label);
+    one.ifr_addr = inet_address(a.own());
+    all.push_back(one);
   }
+  auto buffer = reinterpret_cast<uint64_t>(conf.ifc_buf);
+  size_t bytes = all.size() * sizeof(ifreq);
+  if (buffer != 0) {
+    size_t room = conf.ifc_len > 0 ? static_cast<size_t>(conf.ifc_len) / sizeof(ifreq) : 0;
+    bytes = std::min(room, all.size()) * sizeof(ifreq);
+    if (bytes) TRY(c.copy_out_now(buffer, all.data(), bytes));
+  }
+  conf.ifc_len = static_cast<int>(bytes);
   TRY(c.copy_out(arg, &conf, sizeof conf));
   return 0L;
 }
 
+// The address that goes by this name: an interface's first, or that of a label ("eth0:1").
+const InterfaceAddress* address_of(const Network& n, const Interface& i, std::string_view name) {
+  const InterfaceAddress* first = nullptr;
+  for (auto& a : n.addresses) {
+    if (a.index != i.index || a.own().size() != 4) continue;
+    if (a.label == name) return &a;
+    if (!first) first = &a;
+  }
+  return first;
+}
+
 Result<void> answer(uint32_t command, struct ifreq& r) {
+  auto n = network();
   if (command == SIOCGIFNAME) {
-    if (r.ifr_ifindex != kLoopbackIndex) return kENODEV;
-    memset(r.ifr_name, 0, sizeof r.ifr_name);
-    memcpy(r.ifr_name, kLoopbackName, strlen(kLoopbackName) + 1);
+    auto* i = n->find(static_cast<uint32_t>(r.ifr_ifindex));
+    if (!i) return kENODEV;
+    put_name(r, i->name);
     return {};
   }
   r.ifr_name[IFNAMSIZ - 1] = 0;
-  if (strcmp(r.ifr_name, kLoopbackName) != 0) return kENODEV;
+  std::string_view name(r.ifr_name);
+  auto* i = n->find(name.substr(0, name.find(':')));
+  if (!i) return kENODEV;
+  const InterfaceAddress* a = nullptr;
+  switch (command) {
+    case SIOCGIFADDR: case SIOCGIFDSTADDR: case SIOCGIFNETMASK: case SIOCGIFBRDADDR:
+      a = address_of(*n, *i, name);
+      if (!a) return kEADDRNOTAVAIL;
+  }
   memset(&r.ifr_ifru, 0, sizeof r.ifr_ifru);
   switch (command) {
-    case SIOCGIFINDEX: r.ifr_ifindex = kLoopbackIndex; return {};
-    case SIOCGIFFLAGS: r.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING; return {};
-    case SIOCGIFADDR:
-    case SIOCGIFDSTADDR: r.ifr_addr = inet_address(INADDR_LOOPBACK); return {};
-    case SIOCGIFNETMASK: r.ifr_netmask = inet_address(0xff000000); return {};
-    case SIOCGIFBRDADDR: r.ifr_broadaddr = inet_address(0); return {};
-    case SIOCGIFMTU: r.ifr_mtu = kLoopbackMtu; return {};
-    case SIOCGIFTXQLEN: r.ifr_qlen = 1000; return {};
-    case SIOCGIFHWADDR: r.ifr_hwaddr.sa_family = ARPHRD_LOOPBACK; return {};
+    case SIOCGIFINDEX: r.ifr_ifindex = static_cast<int>(i->index); return {};
+    case SIOCGIFFLAGS: r.ifr_flags = static_cast<short>(i->flags & 0xffff); return {};
+    case SIOCGIFADDR: r.ifr_addr = inet_address(a->own()); return {};
+    case SIOCGIFDSTADDR: r.ifr_addr = inet_address(a->address); return {};
+    case SIOCGIFNETMASK: {
+      const uint32_t mask = a->prefix ? htonl(~0u << (32 - std::min<unsigned>(a->prefix, 32))) : 0;
+      r.ifr_netmask = inet_address({reinterpret_cast<const char*>(&mask), 4});
+      return {};
+    }
+    case SIOCGIFBRDADDR: r.ifr_broadaddr = inet_address(a->broadcast); return {};
+    case SIOCGIFMTU: r.ifr_mtu = static_cast<int>(i->mtu); return {};
+    case SIOCGIFTXQLEN: r.ifr_qlen = static_cast<int>(i->tx_queue); return {};
+    case SIOCGIFHWADDR:
+      r.ifr_hwaddr.sa_family = i->type;
+      memcpy(r.ifr_hwaddr.sa_data, i->address.data(), std::min(i->address.size(), sizeof r.ifr_hwaddr.sa_data));
+      return {};
     case SIOCGIFMETRIC:
     case SIOCGIFMAP: return {};
     default: return kENOTTY;

@@ -103,6 +103,7 @@ class InFlight {
 struct Control {
   Sender sender;  // given by SCM_CREDENTIALS
   InFlight files;
+  std::vector<std::byte> network;  // whole control messages of levels other than SOL_SOCKET, each padded; not checked further
 };
 
 struct SendRequest {
@@ -126,6 +127,7 @@ struct Received {
   Address from;            // size 0: none to tell
   Sender sender;
   std::vector<Ref<vfs::File>> files;
+  std::vector<std::byte> network;  // whole control messages of the host's, each padded
 };
 
 // Files dropped one after the other, however deep sockets lie in the queues of sockets. Preconditions: no lock held.

@@ -47,8 +47,12 @@ class Sock : public RefCounted<Sock> {
   virtual Result<size_t> send(SendRequest&) { return kEOPNOTSUPP; }
   virtual Result<Received> receive(const ReceiveRequest&) { return kEOPNOTSUPP; }
   virtual uint32_t poll_events() = 0;
+  // Somebody is about to wait on queue(): it must be woken from now on.
+  virtual void start_watching() {}
   // SIOCINQ, SIOCOUTQ. EINVAL: listening.
   virtual Result<int> unread() { return kENOTTY; }
+  // SIOCATMARK.
+  virtual Result<bool> at_mark() { return false; }
   virtual Result<int> unsent() { return static_cast<int>(std::max<int64_t>(0, budget_->used())); }
   // The last descriptor has gone. Called once, no lock held.
   virtual void close() {}

@@ -44,7 +44,7 @@ Result<long> SocketFile::ioctl(platform::Context& c, uint32_t command, uint64_t 
   switch (command) {
     case FIONREAD: value = TRY(sock_->unread()); break;
     case SIOCOUTQ: value = TRY(sock_->unsent()); break;
-    case SIOCATMARK: value = 0; break;
+    case SIOCATMARK: value = TRY(sock_->at_mark()); break;
     default: return interface_ioctl(c, command, arg);
   }
   TRY(c.copy_out(arg, &value, sizeof value));

@@ -18,7 +18,10 @@ class SocketFile final : public vfs::File {
   Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags f) override;
   bool message_oriented() const override { return sock_->keeps_boundaries(); }
   uint32_t poll_events() override { return sock_->poll_events(); }
-  sched::WaitQueue* poll_queue() override { return &sock_->queue(); }
+  sched::WaitQueue* poll_queue() override {
+    sock_->start_watching();
+    return &sock_->queue();
+  }
   Result<void> flush() override;
   Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg) override;
 

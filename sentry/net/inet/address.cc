@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <map>
 
+#include "sentry/net/common/ports.h"
+
 namespace sentry::net::inet {
 namespace {
 
@@ -122,11 +124,7 @@ Result<Endpoint> endpoint_of(const Address& a, int family) {
 
 Result<void> check_local(const Endpoint& e) {
   if (!e.is_any() && !e.is_loopback()) return kEADDRNOTAVAIL;
-  if (e.port > 0 && e.port < 1024) {
-    auto* t = kernel::Task::find_current();
-    if (t && !t->own_credentials().has_cap(CAP_NET_BIND_SERVICE)) return kEACCES;
-  }
-  return {};
+  return may_bind_port(e.port);
 }
 
 Result<Endpoint> check_destination(const Endpoint& to) {

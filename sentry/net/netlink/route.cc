@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a network namespace with nothing but lo tells. Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, fib_frontend.c.
+// What network() holds, in the words of rtnetlink. Linux: net/core/rtnetlink.c, net/ipv4/devinet.c, fib_frontend.c.
 #include "sentry/net/netlink/route.h"
 
 #include <arpa/inet.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
-#include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -15,7 +14,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "sentry/net/common/interfaces.h"
+#include "sentry/net/common/network.h"
 
 namespace sentry::net::netlink {
 namespace {
@@ -103,151 +102,155 @@ void put_error(Datagram& d, const Request& r, int error) {
   if (error) w.put(r.body.data(), r.body.size());
 }
 
-void put_link(Datagram& d, const Request& r, uint16_t flags) {
-  Writer w(d, RTM_NEWLINK, flags, r.head, r.port);
+// Datagrams of an answer. Receivers' buffers are a page at least, so none is longer (Linux: NLMSG_GOODSIZE).
+using Answer = std::vector<Datagram>;
+Datagram& room(Answer& a) {
+  constexpr size_t kFull = 2600;  // a link's message is about 700 bytes
+  if (a.empty() || a.back().size() > kFull) a.emplace_back();
+  return a.back();
+}
+
+void put_link(Answer& out, const Request& r, const Interface& i, uint16_t flags) {
+  Writer w(room(out), RTM_NEWLINK, flags, r.head, r.port);
   ifinfomsg m{};
-  m.ifi_type = ARPHRD_LOOPBACK;
-  m.ifi_index = kLoopbackIndex;
-  m.ifi_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP;
+  m.ifi_type = i.type;
+  m.ifi_index = static_cast<int>(i.index);
+  m.ifi_flags = i.flags;
   w.body(m);
-  w.text(IFLA_IFNAME, kLoopbackName);
-  w.number(IFLA_TXQLEN, 1000);
-  w.byte(IFLA_OPERSTATE, 0);  // IF_OPER_UNKNOWN, as lo's always is
+  w.text(IFLA_IFNAME, i.name);
+  w.number(IFLA_TXQLEN, i.tx_queue);
+  w.byte(IFLA_OPERSTATE, i.operstate);
   w.byte(IFLA_LINKMODE, 0);
-  w.number(IFLA_MTU, kLoopbackMtu);
+  w.number(IFLA_MTU, i.mtu);
   w.number(IFLA_GROUP, 0);
   w.number(IFLA_PROMISCUITY, 0);
   w.number(IFLA_NUM_TX_QUEUES, 1);
   w.number(IFLA_NUM_RX_QUEUES, 1);
-  w.byte(IFLA_CARRIER, 1);
+  w.byte(IFLA_CARRIER, (i.flags & IFF_LOWER_UP) != 0);
   w.text(IFLA_QDISC, "noqueue");
-  constexpr unsigned char kNoAddress[6] = {};
-  w.attribute(IFLA_ADDRESS, kNoAddress, sizeof kNoAddress);
-  w.attribute(IFLA_BROADCAST, kNoAddress, sizeof kNoAddress);
+  if (!i.address.empty()) w.attribute(IFLA_ADDRESS, i.address.data(), i.address.size());
+  if (!i.broadcast.empty()) w.attribute(IFLA_BROADCAST, i.broadcast.data(), i.broadcast.size());
   rtnl_link_stats64 stats64{};
   w.attribute(IFLA_STATS64, &stats64, sizeof stats64);
   rtnl_link_stats stats{};
   w.attribute(IFLA_STATS, &stats, sizeof stats);
 }
 
-void put_address(Datagram& d, const Request& r, int family) {
-  Writer w(d, RTM_NEWADDR, NLM_F_MULTI, r.head, r.port);
+void put_address(Answer& out, const Request& r, const InterfaceAddress& a) {
+  Writer w(room(out), RTM_NEWADDR, NLM_F_MULTI, r.head, r.port);
+  const bool v4 = a.own().size() == 4;
   ifaddrmsg m{};
-  m.ifa_family = static_cast<uint8_t>(family);
-  m.ifa_prefixlen = family == AF_INET ? 8 : 128;
-  m.ifa_flags = IFA_F_PERMANENT;
-  m.ifa_scope = RT_SCOPE_HOST;
-  m.ifa_index = kLoopbackIndex;
+  m.ifa_family = v4 ? AF_INET : AF_INET6;
+  m.ifa_prefixlen = a.prefix;
+  m.ifa_flags = static_cast<uint8_t>(a.flags);
+  m.ifa_scope = a.scope;
+  m.ifa_index = a.index;
   w.body(m);
-  if (family == AF_INET) {
-    uint32_t a = htonl(INADDR_LOOPBACK);
-    w.attribute(IFA_ADDRESS, &a, sizeof a);
-    w.attribute(IFA_LOCAL, &a, sizeof a);
-    w.text(IFA_LABEL, kLoopbackName);
-  } else {
-    w.attribute(IFA_ADDRESS, &in6addr_loopback, sizeof in6addr_loopback);
-  }
-  w.number(IFA_FLAGS, IFA_F_PERMANENT);
+  w.attribute(IFA_ADDRESS, a.address.data(), a.address.size());
+  if (!a.local.empty()) w.attribute(IFA_LOCAL, a.local.data(), a.local.size());
+  if (!a.broadcast.empty()) w.attribute(IFA_BROADCAST, a.broadcast.data(), a.broadcast.size());
+  if (!a.label.empty()) w.text(IFA_LABEL, a.label);
+  w.number(IFA_FLAGS, a.flags);
   ifa_cacheinfo c{~0u, ~0u, 0, 0};
   w.attribute(IFA_CACHEINFO, &c, sizeof c);
 }
 
-struct Route {
-  int family;
-  uint8_t prefix, type, scope;
-  in6_addr to;  // IPv4: the first four bytes
-};
-in6_addr v4(uint32_t host_order) {
-  in6_addr a{};
-  uint32_t n = htonl(host_order);
-  memcpy(&a, &n, sizeof n);
-  return a;
-}
-
-void put_route(Datagram& d, const Request& r, const Route& route, uint16_t flags) {
-  Writer w(d, RTM_NEWROUTE, flags, r.head, r.port);
+void put_route(Answer& out, const Request& r, const Route& route, uint16_t flags) {
+  Writer w(room(out), RTM_NEWROUTE, flags, r.head, r.port);
   rtmsg m{};
-  m.rtm_family = static_cast<uint8_t>(route.family);
+  m.rtm_family = route.family;
   m.rtm_dst_len = route.prefix;
-  m.rtm_table = RT_TABLE_LOCAL;
-  m.rtm_protocol = RTPROT_KERNEL;
+  m.rtm_tos = route.tos;
+  m.rtm_table = static_cast<uint8_t>(route.table < 256 ? route.table : RT_TABLE_COMPAT);
+  m.rtm_protocol = route.protocol;
   m.rtm_scope = route.scope;
   m.rtm_type = route.type;
+  m.rtm_flags = route.flags;
   w.body(m);
-  w.number(RTA_TABLE, RT_TABLE_LOCAL);
-  w.attribute(RTA_DST, &route.to, route.family == AF_INET ? 4 : 16);
-  if (route.family == AF_INET) {
-    uint32_t source = htonl(INADDR_LOOPBACK);
-    w.attribute(RTA_PREFSRC, &source, sizeof source);
-  } else {
-    w.number(RTA_PRIORITY, 0);
-  }
-  w.number(RTA_OIF, kLoopbackIndex);
+  auto bytes = [&](uint16_t type, const std::string& v) {
+    if (!v.empty()) w.attribute(type, v.data(), v.size());
+  };
+  w.number(RTA_TABLE, route.table);
+  bytes(RTA_DST, route.destination);
+  bytes(RTA_PREFSRC, route.source);
+  bytes(RTA_GATEWAY, route.gateway);
+  if (route.metric || route.family == AF_INET6) w.number(RTA_PRIORITY, route.metric);
+  if (route.interface) w.number(RTA_OIF, route.interface);
+  if (route.family == AF_INET6) w.byte(RTA_PREF, route.preference);
 }
 
-void dump_routes(Datagram& d, const Request& r, int family) {
-  if (family != AF_INET6) {
-    put_route(d, r, {AF_INET, 8, RTN_LOCAL, RT_SCOPE_HOST, v4(0x7f000000)}, NLM_F_MULTI);
-    put_route(d, r, {AF_INET, 32, RTN_LOCAL, RT_SCOPE_HOST, v4(INADDR_LOOPBACK)}, NLM_F_MULTI);
-    put_route(d, r, {AF_INET, 32, RTN_BROADCAST, RT_SCOPE_LINK, v4(0x7fffffff)}, NLM_F_MULTI);
-  }
-  if (family != AF_INET) put_route(d, r, {AF_INET6, 128, RTN_LOCAL, RT_SCOPE_UNIVERSE, in6addr_loopback}, NLM_F_MULTI);
-}
-
-// "ip route get": only what is the sandbox itself can be reached. The errno, or 0.
-int one_route(Datagram& d, const Request& r) {
+// "ip route get". The errno, or 0.
+int one_route(Answer& out, const Request& r, const Network& n) {
   auto m = r.fixed<rtmsg>();
   auto to = r.attribute<rtmsg>(RTA_DST);
-  if (m.rtm_family == AF_INET && to.size() == 4) {
-    uint32_t a;
-    memcpy(&a, to.data(), sizeof a);
-    if (ntohl(a) >> 24 != 127) return ENETUNREACH;
-    put_route(d, r, {AF_INET, 32, RTN_LOCAL, RT_SCOPE_UNIVERSE, v4(ntohl(a))}, 0);
-    return 0;
+  if (to.size() != (m.rtm_family == AF_INET ? 4u : 16u) || (m.rtm_family != AF_INET && m.rtm_family != AF_INET6)) return EINVAL;
+  std::string address(reinterpret_cast<const char*>(to.data()), to.size());
+  const Route* found = n.route_to(address);
+  if (!found) return ENETUNREACH;
+  switch (found->type) {
+    case RTN_UNREACHABLE: return EHOSTUNREACH;
+    case RTN_PROHIBIT: return EACCES;
+    case RTN_BLACKHOLE: return EINVAL;
   }
-  if (m.rtm_family == AF_INET6 && to.size() == 16) {
-    if (memcmp(to.data(), &in6addr_loopback, 16) != 0) return ENETUNREACH;
-    put_route(d, r, {AF_INET6, 128, RTN_LOCAL, RT_SCOPE_UNIVERSE, in6addr_loopback}, 0);
-    return 0;
+  Route one = *found;
+  one.prefix = static_cast<uint8_t>(address.size() * 8);
+  one.scope = RT_SCOPE_UNIVERSE;
+  one.protocol = RTPROT_UNSPEC;
+  one.metric = 0;
+  one.table = RT_TABLE_MAIN;  // which one it was is told only to who asks for that
+  one.flags |= RTM_F_CLONED;  // an answer, not an entry of a table
+  if (one.source.empty()) {
+    for (auto& a : n.addresses)
+      if (a.index == one.interface && a.own().size() == address.size() && one.source.empty()) one.source = a.own();
   }
-  return EINVAL;
+  one.destination = std::move(address);
+  put_route(out, r, one, 0);
+  return 0;
 }
 
-int one_link(Datagram& d, const Request& r) {
+int one_link(Answer& out, const Request& r, const Network& n) {
   auto m = r.fixed<ifinfomsg>();
   auto name = r.attribute<ifinfomsg>(IFLA_IFNAME);
   if (m.ifi_index < 0) return EINVAL;
+  const Interface* i = nullptr;
   if (m.ifi_index == 0) {
     if (name.empty()) return EINVAL;
     std::string_view text(reinterpret_cast<const char*>(name.data()), name.size());
-    if (text.substr(0, text.find('\0')) != kLoopbackName) return ENODEV;
-  } else if (m.ifi_index != kLoopbackIndex) {
-    return ENODEV;
+    i = n.find(text.substr(0, text.find('\0')));
+  } else {
+    i = n.find(static_cast<uint32_t>(m.ifi_index));
   }
-  put_link(d, r, 0);
+  if (!i) return ENODEV;
+  put_link(out, r, *i, 0);
   return 0;
 }
 
 // What is asked; 0 or an errno. Changes are EPERM, also for root: a sandbox's network is made outside.
-int answer(Datagram& d, const Request& r) {
+int answer(Answer& d, const Request& r) {
   int kind = (r.head.nlmsg_type - RTM_BASE) & 3;  // 0 new, 1 delete, 2 get, 3 set
   if (r.head.nlmsg_type > RTM_MAX) return EOPNOTSUPP;
   if (r.body.empty()) return 0;
   if (kind != 2) return EPERM;
   int family = static_cast<uint8_t>(r.body[0]);
+  auto n = network();
   switch (r.head.nlmsg_type) {
     case RTM_GETLINK:
-      if (!r.is_dump()) return one_link(d, r);
-      if (family != AF_BRIDGE) put_link(d, r, NLM_F_MULTI);
+      if (!r.is_dump()) return one_link(d, r, *n);
+      if (family == AF_BRIDGE) return 0;
+      for (auto& i : n->interfaces) put_link(d, r, i, NLM_F_MULTI);
       return 0;
     case RTM_GETADDR:
       if (!r.is_dump()) return EOPNOTSUPP;
-      if (family == AF_UNSPEC || family == AF_INET) put_address(d, r, AF_INET);
-      if (family == AF_UNSPEC || family == AF_INET6) put_address(d, r, AF_INET6);
+      for (int f : {AF_INET, AF_INET6}) {
+        if (family != AF_UNSPEC && family != f) continue;
+        for (auto& a : n->addresses)
+          if (a.own().size() == (f == AF_INET ? 4u : 16u)) put_address(d, r, a);
+      }
       return 0;
     case RTM_GETROUTE:
-      if (!r.is_dump()) return one_route(d, r);
-      dump_routes(d, r, family);
+      if (!r.is_dump()) return one_route(d, r, *n);
+      for (auto& route : n->routes)
+        if (family == AF_UNSPEC || family == route.family) put_route(d, r, route, NLM_F_MULTI);
       return 0;
     case RTM_GETNEIGH:
     case RTM_GETRULE:
@@ -279,10 +282,10 @@ std::vector<Datagram> answer_requests(std::span<const std::byte> in, uint32_t po
       if (r.head.nlmsg_flags & NLM_F_ACK) put_error(out.emplace_back(), r, 0);
       continue;
     }
-    Datagram d;
+    Answer d;
     int error = answer(d, r);
     bool is_get = ((r.head.nlmsg_type - RTM_BASE) & 3) == 2 && !r.body.empty();
-    if (!d.empty()) out.push_back(std::move(d));
+    for (Datagram& one : d) out.push_back(std::move(one));
     if (error != 0) {
       put_error(out.emplace_back(), r, error);
     } else if (is_get && r.is_dump()) {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sentry/net/common/ports.h"
+
+#include <linux/capability.h>
+
+#include "sentry/kernel/task.h"
+
+namespace sentry::net {
+
+std::atomic<int> first_unprivileged_port{1024};
+
+Result<void> may_bind_port(uint16_t port) {
+  if (port == 0 || port >= first_unprivileged_port.load(std::memory_order_relaxed)) return {};
+  auto* t = kernel::Task::find_current();
+  if (t && !t->own_credentials().has_cap(CAP_NET_BIND_SERVICE)) return kEACCES;
+  return {};
+}
+
+}  // namespace sentry::net
