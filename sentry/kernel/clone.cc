@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork, vfork, clone. Everything that can fail is done before the child becomes visible; what is shared is decided here alone,
 // never by flags of the host's clone.
+#include "sentry/kernel/keys.h"
 #include "sentry/kernel/clone.h"
 
 #include <sched.h>
@@ -10,6 +11,7 @@
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/seccomp.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -193,7 +195,7 @@ class Unborn {
 // before the child does anything that it waits for.
 Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platform::SavedThread* saved) {
   using platform::Birthday;
-  const bool waits = flags & CLONE_VFORK;
+  const bool waits = (flags & CLONE_VFORK) || traced(t);  // it may stop before it goes back
   RefOrNull<SharedMm> mm;
   RefOrNull<platform::Context> context;
   if (flags & CLONE_VM) {
@@ -326,6 +328,7 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   TRY(reserve_ids(t, *child, a.flags));
   TRY(copy_parts(t, *child, a.flags));
   copy_attributes(t, *child, a.flags);
+  inherit_keyrings(t, *child);
   TaskAccess::group(*child) = (a.flags & CLONE_THREAD) ? t.group_ref() : make_child_group(t, *child, a);
   TRY(spawn_task_fiber(*child));
   unborn.spawned = true;
@@ -349,7 +352,7 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   }
 
   const bool vfork = a.flags & CLONE_VFORK;
-  const bool lend = vfork && (a.flags & CLONE_VM) && !(a.flags & CLONE_THREAD);
+  const bool lend = vfork && (a.flags & CLONE_VM) && !(a.flags & CLONE_THREAD) && !traced(t);
   platform::SavedThread saved;
   // In shared memory the word is written before the child exists: it may be the one that the child clears when it ends.
   const bool tell = a.flags & CLONE_PARENT_SETTID;
@@ -376,8 +379,16 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   publish(t, *child, a);
   unborn.finished();
   if (pidfd) pidfd->commit(pidfd_file.get_ref(), true);
+  int event = 0, tid_there = 0;
+  const bool watched = traced(t);
+  if (__builtin_expect(watched, 0)) {
+    event = trace_clone(t, *child, a.flags, a.exit_signal);
+    tid_there = tid_for_tracer(t, *child);
+  }
   start_task(*child);
+  if (event) (void)trace_event(t, event, static_cast<uint64_t>(tid_there));
   if (link) wait_for_vfork(t, *link, std::move(saved));
+  if (watched && vfork) (void)trace_event(t, PTRACE_EVENT_VFORK_DONE, static_cast<uint64_t>(tid_there));
   return long{tid_for_parent};
 }
 

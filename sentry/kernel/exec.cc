@@ -7,7 +7,9 @@
 
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/keys.h"
 #include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/vfs/locks.h"
 
 namespace sentry::kernel {
@@ -16,10 +18,10 @@ namespace {
 constexpr uint32_t kAddrNoRandomize = 0x0040000;
 
 // Credentials of the new program. Linux: bprm_fill_uid(), cap_bprm_creds_from_file().
-Result<Ref<auth::Credentials>> program_credentials(vfs::File& program, const auth::Credentials& old, bool* secure) {
+Result<Ref<auth::Credentials>> program_credentials(vfs::File& program, const auth::Credentials& old, bool may_gain, bool* secure) {
   Ref<auth::Credentials> cred = old.copy();
   std::optional<auth::Credentials::FileCaps> caps;
-  const bool may_suid = !(program.path().mount->flags() & MS_NOSUID) && !old.no_new_privs;
+  const bool may_suid = !(program.path().mount->flags() & MS_NOSUID) && !old.no_new_privs && may_gain;
   vfs::Attributes a = TRY(program.inode().attributes());
   if (may_suid) {
     if (a.mode & S_ISUID) cred->euid = a.uid;
@@ -67,6 +69,12 @@ Result<void> become_only_thread(Task& t) {
   t.impl().tid = i.pid.load();
   for (const PidLink& link : i.ids) link.ns->impl().entries[link.number].task = Ref<Task>(t);
   i.leader = Ref<Task>(t);
+  // The old leader goes without a word to its tracer: its number lives on.
+  if (Task* tracer = old_leader ? old_leader->impl().trace.tracer : nullptr) {
+    tracer->group().impl().tracees.remove_if([&](const Ref<Task>& x) { return x.get() == old_leader.get(); });
+    old_leader->impl().trace.tracer = nullptr;
+    old_leader->impl().trace.mode = 0;
+  }
   return {};
 }
 
@@ -169,10 +177,10 @@ patch::Domain patch_domain(const Container& c, const auth::Credentials& cred) {
 
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,
-                             bool randomize) {
+                             bool randomize, bool may_gain) {
   ResolvedProgram program = TRY(resolve_program(std::move(request), opener));
   bool secure = false;
-  Ref<auth::Credentials> cred = TRY(program_credentials(*program.file, *old, &secure));
+  Ref<auth::Credentials> cred = TRY(program_credentials(*program.file, *old, may_gain, &secure));
   Ref<platform::Zygote> zygote = container.zygote();
   Ref<platform::Context> context = TRY(zygote->new_process());
   context->set_fiber(sched::current());
@@ -207,7 +215,8 @@ Result<void> exec_task(Task& t, ExecArgs args) {
   // Interpreters are found from the task's cwd, whatever directory the program was named by.
   WalkOpener interpreters(t.walk_context());
   NewImage image = TRY(build_image(t.container(), interpreters, std::move(request), t.credentials(), limits,
-                                   !(t.impl().personality.load() & kAddrNoRandomize)));
+                                   !(t.impl().personality.load() & kAddrNoRandomize), tracer_is_capable(t)));
+  const int old_tid = traced(t) ? tid_for_tracer(t, t) : 0;
   Result<void> alone = become_only_thread(t);
   if (!alone.ok()) {
     image.space->context_gone(*image.context);
@@ -221,6 +230,7 @@ Result<void> exec_task(Task& t, ExecArgs args) {
   t.group().impl().timers->clear_created();
   reset_signals(t);
   close_on_exec(t);
+  drop_keyrings_for_exec(t);
   if (image.ids_changed) t.impl().pdeath_signal = 0;
   t.set_credentials(image.credentials);
   t.set_name(base_name(image.filename));
@@ -237,6 +247,7 @@ Result<void> exec_task(Task& t, ExecArgs args) {
   }
   t.context().set_registers(first_registers(image.start), true);
   t.impl().keep_registers = true;
+  if (__builtin_expect(traced(t), 0)) trace_exec(t, old_tid);
   return {};
 }
 

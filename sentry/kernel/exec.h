@@ -35,7 +35,7 @@ patch::Domain patch_domain(const Container& c, const auth::Credentials& cred);
 // The fresh stub is handled by the calling fiber until set_fiber() says otherwise. Parks. After an error nothing is left.
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,
-                             bool randomize);
+                             bool randomize, bool may_gain = true);  // may_gain: set-id bits and file capabilities count
 // Registers of a program's first instruction.
 arch::Registers first_registers(const LoadedProgram& p);
 

@@ -7,6 +7,7 @@
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/seccomp.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -139,6 +140,7 @@ void exit_current(Task& t) {
   ThreadGroup& g = t.group();
   Task::Impl& i = t.impl();
   bool stop_complete = false;
+  if (__builtin_expect(traced(t), 0) && !i.never_born) trace_exit(t);
   const bool group_dead = begin_exit(t, &stop_complete);
   if (stop_complete) notify_parent_of_stop(g, ChildEvent::stopped);
   if (group_dead) {

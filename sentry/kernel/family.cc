@@ -3,7 +3,7 @@
 // namespace along. Linux: exit_notify(), forget_original_parent(), zap_pid_ns_processes().
 #include <algorithm>
 
-#include "sentry/kernel/internal.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -121,6 +121,7 @@ void reap_locked(ThreadGroup& g) {
 void leave_family(Task& t) {
   ThreadGroup& g = t.group();
   std::vector<Ref<ThreadGroup>> dead;  // let go outside the lock
+  TraceRemains tracees;
   vfs::Path exe;
   Ref<Task> self(t);
   MutexLock l(task_set_lock);
@@ -141,11 +142,21 @@ void leave_family(Task& t) {
     }
     g.impl().stop_queue.wake_all();  // exec of a sibling may wait for this
   }
-  if (!is_leader) unlink_task_locked(t);
+  release_tracees_locked(t, &tracees);
+  if (!is_leader) {
+    trace_gone_locked(t, false, &tracees);
+    unlink_task_locked(t);
+  }
   give_away_children_locked(t, last, dead);
   if (!last) return;
   hang_up_orphans_locked(g, g.impl().parent, &g);
   g.impl().zombie = true;
+  RefOrNull<Task> leader;
+  {
+    MutexLock m(g.impl().mu);
+    leader = g.impl().leader;
+  }
+  if (leader) trace_gone_locked(*leader, true, &tracees);
   if (!notify_parent_of_exit_locked(g)) reap_locked(g);
   g.impl().exit_events.wake_all();
 }

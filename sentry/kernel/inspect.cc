@@ -13,6 +13,7 @@
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/seccomp.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -103,7 +104,13 @@ void fill_signals(TaskFacts& f, Task& t, ThreadGroup& g) {
     else if (h != reinterpret_cast<uint64_t>(SIG_DFL)) f.caught |= signal_bit(s);
   }
   if (f.state != 'R') return;
-  if (stopped) f.state = 'T';
+  bool at_stop;
+  {
+    MutexLock l(task_set_lock);
+    at_stop = t.impl().trace.stopped;
+  }
+  if (at_stop) f.state = 't';
+  else if (stopped) f.state = 'T';
   else if (dying && !t.find_mm()) f.state = 'Z';  // a leader that waits for its threads
   else if (&t != Task::find_current() && (t.impl().in_call.load(std::memory_order_relaxed) || t.impl().state.load() == 0))
     f.state = 'S';

@@ -59,9 +59,50 @@ struct CpuTimes {
 
 class IpcNamespace;   // ipc.h
 class SemUndo;        // ipc.h
+class Key;            // keys.h
+class KeyTable;       // keys.h
 class SeccompFilter;  // seccomp.h
 struct PiState;       // futex_pi.cc
 class PiTable;        // futex_pi.h
+
+// Work that a stopped tracee does for its tracer.
+struct TraceJob {
+  void (*fn)(Task& tracee, void* arg) = nullptr;
+  void* arg = nullptr;
+  enum class State : uint8_t { waits, runs, done, cancelled } state = State::waits;
+};
+
+// A task as a tracee (trace.h). Guarded by the task-set lock, but for what is said otherwise.
+struct TraceState {
+  enum class Op : uint8_t { none, entry, exit, seccomp };
+  enum Mode : uint32_t { kTraced = 1, kSyscalls = 2, kEmulate = 4, kStep = 8, kSeized = 16 };
+  std::atomic<uint32_t> mode{0};  // set under the lock; its own fiber reads it without
+  bool seized() const { return mode.load(std::memory_order_relaxed) & kSeized; }
+  Task* tracer = nullptr;         // lets go of its tracees before it ends
+  uint32_t options = 0;           // PTRACE_O_*
+  // The stop it is in.
+  bool stopped = false, listening = false, reported = true, resumed = false;
+  int code = 0, why = 0, resume_signal = 0;
+  uint64_t message = 0;
+  Op op = Op::none;
+  std::optional<SignalInfo> info, left_info;  // of this stop; of the last one, as the tracer left it
+  bool was_traced = false;        // until its end, by its parent: not reaped by itself
+  arch::Registers registers;
+  bool registers_changed = false;
+  platform::Call call{};          // Op::entry, Op::seccomp
+  uint32_t seccomp_data = 0;
+  TraceJob* job = nullptr;
+  sched::WaitQueue queue, job_queue;  // the tracee sleeps; a tracer waits for its job
+};
+
+// A thread that has ended and its tracer has not heard of yet.
+struct DeadTracee {
+  std::vector<PidLink> ids;
+  RefOrNull<ThreadGroup> group;
+  const Task* tracer;
+  int wait_status;
+  uint32_t uid;
+};
 
 struct Task::Impl {
   Impl();
@@ -80,6 +121,7 @@ struct Task::Impl {
   RefOrNull<IpcNamespace> ipc GUARDED_BY(mu);
   RefOrNull<SemUndo> sem_undo GUARDED_BY(mu);
   RefOrNull<SeccompFilter> seccomp GUARDED_BY(mu);
+  RefOrNull<Key> session_keyring GUARDED_BY(mu), thread_keyring GUARDED_BY(mu);
   std::string name GUARDED_BY(mu);
   CpuSet affinity GUARDED_BY(mu){};
 
@@ -90,7 +132,11 @@ struct Task::Impl {
   bool want_exit = false;     // exit(2): this thread only
   bool exiting_now = false;   // runs its exit: takes no more signals
   bool in_stop = false;
+  bool stop_passed = false;   // its tracer let it go on in spite of the group stop
+  bool trap_pending = false;  // PTRACE_INTERRUPT: stop for the tracer
   bool lending = false;       // its Context belongs to a vfork child: do not kick it
+
+  TraceState trace;
 
   // Guarded by the PiTable's lock.
   PiState* pi_wait = nullptr;  // the lock it waits for
@@ -129,6 +175,9 @@ struct Task::Impl {
   int64_t start_time = 0;            // CLOCK_MONOTONIC ns
 };
 
+// Whether a debugger looks at it (ptrace): its calls are to be made where it makes them. Any thread; a hint for others.
+inline bool traced(const Task& t) { return t.impl().trace.mode.load(std::memory_order_relaxed) != 0; }
+
 struct PosixTimers;
 class FutexTable;
 struct StopReport {
@@ -158,6 +207,9 @@ struct ThreadGroup::Impl {
   bool reap_children GUARDED_BY(task_set_lock) = false;  // an init that is ending
   bool is_init = false;              // of its PID namespace: unkillable from within
   StopReport report GUARDED_BY(task_set_lock);
+  std::list<Ref<Task>> tracees GUARDED_BY(task_set_lock);       // of all its threads
+  std::list<DeadTracee> dead_tracees GUARDED_BY(task_set_lock);
+  RefOrNull<Key> process_keyring GUARDED_BY(task_set_lock);
   sched::WaitQueue child_events;     // wait(2) sleeps here
   sched::WaitQueue exit_events;      // pidfds
   CpuTimes children_cpu GUARDED_BY(task_set_lock);
@@ -170,6 +222,7 @@ struct ThreadGroup::Impl {
   RefOrNull<Task> leader GUARDED_BY(mu);         // stays until the process is reaped
   PendingSignals shared GUARDED_BY(mu);
   bool exiting GUARDED_BY(mu) = false;
+  bool killed GUARDED_BY(mu) = false;            // by SIGKILL
   ExitStatus status GUARDED_BY(mu);
   bool status_is_group GUARDED_BY(mu) = false;
   Task* exec_task GUARDED_BY(mu) = nullptr;      // every other thread must go
@@ -214,6 +267,7 @@ struct Kernel::Impl {
   int64_t boot_realtime = 0, boot_monotonic = 0;
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<PiTable> pi;
+  std::unique_ptr<KeyTable> keys;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;

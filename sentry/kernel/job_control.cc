@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stopping and continuing whole processes, and telling their parents. Linux: do_signal_stop(), do_notify_parent_cldstop().
-#include "sentry/kernel/internal.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -9,7 +9,7 @@ constexpr uint64_t kIgnore = 1;
 
 bool all_stopped_locked(ThreadGroup::Impl& i) REQUIRES(i.mu) {
   for (const Ref<Task>& t : i.tasks)
-    if (!t->impl().in_stop && !t->impl().exiting_now) return false;
+    if (!t->impl().in_stop && !t->impl().stop_passed && !t->impl().exiting_now) return false;
   return !i.tasks.empty();
 }
 
@@ -37,20 +37,40 @@ void stop_here(Task& t, int signo) {
       if (signo == 0) return;  // continued meanwhile
       i.stop_pending = true;
       i.stop_signal = signo;
-      for (const Ref<Task>& other : i.tasks)
+      for (const Ref<Task>& other : i.tasks) {
+        other->impl().stop_passed = false;
         if (other.get() != &t) wake_task_locked(i, *other);
+      }
+    } else if (signo != 0) {  // its tracer had let it go on: another stop
+      i.stop_signal = signo;
+      i.stopped = false;
+      for (const Ref<Task>& other : i.tasks) {
+        if (std::exchange(other->impl().stop_passed, false) && other.get() != &t) wake_task_locked(i, *other);
+      }
     }
     t.impl().in_stop = true;
     count_stop_locked(i, &notify);
   }
   if (notify) notify_parent_of_stop(g, ChildEvent::stopped);
+  bool passed = false;
   auto over = [&] {
     MutexLock l(i.mu);
-    return !i.stop_pending || must_exit_locked(i, t);
+    return !i.stop_pending || must_exit_locked(i, t) || traced(t);
   };
-  IGNORE_ERROR(sched::wait_for(i.stop_queue, over, sched::kNever, sched::Interruptible::no), "no deadline");
+  for (;;) {
+    if (traced(t)) {
+      passed = trace_group_stop(t);
+      if (passed) break;
+    }
+    {
+      MutexLock l(i.mu);
+      if (!i.stop_pending || must_exit_locked(i, t)) break;
+    }
+    IGNORE_ERROR(sched::wait_for(i.stop_queue, over, sched::kNever, sched::Interruptible::no), "no deadline");
+  }
   MutexLock l(i.mu);
   t.impl().in_stop = false;
+  t.impl().stop_passed = passed && i.stop_pending;
   recalculate_pending_locked(i, t);
 }
 
@@ -76,7 +96,7 @@ void notify_parent_of_stop(ThreadGroup& g, ChildEvent e) {
   if (e == ChildEvent::stopped) r = StopReport{signo, false};
   else r = StopReport{0, true};
   ThreadGroup* parent = g.impl().parent;
-  if (!parent) return;
+  if (!parent || traced_by_locked(g, *parent)) return;  // it hears of each thread's stop instead
   SignalAction a = parent->handlers()->get(SIGCHLD);
   if (a.handler != kIgnore && !(a.flags & SA_NOCLDSTOP)) {
     bool stop = e == ChildEvent::stopped;
@@ -95,6 +115,13 @@ bool notify_parent_of_exit_locked(ThreadGroup& g) {
     wait_status = g.impl().status.wait_status;
   }
   int signo = g.impl().exit_signal;
+  RefOrNull<Task> leader;
+  {
+    MutexLock l(g.impl().mu);
+    leader = g.impl().leader;
+  }
+  const bool was_traced = leader && leader->impl().trace.was_traced;
+  if (was_traced) signo = SIGCHLD;
   bool wanted = true;
   RefOrNull<SignalHandlers> handlers;
   {
@@ -104,10 +131,10 @@ bool notify_parent_of_exit_locked(ThreadGroup& g) {
   if (signo == SIGCHLD && handlers) {
     SignalAction a = handlers->get(SIGCHLD);
     if (a.handler == kIgnore) {
-      wanted = false;
+      wanted = was_traced;
       signo = 0;
     } else if (a.flags & SA_NOCLDWAIT) {
-      wanted = false;
+      wanted = was_traced;
     }
   }
   if (signo) {

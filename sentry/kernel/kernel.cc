@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel of a sandbox and its containers: how the first task of each comes to be.
+#include "sentry/kernel/keys.h"
 #include "sentry/kernel/kernel.h"
 
 #include <linux/seccomp.h>
@@ -87,7 +88,7 @@ Ref<IpcNamespace> Container::ipc() const { return ipc_.get_ref(); }
 RefOrNull<SeccompFilter> Container::seccomp() const { return seccomp_; }
 void Container::set_seccomp(RefOrNull<SeccompFilter> f) { seccomp_ = std::move(f); }
 
-Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()), pi(std::make_unique<PiTable>()) {
+Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()), pi(std::make_unique<PiTable>()), keys(std::make_unique<KeyTable>()) {
   fill_random(boot_id, sizeof boot_id);
   fill_random(&namespace_secret, sizeof namespace_secret);
 }

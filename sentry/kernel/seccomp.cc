@@ -7,6 +7,7 @@
 
 #include "base/bpf/evaluate.h"
 #include "sentry/kernel/seccomp_listener.h"
+#include "sentry/kernel/trace.h"
 #include "sentry/mm/user.h"
 
 namespace sentry::kernel {
@@ -65,7 +66,9 @@ Result<long> kill_by(Task& t, const platform::Call& call, uint32_t action) {
   return 0L;
 }
 
-std::optional<Result<long>> check_filters(Task& t, const platform::Call& call) {
+// may_trace: a tracer has not been asked about this call yet.
+std::optional<Result<long>> check_filters(Task& t, platform::Call* made, bool may_trace = true) {
+  const platform::Call& call = *made;
   seccomp_data data{};
   data.nr = static_cast<int>(call.number);
   data.arch = AUDIT_ARCH_X86_64;
@@ -82,8 +85,12 @@ std::optional<Result<long>> check_filters(Task& t, const platform::Call& call) {
     case SECCOMP_RET_ERRNO:
       // A plain result: the numbers beyond 511 are not restarts here.
       return Result<long>(-static_cast<long>(std::min(value, kMaxErrno)));
-    case SECCOMP_RET_TRACE:
-      return Result<long>(kENOSYS);  // nobody traces
+    case SECCOMP_RET_TRACE: {
+      if (!may_trace) return std::nullopt;
+      int64_t instead = 0;
+      if (!trace_seccomp(t, made, value, &instead)) return Result<long>(long{instead});
+      return check_filters(t, made, false);  // perhaps it is another call by now
+    }
     case SECCOMP_RET_TRAP:
       // The handler sees rax as it was before the call.
       force_signal(t, sigsys(t, call, value));
@@ -165,9 +172,9 @@ Result<Ref<SeccompFilter>> SeccompFilter::create(std::vector<sock_filter> progra
   return f;
 }
 
-std::optional<Result<long>> seccomp_check(Task& t, const platform::Call& call) {
+std::optional<Result<long>> seccomp_check(Task& t, platform::Call* call) {
   if (t.impl().seccomp_mode.load(std::memory_order_relaxed) == SECCOMP_MODE_FILTER) return check_filters(t, call);
-  switch (call.number) {  // read, write, rt_sigreturn, exit
+  switch (call->number) {  // read, write, rt_sigreturn, exit
     case 0: case 1: case 15: case 60: return std::nullopt;
     default: return end_thread(t, SIGKILL);
   }

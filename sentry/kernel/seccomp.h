@@ -40,7 +40,7 @@ class SeccompFilter : public RefCounted<SeccompFilter> {
 };
 
 // What the task's mode and filters say to a call. Nothing: it is made. Else its result (or keep_registers is set). Parks.
-std::optional<Result<long>> seccomp_check(Task& t, const platform::Call& call);
+std::optional<Result<long>> seccomp_check(Task& t, platform::Call* call);
 
 Result<long> seccomp_set_strict(Task& t);
 // flags: SECCOMP_FILTER_FLAG_*; program: struct sock_fprog of the application.

@@ -3,6 +3,7 @@
 // Linux: get_signal(), handle_signal() of arch/x86/kernel/signal.c.
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/posix_timers.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
@@ -13,18 +14,20 @@ constexpr uint64_t kRedZone = 128;
 
 enum class Next : uint8_t { none, again, signal, exit };
 
-Next next_signal(Task& t, SignalInfo* info, bool* forced) {
+Next next_signal(Task& t, SignalInfo* info, bool* forced, CallOutcome& o) {
   ThreadGroup& g = t.group();
   ThreadGroup::Impl& i = g.impl();
-  bool continued = false, stop = false;
+  bool continued = false, stop = false, trap = false;
   {
     MutexLock l(i.mu);
     if (must_exit_locked(i, t)) return Next::exit;
     if (i.tell_continued) {
       i.tell_continued = false;
       continued = true;
-    } else if (i.stop_pending) {
+    } else if (i.stop_pending && !t.impl().stop_passed) {
       stop = true;
+    } else if (t.impl().trap_pending) {
+      trap = true;
     } else {
       SignalSet takes = ~t.impl().blocked;
       bool taken = t.impl().pending.take(takes, info) || i.shared.take(takes, info);
@@ -37,7 +40,8 @@ Next next_signal(Task& t, SignalInfo* info, bool* forced) {
   }
   if (continued) notify_parent_of_stop(g, ChildEvent::continued);
   if (stop) stop_here(t, 0);
-  if (continued || stop) return Next::again;
+  if (trap) trace_trap(t, o);
+  if (continued || stop || trap) return Next::again;
   if (info->si.si_code == SI_TIMER) i.timers->dequeued(info);
   return Next::signal;
 }
@@ -128,10 +132,11 @@ Delivered deliver_signals(Task& t, CallOutcome& o) {
   for (;;) {
     SignalInfo info;
     bool forced = false;
-    Next n = next_signal(t, &info, &forced);
+    Next n = next_signal(t, &info, &forced, o);
     if (n == Next::exit) return Delivered::exit;
     if (n == Next::none) return result;
     if (n == Next::again) continue;
+    if (__builtin_expect(traced(t), 0) && !trace_signal(t, &info, o)) continue;
     const int signo = info.si.si_signo;
     Ref<SignalHandlers> handlers = t.group().handlers();
     SignalAction action = handlers->get(signo);
@@ -147,6 +152,7 @@ Delivered deliver_signals(Task& t, CallOutcome& o) {
         handlers->set(signo, reset);
       }
       run_handler(t, info, action, o);
+      trace_handler(t);
       result = Delivered::handler;
       continue;
     }

@@ -38,12 +38,19 @@ void apply_side_effects_locked(ThreadGroup::Impl& i, int signo) REQUIRES(i.mu) {
     for (const Ref<Task>& t : i.tasks) t->impl().pending.remove(signal_bit(SIGCONT));
   } else if (signo == SIGCONT) {
     i.shared.remove(kStopSignals);
-    for (const Ref<Task>& t : i.tasks) t->impl().pending.remove(kStopSignals);
+    for (const Ref<Task>& t : i.tasks) {
+      t->impl().pending.remove(kStopSignals);
+      t->impl().stop_passed = false;
+    }
     if (i.stop_pending) {
       i.tell_continued = i.stopped;
       i.stop_pending = i.stopped = false;
       i.stop_queue.wake_all();
-      for (const Ref<Task>& t : i.tasks) wake_task_locked(i, *t);
+      for (const Ref<Task>& t : i.tasks) {
+        // One that was seized tells its tracer. Linux: ptrace_trap_notify().
+        if (t->impl().trace.seized()) t->impl().trap_pending = true;
+        wake_task_locked(i, *t);
+      }
     }
   }
 }
@@ -62,6 +69,11 @@ bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   // A change of the action from here on is seen again at delivery.
   const SignalAction action = handlers->get(signo);
   MutexLock l(i.mu);
+  if (signo == SIGKILL && !i.tasks.empty() && (!i.is_init || force)) {
+    i.killed = true;  // also when it is about to end: a stop of its tracer's goes on
+    for (const Ref<Task>& t : i.tasks)
+      if (traced(*t)) wake_task_locked(i, *t);
+  }
   if (i.tasks.empty() || i.exiting) return false;
   apply_side_effects_locked(i, signo);
   if (signo == SIGKILL) {
@@ -72,7 +84,7 @@ bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   // An ignored signal that is blocked is kept: its action may change before it is unblocked.
   Task& looked_at = task ? *task : *i.tasks.front();
   bool blocked = looked_at.impl().blocked & signal_bit(signo);
-  if (!blocked && is_ignored(i, action, signo, force)) return false;
+  if (!blocked && !traced(looked_at) && is_ignored(i, action, signo, force)) return false;
   PendingSignals& queue = task ? task->impl().pending : i.shared;
   // Over the limit a real-time signal stays pending without being counted, as kill(2) on Linux.
   const uint64_t limit = std::min<uint64_t>(i.limits[RLIMIT_SIGPENDING].rlim_cur, kMaxQueued);
@@ -115,7 +127,7 @@ void recalculate_pending_locked(ThreadGroup::Impl& i, Task& t) {
   RefOrNull<sched::Fiber>& f = TaskAccess::fiber(t);
   if (!f) return;
   bool pending = ((t.impl().pending.set() | i.shared.set()) & ~t.impl().blocked) != 0 || must_exit_locked(i, t) ||
-                 (i.stop_pending && !t.impl().in_stop) || i.tell_continued;
+                 (i.stop_pending && !t.impl().in_stop && !t.impl().stop_passed) || i.tell_continued || t.impl().trap_pending;
   if (t.impl().exiting_now) pending = false;
   f->interrupt_pending.store(pending, std::memory_order_release);
 }

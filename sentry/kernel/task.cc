@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks: their parts and how others reach them.
+#include "sentry/kernel/keys.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/seccomp.h"

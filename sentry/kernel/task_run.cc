@@ -6,29 +6,36 @@
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/seccomp.h"
+#include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
 namespace {
 
-Result<long> filtered_call(Task& t, const platform::Call& call) {
-  if (std::optional<Result<long>> instead = seccomp_check(t, call)) return *instead;
-  return t.kernel().calls().handle(t, call);
+// A call that a tracer or a filter sees first; either may make another one of it.
+Result<long> watched_call(Task& t, platform::Call* call) {
+  Task::Impl& i = t.impl();
+  int64_t result = 0;
+  if (traced(t) && !trace_call_entry(t, call, &result)) return Result<long>(long{result});
+  if (i.seccomp_mode.load(std::memory_order_relaxed) != 0)
+    if (std::optional<Result<long>> instead = seccomp_check(t, call)) return *instead;
+  return t.kernel().calls().handle(t, *call);
 }
 
-CallOutcome handle_call(Task& t, const platform::Call& call) {
+CallOutcome handle_call(Task& t, platform::Call call) {
   Task::Impl& i = t.impl();
   i.call_number.store(call.number, std::memory_order_relaxed);
   i.in_call.store(true, std::memory_order_relaxed);
-  Result<long> r = __builtin_expect(i.seccomp_mode.load(std::memory_order_relaxed) != 0, 0) ? filtered_call(t, call)
-                                                                                           : t.kernel().calls().handle(t, call);
+  const bool watched = i.seccomp_mode.load(std::memory_order_relaxed) != 0 || traced(t);
+  Result<long> r = __builtin_expect(watched, 0) ? watched_call(t, &call) : t.kernel().calls().handle(t, call);
   i.in_call.store(false, std::memory_order_relaxed);
   CallOutcome o;
   if (__builtin_expect(i.keep_registers, 0)) {
     i.keep_registers = false;
+    if (traced(t)) trace_call_exit(t, o);
     return o;
   }
   o.number_valid = true;
-  o.number = call.number;
+  o.number = i.call_number.load(std::memory_order_relaxed);
   if (r.ok()) {
     o.has_result = true;
     o.result = r.value();
@@ -39,6 +46,7 @@ CallOutcome handle_call(Task& t, const platform::Call& call) {
     o.restart = e;
     o.call = call;
   }
+  if (__builtin_expect(traced(t), 0)) trace_call_exit(t, o);
   return o;
 }
 
@@ -124,6 +132,7 @@ void vanish(Task& t) {
 // The stub is gone: the host's OOM killer, or we, took it. As a SIGKILL to everything in it.
 void lose_process(Task& t) {
   MutexLock l(t.group().impl().mu);
+  t.group().impl().killed = true;
   begin_group_exit_locked(t.group().impl(), ExitStatus::signaled(SIGKILL, false));
 }
 
@@ -161,7 +170,10 @@ void run_task(Task& t) {
       begin_host_futex(t);
       i.in_call.store(waits, std::memory_order_relaxed);
     }
+    const bool steps = i.trace.mode.load(std::memory_order_relaxed) & TraceState::kStep;
+    if (__builtin_expect(steps, 0)) begin_step(t);
     platform::EventKind event = c.resume();
+    if (__builtin_expect(steps, 0) && event != platform::EventKind::gone) end_step(t, event == platform::EventKind::syscall);
     if (__builtin_expect(c.memory_call_error() != 0 && event != platform::EventKind::gone, 0)) {
       o = plain_result(t, t.mm()->on_memory_call_failed(c, c.memory_call_error()));
       continue;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes: facts about them. Their signals are in signal_send.cc, their ends in exit.cc.
+#include "sentry/kernel/keys.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/posix_timers.h"

@@ -4,6 +4,8 @@
 
 #include <sys/wait.h>
 
+#include "sentry/kernel/trace.h"
+
 namespace sentry::kernel {
 namespace {
 
@@ -21,8 +23,61 @@ bool matches_locked(Task& t, const WaitQuery& q, ThreadGroup& child) REQUIRES(ta
       break;
   }
   if ((q.options & __WNOTHREAD) && child.impl().parent_task && child.impl().parent_task != &t) return false;
+  if (traced_by_locked(child, t.group())) return true;
   const bool clone_child = child.impl().exit_signal != SIGCHLD;
   return (q.options & __WALL) || clone_child == ((q.options & __WCLONE) != 0);
+}
+
+// Whether q asks for this tracee. Linux: eligible_child() with ptrace.
+bool asks_for_locked(Task& t, const WaitQuery& q, const std::vector<PidLink>& ids, ThreadGroup& g, const Task* tracer)
+    REQUIRES(task_set_lock) {
+  switch (q.which) {
+    case WaitQuery::Which::any:
+      break;
+    case WaitQuery::Which::pid:
+      if (q.process ? q.process.get() != &g : number_in(ids, t.group().pid_namespace()) != q.pid) return false;
+      break;
+    case WaitQuery::Which::group:
+      if (!q.group || g.impl().process_group.get() != q.group.get()) return false;
+      break;
+  }
+  return !(q.options & __WNOTHREAD) || tracer == &t;
+}
+
+// A tracee that is stopped, or one that has ended. *some: there are tracees to wait for.
+bool report_tracee_locked(Task& t, const WaitQuery& q, WaitResult* r, std::list<DeadTracee>* told, bool* some)
+    REQUIRES(task_set_lock) {
+  ThreadGroup::Impl& mine = t.group().impl();
+  const bool look_only = q.options & WNOWAIT;
+  for (auto it = mine.dead_tracees.begin(); it != mine.dead_tracees.end(); ++it) {
+    if (!asks_for_locked(t, q, it->ids, *it->group, it->tracer)) continue;
+    *some = true;
+    if (!(q.options & WEXITED)) continue;
+    *r = WaitResult{};
+    r->pid = number_in(it->ids, t.group().pid_namespace());
+    r->uid = it->uid;
+    r->wait_status = it->wait_status;
+    r->code = (r->wait_status & 0x7f) ? CLD_KILLED : CLD_EXITED;
+    if (!look_only) told->splice(told->end(), mine.dead_tracees, it);
+    return true;
+  }
+  for (const Ref<Task>& c : mine.tracees) {
+    TraceState& s = c->impl().trace;
+    if (!asks_for_locked(t, q, c->impl().ids, c->group(), s.tracer)) continue;
+    *some = true;
+    if (!s.stopped || s.reported || s.resumed) continue;
+    *r = WaitResult{};
+    r->pid = number_in(c->impl().ids, t.group().pid_namespace());
+    r->code = s.why == CLD_STOPPED ? CLD_STOPPED : CLD_TRAPPED;
+    r->wait_status = s.code << 8 | 0x7f;
+    {
+      MutexLock l(c->group().impl().mu);
+      r->uid = c->group().impl().last_uid;
+    }
+    if (!look_only) s.reported = true;
+    return true;
+  }
+  return false;
 }
 
 // Fills *r when there is something to report of this child.
@@ -50,7 +105,7 @@ bool report_locked(Task& t, const WaitQuery& q, ThreadGroup& child, WaitResult* 
     reap_locked(child);
     return true;
   }
-  if ((q.options & WSTOPPED) && stopped && c.report.stopped_by) {
+  if ((q.options & WSTOPPED) && stopped && c.report.stopped_by && !traced_by_locked(child, t.group())) {
     r->code = CLD_STOPPED;
     r->wait_status = c.report.stopped_by << 8 | 0x7f;
     if (!keep) c.report.stopped_by = 0;
@@ -72,9 +127,12 @@ Result<WaitResult> wait_for_child(Task& t, const WaitQuery& q) {
   bool none = false;
   auto look = [&] {
     RefOrNull<ThreadGroup> child;  // let go after the lock
+    std::list<DeadTracee> told;
     RefOrNull<ProcessGroup> group;
     MutexLock l(task_set_lock);
-    none = true;
+    bool some = false;
+    if (report_tracee_locked(t, q, &result, &told, &some)) return true;
+    none = !some;
     for (const Ref<ThreadGroup>& c : t.group().impl().children) {
       if (!matches_locked(t, q, *c)) continue;
       none = false;
@@ -94,7 +152,8 @@ Result<WaitResult> wait_for_child(Task& t, const WaitQuery& q) {
 int siginfo_status(const WaitResult& r) {
   switch (r.code) {
     case CLD_EXITED: return (r.wait_status >> 8) & 0xff;
-    case CLD_STOPPED: return (r.wait_status >> 8) & 0xff;
+    case CLD_STOPPED:
+    case CLD_TRAPPED: return r.wait_status >> 8;
     case CLD_CONTINUED: return SIGCONT;
     default: return r.wait_status & 0x7f;
   }

@@ -158,6 +158,9 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
     case PR_MCE_KILL_GET:
       if (a2 || a3 || a4 || a5) return kEINVAL;
       return long{PR_MCE_KILL_DEFAULT};
+    case 0x59616d61:  // PR_SET_PTRACER: who else may trace it, which nothing keeps from tracing it (Yama's scope 0)
+      if (a2 != 0 && a2 != ~0ul && !task.group().pid_namespace().find_task(static_cast<int>(a2))) return kEINVAL;
+      return 0L;
     case PR_SET_MM:
       return c.has_cap(CAP_SYS_RESOURCE) ? kEINVAL : kEPERM;
     default:

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/kernel/tracer.h"
 
 namespace sentry::fs::proc {
 namespace {
@@ -41,7 +42,7 @@ class MemFile final : public vfs::File {
   }
   Result<size_t> write(std::span<const std::byte> src, int64_t* pos, vfs::IoFlags) override {
     return transfer(src.size(), pos, [&](uint64_t at, size_t done, size_t n) {
-      return space_->write_remote(at, src.data() + done, n);
+      return kernel::write_as_debugger(*space_, at, src.data() + done, n);
     });
   }
   Result<int64_t> seek(int64_t offset, int whence) override {
@@ -51,7 +52,7 @@ class MemFile final : public vfs::File {
   }
 
  private:
-  // Differs from Linux: pages without the right are refused, a debugger's writes to code included.
+  // Differs from Linux: pages without the right are written for a tracer of that process only, while a thread of it is stopped.
   template <typename F>
   Result<size_t> transfer(size_t n, int64_t* pos, F&& step) {
     if (!space_ || n == 0) return size_t{0};

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/kernel/tracer.h"
 
 namespace sentry::fs::proc {
 
@@ -191,8 +192,8 @@ Result<std::string> status_text(const Subject& s, Task& t) {
   std::string out;
   append(out, "Name:\t%s\n", escape_name(f.name).c_str());
   if (f.umask >= 0) append(out, "Umask:\t%#04o\n", static_cast<unsigned>(f.umask));
-  append(out, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", state_name(f.state), f.tgid, f.tid,
-         f.ppid);
+  append(out, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", state_name(f.state), f.tgid, f.tid,
+         f.ppid, kernel::tracer_pid(t, *s.fs.pids));
   append(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid);
   append(out, "FDSize:\t%d\nGroups:\t", f.fd_size);
   for (uint32_t g : c.groups) append(out, "%u ", g);
