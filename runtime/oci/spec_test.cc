@@ -190,7 +190,6 @@ TEST(ParseSpec, UnsupportedAndUnknownAreWarnedOf) {
                                 {"/process/apparmorProfile", json("docker-default")},
                                 {"/process/nonsense", json(1)},
                                 {"/linux/resources/memory/kernel", json(4096)},
-                                {"/linux/namespaces", json::parse(R"([{"type": "ipc", "path": "/x"}])")},
                                 {"/process/capabilities/bounding", json{"CAP_FUTURE"}},
                                 {"/windows", json{{"layerFolders", {"x"}}}}}) {
     auto r = parse(with(pointer, value));

@@ -146,8 +146,7 @@ class RootlessCaisson(Rootless, unittest.TestCase):
     def test_what_is_missing_is_told_once(self):
         c = self.config('true')
         code, _, err = self.call('run', 'one')
-        self.assertEqual((code, len(err.splitlines())), (0, 1), err)
-        self.assertIn('network namespace', err)
+        self.assertEqual((code, err), (0, ''))
         c['linux']['namespaces'].append({'type': 'network'})
         c['linux']['resources'] = {'memory': {'limit': 64 << 20}, 'pids': {'limit': 50}}
         with open(os.path.join(self.bundle, 'config.json'), 'w') as f:

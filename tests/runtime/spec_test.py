@@ -217,7 +217,6 @@ WARNED = {
     'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), 'shared'),
     'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
     'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}, {'type': 'network'}]), 'ipc namespace'),
-    'no network namespace': (linux('true', namespaces=[{'type': 'mount'}]), 'network namespace'),
     'network devices': (linux('true', netDevices={'eth0': {'name': 'eth1'}}), 'linux.netDevices'),
     'policies of memory': (linux('true', memoryPolicy={'mode': 'MPOL_BIND', 'nodes': '0'}), 'linux.memoryPolicy'),
     'kernel memory': (linux('true', resources={'memory': {'kernel': 1 << 30}}), 'memory.kernel'),
