@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -191,6 +192,9 @@ TEST_F(Lifecycle, ARunInTheForegroundLeavesTheContainerToOtherCommands) {
 }
 
 TEST_F(Lifecycle, ExecHandsOverNothingOfItsOwn) {
+  // What this program has been given itself is not for others.
+  constexpr unsigned kCloexec = 4;
+  ASSERT_EQ(syscall(SYS_close_range, 3u, ~0u, kCloexec), 0);
   bundle.args({"sleep"});
   ASSERT_EQ(caisson(with_bundle({"run", "-d", "a"})).code, 0);
   // Nobody gave it a descriptor 3: what it opens itself must not be taken for that, its log least of all.
