@@ -21,7 +21,7 @@ struct RootWrites {
   base::wire::OverlayMode overlay = base::wire::OverlayMode::self;
   bool shared = false;  // others change the root while the container runs
 };
-// Where writes to the root go when no flag says so (docs/decisions/0002): what the annotation caisson.overlay says, else through
+// Where writes to the root go when no flag says so (docs/decisions/0005): what the annotation caisson.overlay says, else through
 // to the root for engines that run a container again on the same root and show it, else to a layer of the sandbox's.
 base::ResultX<RootWrites> choose_root_writes(const oci::Spec& spec, const std::string& state_root);
 

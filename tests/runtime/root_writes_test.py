@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Where writes to the root go: through for engines that keep and show it, to a layer for others (docs/decisions/0002)."""
+"""Where writes to the root go: through for engines that keep and show it, to a layer for others (docs/decisions/0005)."""
 import os, time, unittest
 
 import lab
