@@ -154,7 +154,7 @@ ResultX<int> run_exec(const Globals& g, const ExecFlags& e, const Args& rest) {
   std::vector<int> fds;
   for (int i = 0; i < 3; i++) fds.push_back(terminal.slave.valid() ? terminal.slave.get() : i);
   for (int i = 0; i < e.preserve_fds; i++) fds.push_back(3 + i);
-  auto client = TRY(container::Client::connect(d.fd()));
+  auto client = TRY(container::connect_to(d, s));
   auto reply = TRY(client.call<wire::PidReply>(wire::ControlOp::kExec, q, 10000, fds));
   if (e.detach) {
     int waiter = TRY(leave_waiter(id, reply.pid, client, terminal.slave));

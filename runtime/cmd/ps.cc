@@ -24,7 +24,7 @@ base::ResultX<int> ps(const Globals& g, const Args& args) {
   if (status != container::Status::running && status != container::Status::created) {
     return base::error(base::kEINVAL, "container '{}' is {}", id, container::status_name(status));
   }
-  auto client = TRY(container::Client::connect(d.fd()));
+  auto client = TRY(container::connect_to(d, s));
   auto reply = TRY(client.call<wire::ProcessesReply>(wire::ControlOp::kProcesses, wire::IdRequest{id}, 3000));
   std::string out;
   if (format == "json") {

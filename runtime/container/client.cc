@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
+
 #include "base/sys.h"
+#include "runtime/host/cgroup.h"
 #include "runtime/host/proc.h"
 
 namespace runtime::container {
@@ -60,13 +63,32 @@ ResultX<void> Client::send_bytes(std::span<const std::byte> bytes, std::span<con
   }
 }
 
+void Client::watch(std::vector<std::string> cgroup_leaves, int sentry, int gofer) {
+  leaves_ = std::move(cgroup_leaves);
+  sentry_ = sentry;
+  gofer_ = gofer;
+}
+
+std::vector<int> Client::watched() const {
+  auto pids = host::cgroup_pids(leaves_);
+  for (int p : {sentry_, gofer_}) {
+    if (p > 0 && std::find(pids.begin(), pids.end(), p) == pids.end()) pids.push_back(p);
+  }
+  return pids;
+}
+
 ResultX<Client::Reply> Client::receive(int timeout_ms, uint64_t* failed_tag) {
   int64_t end = host::now_ms() + timeout_ms;
+  host::StopWatch stopped([this] { return watched(); });
   for (;;) {
     pollfd p{sock_.get(), POLLIN, 0};
-    int left = timeout_ms < 0 ? -1 : static_cast<int>(std::max<int64_t>(end - host::now_ms(), 0));
-    int n = ::poll(&p, 1, left);
+    int64_t left = timeout_ms < 0 ? -1 : std::max<int64_t>(end - host::now_ms(), 0);
+    int n = ::poll(&p, 1, static_cast<int>(std::min<int64_t>(left, host::StopWatch::kPeriodMs)));
     if (n > 0) break;
+    if (n == 0 && left > 0) {
+      TRY(stopped.look());
+      continue;
+    }
     if (n == 0) return base::error(base::kETIMEDOUT, "the sentry did not answer within {} ms", timeout_ms);
   }
   buffer_.resize(wire::kMaxRecord);

@@ -23,6 +23,8 @@ class Client {
   static base::ResultX<Client> connect(int directory);
 
   int fd() const { return sock_.get(); }
+  // The processes that an answer needs: those of these cgroups, and these two.
+  void watch(std::vector<std::string> cgroup_leaves, int sentry, int gofer);
 
   // Sends without waiting for the reply; its tag.
   template <typename Request>
@@ -44,7 +46,8 @@ class Client {
     std::vector<std::byte> body;
   };
   // The next reply, whatever its tag; ETIMEDOUT after timeout_ms (-1: wait for ever), EPIPE if the sentry is gone. An
-  // error reply is an Error with the sentry's words; `tag` is told through `failed_tag` then.
+  // error reply is an Error with the sentry's words; `tag` is told through `failed_tag` then. With a timeout, a process of
+  // watch() that is stopped ends the wait as well.
   base::ResultX<Reply> receive(int timeout_ms, uint64_t* failed_tag = nullptr);
 
   // Request and reply; other replies that come between are dropped.
@@ -75,7 +78,11 @@ class Client {
  private:
   base::ResultX<void> send_bytes(std::span<const std::byte> bytes, std::span<const int> fds);
 
+  std::vector<int> watched() const;
+
   base::Fd sock_;
+  std::vector<std::string> leaves_;
+  int sentry_ = 0, gofer_ = 0;
   uint64_t next_tag_;
   std::vector<std::byte> buffer_;
 };

@@ -355,6 +355,8 @@ class Maker {
       plan_.wire.has_threads_file = threads.valid();
       if (threads.valid()) fds.push_back(threads.get());
     }
+
+    client_->watch(state_.cgroup_leaves, state_.sentry.pid, state_.gofer.pid);
     TRY(client_->call<wire::PidReply>(wire::ControlOp::kCreate, plan_.wire, kCreateMs, fds));
     if (terminal_.slave.valid() && !terminal_.master.valid()) {
       TRY(keep_terminal({o_.id, 0, terminal_.slave.get(), TRY(Client::connect(d.fd())), &cgroups_}));

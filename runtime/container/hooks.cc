@@ -54,7 +54,7 @@ ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const 
     hook_child(h, in.get(), report, directory, sandbox);
   }
   in.reset();
-  auto started = report.await(5000);
+  auto started = report.await(5000, pid);
   if (!started.ok()) {
     host::kill_and_wait(host::process_name(pid), 1000);
     return started.error();

@@ -55,6 +55,8 @@ bool all_asleep(const std::string& leaf) {
   return true;
 }
 
+bool is_stopped(const State& s) { return host::process_state(s.sentry.pid) == 'T'; }
+
 // One startContainer hook: a program of the container, run in it as its user before its own program.
 ResultX<void> run_inside(Client& client, const State& s, const oci::Spec& spec, const oci::Hook& h) {
   wire::ExecRequest q;
@@ -110,6 +112,12 @@ ResultX<void> run_start_hooks(Client& client, const State& s, const oci::Spec& s
 
 }  // namespace
 
+ResultX<Client> connect_to(const Directory& d, const State& s) {
+  Client c = TRY(Client::connect(d.fd()));
+  c.watch(s.cgroup_leaves, s.sentry.pid, s.gofer.pid);
+  return c;
+}
+
 const char* status_name(Status s) {
   switch (s) {
     case Status::creating: return "creating";
@@ -126,6 +134,7 @@ Status find_status(const Directory& d, const State& s) {
   if (!host::alive(s.sentry) || !host::alive(s.told())) return Status::stopped;
   if (is_frozen(s)) return Status::paused;
   if (s.phase == Phase::created) return Status::created;  // while it starts, the answer may be a moment old
+  if (is_stopped(s)) return Status::running;  // it would not answer
   // The sentry lives as long as anything of the sandbox does; only it knows whether init has ended.
   auto client = Client::connect(d.fd());
   if (client.ok()) {
@@ -169,7 +178,7 @@ ResultX<void> start_container(Directory& d, State& s, Client* client) {
       return base::error(base::kEINVAL, "container '{}' cannot be started: it is {}, must be created", s.id,
                          status_name(status));
     }
-    Client own = TRY(Client::connect(d.fd()));
+    Client own = TRY(connect_to(d, s));
     if (spec.ok()) TRY(run_start_hooks(own, s, *spec));
     TRY(own.call<Nothing>(wire::ControlOp::kStart, wire::IdRequest{s.id}, kStartMs));
   }
@@ -192,6 +201,10 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
   }
   if (status == Status::paused && signo == SIGKILL) TRY(freeze_container(d, s, false));
   auto send = [&]() -> ResultX<void> {
+    if (is_stopped(s)) {
+      return base::error(base::kETIMEDOUT, "the sentry of container '{}' (pid {}) is stopped by a signal: let it go on with `kill "
+                         "-CONT {}`", s.id, s.sentry.pid, s.sentry.pid);
+    }
     Client c = TRY(Client::connect(d.fd()));
     TRY(c.call<Nothing>(wire::ControlOp::kSignal, wire::SignalRequest{s.id, 0, signo, all}, kAskMs));
     return {};
@@ -264,7 +277,7 @@ ResultX<void> end_member(Directory& d, const State& s) {
 
 // What a container with a sentry of its own has; the members of its pod end with it.
 ResultX<void> end_sandbox(Directory& d, const State& s) {
-  if (s.sentry.pid && s.phase != Phase::creating && host::alive(s.sentry)) {
+  if (s.sentry.pid && s.phase != Phase::creating && host::alive(s.sentry) && !is_stopped(s)) {
     auto c = Client::connect(d.fd());
     if (c.ok()) {
       IGNORE_ERROR(c->call<Nothing>(wire::ControlOp::kDestroy, wire::IdRequest{s.id}, 1000), "it is killed next");
@@ -307,8 +320,37 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
   return {};
 }
 
+namespace {
+
+// Another command holds the container and does not end: forced means that it must go.
+ResultX<void> break_lock(Directory& d) {
+  auto s = d.load();
+  host::ProcessName holder = d.find_lock_holder();
+  bool maker = s.ok() && s->phase == Phase::creating && s->creator.pid == holder.pid;
+  // Unless it is stopped, another than its maker gets some more time: it may be deleting it.
+  if (holder.pid && !maker && host::process_state(holder.pid) != 'T') {
+    auto locked = d.lock(1500);
+    if (locked.ok() || locked.error().code() != base::kETIMEDOUT) return locked;
+    holder = d.find_lock_holder();
+  }
+  if (holder.pid && holder.pid != ::getpid()) {
+    LOG(info, "killing the command that holds container '{}' (pid {})", d.id(), holder.pid);
+    host::kill_and_wait(holder, 1000);
+  } else if (s.ok()) {
+    // It is dead, and a process that it was making has its descriptors yet.
+    if (s->creator.pid != ::getpid()) host::kill_and_wait(s->creator, 1000);
+    host::kill_and_wait(s->sentry, 1000);
+    host::kill_and_wait(s->gofer, 1000);
+    host::kill_cgroups(s->cgroup_leaves, 1000);
+  }
+  return d.lock(1000);
+}
+
+}  // namespace
+
 ResultX<void> delete_container(const Root& root, const std::string& id, bool force) {
   auto opened = Directory::open(root, id);
+  if (force) Directory::remove_stillborn(root, id);
   if (!opened.ok()) {
     if (force && opened.error().code() == base::kENOENT) return {};
     return opened.error();
@@ -320,10 +362,9 @@ ResultX<void> delete_container(const Root& root, const std::string& id, bool for
       if (force && locked.error().code() == base::kENOENT) return {};
       return locked.error();
     }
-    // A command that hangs while it makes the container: forced means that it must go.
-    auto s = d.load();
-    if (s.ok() && s->creator.pid != ::getpid()) host::kill_and_wait(s->creator, 1000);
-    TRY(d.lock(1000));
+    auto broken = break_lock(d);
+    if (!broken.ok() && broken.error().code() == base::kENOENT) return {};  // whoever held it was deleting it
+    TRY(std::move(broken));
   }
   auto loaded = d.load();
   State s;

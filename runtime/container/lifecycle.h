@@ -16,6 +16,9 @@ const char* status_name(Status s);
 // What is true now: a dead sentry is a stopped container, whatever was written down.
 Status find_status(const Directory& d, const State& s);
 
+// A connection to the container's sentry whose calls also end when a process of the container is stopped.
+base::ResultX<Client> connect_to(const Directory& d, const State& s);
+
 // The state of the OCI spec with runc's additions (rootfs, created, owner), as one JSON object.
 std::string state_json(const State& s, Status status);
 

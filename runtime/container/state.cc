@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/sys.h"
 
@@ -109,22 +110,59 @@ ResultX<void> check_id(const std::string& id) {
                      "and not start with a dot", shown);
 }
 
+namespace {
+
+// Where a container's directory is until its maker holds its lock. An id may be as long as a name can be, so not the id itself.
+std::string birth_name(const std::string& id) {
+  uint64_t h = 14695981039346656037u;
+  for (char c : id) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
+  return base::format(".new.{:016x}", h);
+}
+
+}  // namespace
+
+// Under its own name a directory is never without its maker's lock, and only who holds its lock takes it away: so a name that was
+// found to be a directory's while holding the lock stays it.
 ResultX<Directory> Directory::create(const Root& root, const std::string& id) {
   TRY(check_id(id));
-  auto made = sys::from_libc(::mkdirat(root.fd(), id.c_str(), 0700));
-  if (!made.ok()) {
-    if (made.error() == base::kEEXIST) {
-      return base::error(base::kEEXIST, "container id '{}' is taken: use another, or `caisson delete {}` first", id, id);
-    }
-    return base::wrap(made.error(), base::format("make {}/{}", root.path(), id));
+  auto taken = [&] { return base::error(base::kEEXIST, "container id '{}' is taken: use another, or `caisson delete {}` first", id, id); };
+  struct stat st;
+  if (::fstatat(root.fd(), id.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return taken();
+  std::string birth = birth_name(id);
+  auto made = sys::from_libc(::mkdirat(root.fd(), birth.c_str(), 0700));
+  if (!made.ok() && made.error() != base::kEEXIST) return base::wrap(made.error(), base::format("make {}/{}", root.path(), id));
+  // There already: left by a maker that was killed, or another makes the same id this moment.
+  Directory d;
+  d.path_ = root.path() + "/" + birth;
+  d.id_ = birth;
+  d.root_fd_ = root.fd();
+  d.fd_ = TRY_MSG(sys::openat(root.fd(), birth.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW), "open {}", d.path_);
+  auto locked = d.lock(0);
+  if (!locked.ok()) return taken();
+  auto moved = sys::from_libc(::renameat2(root.fd(), birth.c_str(), root.fd(), id.c_str(), RENAME_NOREPLACE));
+  // A file system that knows no flags: a directory with a plan in it is not replaced by any rename.
+  if (!moved.ok() && moved.error() == base::kEINVAL) {
+    moved = sys::from_libc(::renameat(root.fd(), birth.c_str(), root.fd(), id.c_str()));
   }
-  auto d = open(root, id);
-  auto locked = d.ok() ? d->lock(1000) : ResultX<void>(d.error());
-  if (!locked.ok()) {
-    ::unlinkat(root.fd(), id.c_str(), AT_REMOVEDIR);
-    return locked.error();
+  if (!moved.ok()) {
+    ::unlinkat(root.fd(), birth.c_str(), AT_REMOVEDIR);
+    if (moved.error() == base::kEEXIST || moved.error() == base::kENOTEMPTY) return taken();
+    return base::wrap(moved.error(), base::format("make {}/{}", root.path(), id));
   }
+  d.path_ = root.path() + "/" + id;
+  d.id_ = id;
   return d;
+}
+
+void Directory::remove_stillborn(const Root& root, const std::string& id) {
+  std::string birth = birth_name(id);
+  auto fd = sys::openat(root.fd(), birth.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!fd.ok()) return;
+  Directory d;
+  d.id_ = birth;
+  d.root_fd_ = root.fd();
+  d.fd_ = std::move(fd).value();
+  if (d.lock(0).ok()) ::unlinkat(root.fd(), birth.c_str(), AT_REMOVEDIR);
 }
 
 ResultX<Directory> Directory::open(const Root& root, const std::string& id) {
@@ -166,6 +204,32 @@ ResultX<void> Directory::lock(int timeout_ms) {
 }
 
 void Directory::unlock() { ::flock(fd_.get(), LOCK_UN); }
+
+host::ProcessName Directory::find_lock_holder() const {
+  struct stat st;
+  auto locks = host::read_file("/proc/locks", 16 << 20);
+  if (!locks.ok() || ::fstat(fd_.get(), &st) != 0) return {};
+  std::istringstream lines(*locks);
+  for (std::string line; std::getline(lines, line);) {
+    int pid = 0;
+    unsigned long long inode = 0;
+    if (sscanf(line.c_str(), "%*d: FLOCK %*s %*s %d %*x:%*x:%llu", &pid, &inode) != 2 || inode != st.st_ino || pid <= 0) continue;
+    host::ProcessName name = host::process_name(pid);
+    // Its device's number is not told in the same way everywhere; that it has the directory open is.
+    std::string table = "/proc/" + std::to_string(pid) + "/fd";
+    DIR* fds = ::opendir(table.c_str());
+    if (!fds) continue;
+    bool has = false;
+    while (dirent* e = ::readdir(fds)) {
+      struct stat theirs;
+      has |= e->d_name[0] != '.' && ::stat((table + "/" + e->d_name).c_str(), &theirs) == 0 && theirs.st_ino == st.st_ino &&
+             theirs.st_dev == st.st_dev;
+    }
+    ::closedir(fds);
+    if (has && host::alive(name)) return name;
+  }
+  return {};
+}
 
 ResultX<State> Directory::load() const {
   auto text = host::read_file_at(fd_.get(), "state.json", kMaxState);

@@ -60,15 +60,20 @@ class Directory {
   // EEXIST: the id is taken. The new directory is locked.
   static base::ResultX<Directory> create(const Root& root, const std::string& id);
   static base::ResultX<Directory> open(const Root& root, const std::string& id);
+  // What a create() left that was killed before the directory had its name.
+  static void remove_stillborn(const Root& root, const std::string& id);
   // Waits for the lock at most timeout_ms (ETIMEDOUT). ENOENT if the container was deleted meanwhile.
   base::ResultX<void> lock(int timeout_ms);
   // For a command that goes on but changes nothing for now; it locks again before it does.
   void unlock();
+  // The process that took the lock, if it still has the directory open; pid 0 if nobody has, or that cannot be told.
+  host::ProcessName find_lock_holder() const;
   base::ResultX<State> load() const;
   // As the phase says: plan.json, state.json, or both of it and the mark.
   base::ResultX<void> save(const State& s) const;
   int fd() const { return fd_.get(); }
   const std::string& path() const { return path_; }
+  const std::string& id() const { return id_; }
   // The directory and what is in it; the store elsewhere is not touched.
   base::ResultX<void> remove();
 

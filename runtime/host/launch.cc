@@ -263,7 +263,7 @@ ResultX<Program> find_program(const char* name) {
 }
 
 ResultX<void> Starting::settle(const char* what) {
-  auto r = report.await(kSettleMs);
+  auto r = report.await(kSettleMs, pid);
   if (!r.ok()) return base::wrap(r.error(), base::format("start the {}", what));
   return {};
 }
@@ -284,9 +284,10 @@ ResultX<Starting> start_sentry(const SentryLaunch& l) {
     if (r.ok()) _exit(0);
     return r;
   }));
+  // Its report is complete once the sentry runs and the stage has ended; a pid comes with it unless the stage failed before.
+  auto told = s.report.await(kSettleMs, stage);
+  if (!told.ok()) ::kill(stage, SIGKILL);
   reap(stage);
-  // Its report is complete once the sentry runs; a pid comes with it unless the stage failed before.
-  auto told = s.report.await(kSettleMs);
   if (!told.ok()) {
     if (s.report.pid()) kill_and_wait(process_name(s.report.pid()), 1000);
     return base::wrap(told.error(), "start the sentry");
@@ -300,8 +301,12 @@ ResultX<Starting> start_zygote(const ZygoteLaunch& l) {
   Starting s;
   s.report = TRY_MSG(Report::create(), "make a pipe");
   int helper = TRY(spawn(s.report, l.common, 0, [&] { return zygote_child(l, s.report); }));
+  s.pid = helper;
+  auto settled = s.settle("zygote");
+  if (!settled.ok()) ::kill(helper, SIGKILL);
   reap(helper);
-  TRY(s.settle("zygote"));
+  if (!settled.ok()) return settled.error();
+  s.pid = 0;  // the zygote's own is known to the sandbox alone
   return s;
 }
 

@@ -19,6 +19,7 @@ namespace runtime::host {
 
 using base::Fd;
 using base::Result;
+using base::ResultX;
 
 Result<std::string> read_file(const std::string& path, size_t limit) {
   return read_file_at(AT_FDCWD, path.c_str(), limit);
@@ -74,14 +75,50 @@ Result<void> make_directories(const std::string& path, unsigned mode) {
   return {};
 }
 
-std::optional<uint64_t> start_time(int pid) {
+namespace {
+
+// /proc/PID/stat, and where its third field (the state) is. The command name may hold anything, so count from the last ')'.
+std::optional<std::pair<std::string, size_t>> read_stat(int pid) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   auto text = read_file(path, 4096);
   if (!text.ok()) return std::nullopt;
-  // The command name may hold anything, so count from the last ')': state is field 3, start time field 22.
   size_t at = text->rfind(')');
   if (at == std::string::npos || at + 2 >= text->size()) return std::nullopt;
+  return std::pair(std::move(text).value(), at + 2);
+}
+
+}  // namespace
+
+char process_state(int pid) {
+  auto stat = read_stat(pid);
+  return stat ? stat->first[stat->second] : '\0';
+}
+
+ResultX<void> StopWatch::look() {
+  int64_t now = now_ms();
+  std::map<int, int64_t> stopped;
+  for (int pid : pids_()) {
+    if (process_state(pid) != 'T') continue;
+    auto was = since_.find(pid);
+    int64_t since = was == since_.end() ? now : was->second;
+    if (now - since >= kStoppedMs) {
+      auto name = read_file(base::format("/proc/{}/comm", pid));
+      std::string shown = name.ok() ? name->substr(0, name->find('\n')) : "?";
+      return base::error(base::kETIMEDOUT, "process {} ({}) is stopped by a signal: let it go on with `kill -CONT {}`, or remove "
+                         "the container with `caisson delete --force`", pid, shown, pid);
+    }
+    stopped[pid] = since;
+  }
+  since_ = std::move(stopped);
+  return {};
+}
+
+std::optional<uint64_t> start_time(int pid) {
+  auto stat = read_stat(pid);  // state is field 3, start time field 22
+  if (!stat) return std::nullopt;
+  const std::string* text = &stat->first;
+  size_t at = stat->second - 2;
   char state = (*text)[at + 2];
   if (state == 'Z' || state == 'X') return std::nullopt;
   for (int field = 3; field < 22; field++) {

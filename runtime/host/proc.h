@@ -5,6 +5,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,6 +36,23 @@ struct ProcessName {
 std::optional<uint64_t> start_time(int pid);
 ProcessName process_name(int pid);
 bool alive(const ProcessName& p);
+// The letter of its state in /proc/PID/stat ('R', 'S', 'T' …), or 0 if there is no such process.
+char process_state(int pid);
+
+// Processes somebody waits for. One that a signal has stopped (SIGSTOP) would be waited for in vain, however long the patience.
+class StopWatch {
+ public:
+  static constexpr int kPeriodMs = 100, kStoppedMs = 2000;
+  // pids: those to look at now; called every time.
+  explicit StopWatch(std::function<std::vector<int>()> pids) : pids_(std::move(pids)) {}
+  // To be called every kPeriodMs: an error that names the process that was stopped each time for kStoppedMs.
+  base::ResultX<void> look();
+
+ private:
+  std::function<std::vector<int>()> pids_;
+  std::map<int, int64_t> since_;
+};
+
 // SIGKILL, if it is still this process; waits until it is gone, at most timeout_ms. A child of ours is reaped.
 // Answers whether it is gone.
 bool kill_and_wait(const ProcessName& p, int timeout_ms);

@@ -66,15 +66,20 @@ void Report::tell_pid(int pid) {
   IGNORE_ERROR(sys::write(out_.get(), &r, sizeof r), "the parent is gone, so nobody asks");
 }
 
-ResultX<int> Report::await(int timeout_ms) {
+ResultX<int> Report::await(int timeout_ms, int child) {
   out_.reset();
   int64_t end = now_ms() + timeout_ms;
+  StopWatch watch([&] { return std::vector<int>{child, pid_}; });
   for (;;) {
     pollfd p{in_.get(), POLLIN, 0};
     int64_t left = std::max<int64_t>(end - now_ms(), 0);
-    int n = ::poll(&p, 1, static_cast<int>(left));
+    int n = ::poll(&p, 1, static_cast<int>(std::min<int64_t>(left, StopWatch::kPeriodMs)));
     if (n < 0) continue;
-    if (n == 0) return base::error(base::kETIMEDOUT, "a child did not reach its program within {} ms", timeout_ms);
+    if (n == 0) {
+      TRY(watch.look());
+      if (left > 0) continue;
+      return base::error(base::kETIMEDOUT, "a child did not reach its program within {} ms", timeout_ms);
+    }
     Record r;
     size_t got = TRY_MSG(sys::read(in_.get(), &r, sizeof r), "read a child's report");
     if (got == 0) return pid_;

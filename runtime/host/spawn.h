@@ -24,9 +24,9 @@ class Report {
   [[noreturn]] void fail(const base::Error& e);
   // In a child: tells a pid (as its own pid namespace counts).
   void tell_pid(int pid);
-  // In the parent: closes its writing end and reads to the end of file, at most timeout_ms.
-  // The pid that was told (0 if none), or the first error.
-  base::ResultX<int> await(int timeout_ms);
+  // In the parent: closes its writing end and reads to the end of file, at most timeout_ms, and not that long if a process of the
+  // launch (child, or the one that was told) is stopped. The pid that was told (0 if none), or the first error.
+  base::ResultX<int> await(int timeout_ms, int child = 0);
   // What tell_pid() told so far, also when await() failed.
   int pid() const { return pid_; }
 
