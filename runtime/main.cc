@@ -69,7 +69,7 @@ int report(const Globals& g, const base::Error& e, int code) {
 int main(int argc, char** argv) {
   ensure_stdio();
   Globals g;
-  bool version = false, systemd = false;
+  bool version = false;
   std::string rootless, criu;
   Flags f("caisson", "[flags] VERB [flags of the verb] …", verbs_text());
   f.flag("-v,--version", version, "print the version");
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   f.value("--log", g.log, "file for messages of this program (default: standard error)");
   f.choice("--log-format", g.log_format, {"text", "json"}, "text or json");
   f.flag("--debug", g.debug, "tell more");
-  f.flag("--systemd-cgroup", systemd, "not supported yet: cgroups are made directly");
+  f.flag("--systemd-cgroup", g.systemd_cgroup, "let systemd make the cgroup, as a scope; linux.cgroupsPath is slice:prefix:name");
   f.value("--criu", criu, "accepted; checkpoints are not supported");
   f.value("--rootless", rootless, "accepted; whether this runs as root decides");
   add_sandbox_flags(f, g.sandbox);
@@ -93,10 +93,6 @@ int main(int argc, char** argv) {
   if (auto opened = open_log(g); !opened.ok()) {
     g.log.clear();
     return report(g, opened.error(), kExitFailure);
-  }
-  if (systemd) {
-    return report(g, base::error(base::kEOPNOTSUPP, "--systemd-cgroup is not supported yet: use the engine's cgroupfs driver"),
-                  kExitFailure);
   }
   if (rest.empty()) {
     return report(g, base::error(base::kEINVAL, "a verb is missing, such as run: see caisson --help"), kExitFailure);

@@ -19,7 +19,7 @@ struct SandboxOptions {
 
 struct Globals {
   std::string root, log, log_format = "text";
-  bool debug = false;
+  bool debug = false, systemd_cgroup = false;
   SandboxOptions sandbox;
 };
 

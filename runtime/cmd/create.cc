@@ -47,6 +47,7 @@ CreateOptions options_of(const Globals& g, const CreateFlags& c, const std::stri
   if (const char* n = ::getenv("LISTEN_FDS")) o.listen_fds = std::max(0, std::min(atoi(n), 1000));
   o.preserve_fds += o.preserve_fds >= 0 ? o.listen_fds : 0;
   o.debug = g.debug;
+  o.systemd_cgroup = g.systemd_cgroup;
   apply_sandbox_options(c.sandbox, o);
   return o;
 }

@@ -42,7 +42,7 @@ base::ResultX<int> features(const Globals&, const Args& args) {
   auto& l = j["linux"];
   l["namespaces"] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
   for (auto name : oci::capability_names()) l["capabilities"].push_back("CAP_" + std::string(name));
-  l["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", true}};
+  l["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", true}, {"systemdUser", false}, {"rdma", true}};
   l["seccomp"] = {{"enabled", true},
                   {"actions", {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
                                "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"}},

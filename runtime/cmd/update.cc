@@ -7,6 +7,7 @@
 #include "runtime/container/lifecycle.h"
 #include "runtime/container/plan.h"
 #include "runtime/host/cgroup.h"
+#include "runtime/host/systemd.h"
 
 namespace runtime::cmd {
 
@@ -109,6 +110,7 @@ base::ResultX<int> update(const Globals& g, const Args& args) {
     return base::error(base::kEINVAL, "container '{}' is {}: its limits cannot be changed", id, container::status_name(status));
   }
   TRY(host::Cgroups::apply(s.cgroup_leaves, host::find_hierarchies(), container::host_limits(r)));
+  if (!s.unit.empty()) TRY_MSG(host::update_scope(s.unit, container::host_limits(r)), "--systemd-cgroup: change the unit {}", s.unit);
   if (status != container::Status::paused) {
     wire::UpdateRequest q;
     q.id = id;

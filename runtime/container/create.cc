@@ -24,6 +24,7 @@
 #include "runtime/host/ids.h"
 #include "runtime/host/launch.h"
 #include "runtime/host/network.h"
+#include "runtime/host/systemd.h"
 #include "runtime/host/terminal.h"
 
 namespace runtime::container {
@@ -254,14 +255,33 @@ class Maker {
     for (auto& w : unset_limits(spec_.resources, hierarchies_)) LOG(warn, "{}", w);
     // Without a path of the spec's: a name that the same id in another state directory does not get.
     std::string group = "caisson-" + o_.id + "." + std::to_string(::getpid());
-    auto planned = host::plan_cgroups(hierarchies_, spec_.cgroups_path, group);
-    TRY(host::check_cgroups_free(hierarchies_, planned));
-    state_.cgroup_leaves = planned;
-    TRY(d.save(state_));
+    std::string path = spec_.cgroups_path;
+    host::ScopeName scope;
+    if (o_.systemd_cgroup) {
+      if (rootless_) {
+        return base::error(base::kEOPNOTSUPP, "--systemd-cgroup needs root: leave it out (without root no limits of resources hold, "
+                           "except where a cgroup is delegated to you)");
+      }
+      scope = TRY(host::parse_scope_name(path, o_.id));
+      path = scope.path();
+    }
     auto limits = host_limits(spec_.resources);
     // A pod's sandbox has next to no weight, because its own program only sleeps. Here the pod's kernel works in that group.
     if (place_.role == Role::sandbox) limits.cpu_shares.reset();
-    cgroups_ = TRY(host::Cgroups::create(hierarchies_, spec_.cgroups_path, group, limits, !rootless_));
+    auto planned = host::plan_cgroups(hierarchies_, path, group);
+    TRY(host::check_cgroups_free(hierarchies_, planned));
+    state_.cgroup_leaves = planned;
+    state_.unit = scope.unit;
+    TRY(d.save(state_));
+    if (o_.systemd_cgroup) {
+      scope_ = TRY(host::Scope::create(scope, "caisson container " + o_.id, limits));
+      if (scope_.path() != path) {
+        path = scope_.path();
+        state_.cgroup_leaves = host::plan_cgroups(hierarchies_, path, group);
+        TRY(d.save(state_));
+      }
+    }
+    cgroups_ = TRY(host::Cgroups::create(hierarchies_, path, group, limits, !rootless_));
     if (cgroups_.leaves().empty() && asks_for_limits(spec_.resources)) {
       LOG(warn, "no cgroup can be made here: the host does not enforce linux.resources, and pause has no means (have a group delegated to "
                 "this user, and be started in it)");
@@ -323,6 +343,7 @@ class Maker {
     } else {
       TRY(start_sentry(d, null, log));
     }
+    scope_.release();
     // Without a cgroup, this alone tells who they are if we are killed now.
     if (cgroups_.leaves().empty()) TRY(d.save(state_));
     // A stub's table of descriptors holds what it may map and nothing else.
@@ -455,6 +476,7 @@ class Maker {
   State state_;
   host::IdRange ids_;
   std::vector<host::Hierarchy> hierarchies_;
+  host::Scope scope_;
   host::Cgroups cgroups_;
   host::Terminal terminal_;
   host::Net net_ = host::Net::empty;  // of a sentry that was started here

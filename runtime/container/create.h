@@ -28,6 +28,7 @@ struct CreateOptions {
   Network network = Network::by_spec;
   bool strace = false;
   bool debug = false;
+  bool systemd_cgroup = false;
   std::string debug_log;
   // The caller relays the terminal, so it may be made without a console socket.
   bool foreground = false;

@@ -79,7 +79,7 @@ ResultX<void> keep_terminal(Kept k) {
     auto r = keeper(k);
     report.fail(r.ok() ? base::error(base::kEIO, "the keeper of a terminal ended early") : r.error());
   }
-  auto ready = report.await(kReadyMs);
+  auto ready = report.await(kReadyMs, pid);
   if (!ready.ok()) return base::wrap(ready.error(), "keep the container's terminal");
   return {};
 }

@@ -15,6 +15,7 @@
 #include "runtime/container/hooks.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/ids.h"
+#include "runtime/host/systemd.h"
 
 namespace runtime::container {
 
@@ -206,7 +207,10 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
                          "-CONT {}`", s.id, s.sentry.pid, s.sentry.pid);
     }
     Client c = TRY(Client::connect(d.fd()));
-    TRY(c.call<Nothing>(wire::ControlOp::kSignal, wire::SignalRequest{s.id, 0, signo, all}, kAskMs));
+    wire::SignalRequest q{s.id, 0, signo, all};
+    // A frozen sentry does as a frozen process does: it finds the signal when it runs again.
+    if (status == Status::paused && signo != SIGKILL) TRY(c.send(wire::ControlOp::kSignal, q));
+    else TRY(c.call<Nothing>(wire::ControlOp::kSignal, q, kAskMs));
     return {};
   };
   auto r = send();
@@ -309,6 +313,7 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
   if (is_frozen(s)) IGNORE_ERROR(freeze_container(d, s, false), "killing is tried in any case");
   TRY(s.member() ? end_member(d, s) : end_sandbox(d, s));
   LOG(debug, "its processes are gone");
+  if (!s.unit.empty()) host::stop_scope(s.unit);
   TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
   LOG(debug, "its cgroups are gone");
   if (!s.store.empty()) TRY_MSG(remove_tree(AT_FDCWD, s.store.c_str()), "remove {}", s.store);

@@ -39,6 +39,8 @@ std::string encode_state(const State& s) {
          {"gofer", of_process(s.gofer)}, {"cgroupLeaves", s.cgroup_leaves}, {"cgroupMade", s.cgroup_made}};
   if (s.id_slot) j["idSlot"] = *s.id_slot;
   if (s.member()) j["sandbox"] = s.sandbox;
+
+  if (!s.unit.empty()) j["unit"] = s.unit;
   return j.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -63,6 +65,8 @@ ResultX<State> decode_state(const std::string& text) {
     s.cgroup_leaves = j.at("cgroupLeaves").get<std::vector<std::string>>();
     s.cgroup_made = j.at("cgroupMade").get<std::vector<std::string>>();
     if (j.contains("sandbox")) s.sandbox = j.at("sandbox").get<std::string>();
+
+    if (j.contains("unit")) s.unit = j.at("unit");
     if (j.contains("idSlot")) s.id_slot = j.at("idSlot").get<uint32_t>();
     return s;
   } catch (const json::exception& e) {

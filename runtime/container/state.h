@@ -34,6 +34,7 @@ struct State {
   bool member() const { return !sandbox.empty(); }
   // The process whose pid is told to others; it lives as long as the container runs, and ends with its exit code.
   const host::ProcessName& told() const { return member() ? gofer : sentry; }
+  std::string unit;                      // systemd's name of the group, if systemd made it
 };
 
 std::string encode_state(const State& s);

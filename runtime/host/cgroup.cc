@@ -83,13 +83,6 @@ Result<void> inherit_cpuset(const std::string& dir, const char* file) {
   return set(dir, file, up);
 }
 
-// The version 2 counterpart of cpu.shares, by the kernel's own documentation of both ranges.
-uint64_t weight_of_shares(uint64_t shares) {
-  if (shares == 0) return 0;
-  shares = std::clamp<uint64_t>(shares, 2, 262144);
-  return 1 + ((shares - 2) * 9999) / 262142;
-}
-
 std::string max_or(int64_t v) { return v < 0 ? "max" : std::to_string(v); }
 
 #define SET_LIMIT(dir, file, value)                                                                             \
@@ -234,6 +227,13 @@ ResultX<void> check_supported(const std::vector<Hierarchy>& usable, const Cgroup
 }
 
 }  // namespace
+
+// By the kernel's own documentation of both ranges.
+uint64_t weight_of_shares(uint64_t shares) {
+  if (shares == 0) return 0;
+  shares = std::clamp<uint64_t>(shares, 2, 262144);
+  return 1 + ((shares - 2) * 9999) / 262142;
+}
 
 bool Hierarchy::has(std::string_view controller) const {
   return std::find(controllers.begin(), controllers.end(), controller) != controllers.end();

@@ -86,6 +86,8 @@ struct CpuShare {
   double quota = 0;    // CPUs' worth of time per period, the least of all; 0 = none
 };
 CpuShare find_cpu_share(const std::vector<Hierarchy>& hosts, const std::vector<std::string>& leaves);
+// The version 2 counterpart of cpu.shares.
+uint64_t weight_of_shares(uint64_t shares);
 // Counts "0-3,8" (4 + 1); 0 for what is no such list.
 int count_cpus(const std::string& list);
 // Pids in these groups.

@@ -547,7 +547,11 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
     fds.pop_back();
   }
   auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
-  auto zygote = STEP(platform.adopt_zygote(std::move(fds[1])), "adopting the zygote");
+  auto adopted = platform.adopt_zygote(std::move(fds[1]));
+  if (!adopted.ok() && adopted.error() == kEBUSY)
+    return Failure{kEBUSY, "caisson runs below a seccomp filter that has a listener (of an outer container runtime, say), and the host "
+                   "allows one only: run it outside, or without that filter", true};
+  auto zygote = STEP(std::move(adopted), "adopting the zygote");
   if (threads.valid()) platform::set_threads_file(*zygote, std::move(threads));
   auto root = STEP(fs::gofer::attach(gofer, {.index = 0, .exclusive = !spec.root_shared,
                                              .read_only = spec.overlay == wire::OverlayMode::self}),

@@ -82,7 +82,10 @@ Result<Ref<Zygote>> Platform::adopt_zygote(Fd socket) {
   if (!received.ok() || received->size != sizeof answer || answer.magic != stub::kZygoteMagic || answer.error != 0 ||
       !got.valid()) {
     forget_birth();
-    LOG(error, "zygote: start failed in step {} with errno {}", answer.error >> 16, answer.error & 0xffff);
+    const int why = static_cast<int>(answer.error & 0xffff);
+    // Of all steps only that of the filter can find something busy: one listener per process is all the host allows.
+    if (why == EBUSY) return kEBUSY;
+    LOG(error, "zygote: start failed in step {} with errno {}", answer.error >> 16, why);
     return kEIO;
   }
   auto seat = make_ref<ListenerSeat>(p, std::move(got));

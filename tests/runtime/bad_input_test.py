@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Input that cannot work: one clear line, the right exit code, and nothing left behind."""
-import json, os, shutil, subprocess, tempfile, unittest
+import ctypes, json, os, shutil, struct, subprocess, tempfile, unittest
 
 from lab import CAISSON, ROOTFS, Box, config
 
@@ -87,6 +87,19 @@ class BadInput(unittest.TestCase):
             ('mount type', with_mount(destination='/m', type='ext4', source='/dev/sda'), 1, '/m', 'ext4'),
             ('mount source', with_mount(destination='/m', type='bind', source='/no/such', options=['bind']), 1, '/no/such'),
             ('mount over root', with_mount(destination='/', type='tmpfs'), 1, 'root'),
+            ('no destination', with_mount(type='tmpfs'), 1, 'destination'),
+            ('root climbs', edited(root={'path': '../../../../../no/such/root'}), 1, 'root.path', 'No such file'),
+            ('source climbs', with_mount(destination='/m', type='bind', source='../../../../no/such', options=['bind']), 1, 'no/such'),
+            ('user is a word', with_process(user='root'), 1, 'process.user'),
+            ('negative user', with_process(user={'uid': -1, 'gid': 0}), 1, 'uid'),
+            ('large user', with_process(user={'uid': 1 << 40, 'gid': 0}), 1, 'uid'),
+            ('arguments are numbers', with_process(args=[1, 2]), 1, 'process.args'),
+            ('a NUL in an argument', with_process(args=['/bin/echo', 'a\x00b']), 1, 'process.args'),
+            ('environment is an object', with_process(env={'A': 'b'}), 1, 'process.env'),
+            ('mounts are an object', edited(mounts={}), 1, 'mounts'),
+            ('a mount is a word', edited(mounts=['proc']), 1, 'mounts'),
+            ('namespace of no kind', with_linux(namespaces=[{'type': 'nonsense'}]), 1, 'nonsense'),
+            ('memory is a word', with_linux(resources={'memory': {'limit': 'much'}}), 1, 'memory.limit'),
             ('mount climbs to root', with_mount(destination='/../..', type='tmpfs'), 1, 'root'),
             ('idmapped', with_mount(destination='/m', type='bind', source='/tmp', options=['bind', 'idmap']), 1, 'idmap'),
             ('network path', with_linux(namespaces=[{'type': 'network', 'path': '/no/such/netns'}]), 1, '/no/such/netns'),
@@ -219,6 +232,80 @@ class BadInput(unittest.TestCase):
             self.assertIn('No space left', err)
         finally:
             subprocess.run(['umount', small], check=True)
+
+    def test_a_disk_that_is_full_sooner_or_later(self):
+        """Of a state directory that has room for n more files or bytes: the container runs, or nothing of it is left."""
+        small = os.path.join(self.box.top, 'sizes')
+        os.mkdir(small)
+        outcomes = set()
+        for options in ['size=1m,nr_inodes=%d' % n for n in range(3, 16, 2)] + ['size=%dk' % k for k in (4, 8, 12, 16)]:
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', small], check=True)
+            try:
+                self.box.state = small + '/s'
+                self.box.command[2] = self.box.state
+                code, _, err = self.box.call('run', '--bundle', self.box.bundle(edited()), self.box.name())
+                outcomes.add(code)
+                with self.subTest(options):
+                    self.assertIn(code, (0, 1))
+                    self.assertEqual(len(err.strip().splitlines()), code, err)
+                    self.assertIn('No space left' if code else '', err)
+                    self.assertEqual(self.ours(), {'state': [], 'ids': [], 'cgroups': []})
+            finally:
+                subprocess.run(['umount', small], check=True)
+        self.assertEqual(outcomes, {0, 1})
+
+    def test_a_full_disk_under_the_writes_of_the_container(self):
+        """The layer that takes the container's writes is on it: the program sees ENOSPC, and nothing else happens."""
+        small = os.path.join(self.box.top, 'layer')
+        os.mkdir(small)
+        disk = os.path.join(self.box.top, 'disk')
+        with open(disk, 'wb') as f:
+            f.truncate(4 << 20)
+        subprocess.run(['mkfs.ext4', '-q', '-F', disk], check=True)
+        if subprocess.run(['mount', '-o', 'loop', disk, small], stderr=subprocess.DEVNULL).returncode:
+            self.skipTest('no loop device')
+        try:
+            self.box.state = small + '/s'
+            self.box.command[2] = self.box.state
+            c = config(['/bin/sh', '-c', 'dd if=/dev/zero of=/big bs=64k count=200 2>&1 | grep -c "No space"; rm /big; echo alive'])
+            c['root']['readonly'] = False
+            self.assertEqual(self.box.run(c), (0, '1\nalive\n', ''))
+        finally:
+            subprocess.run(['umount', small], check=True)
+
+    def test_no_user_namespaces(self):
+        """In a user namespace that may have none below it: one line that says where to look."""
+        inner = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+        d = self.box.bundle(edited())
+        p = subprocess.run(['unshare', '--user', '--map-root-user', '--mount', '/bin/sh', '-c', inner, 'sh'] + self.box.command +
+                           ['run', '--bundle', d, self.box.name()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        self.check('as root of a namespace', (p.returncode, p.stdout, p.stderr), 1, 'namespace', '/proc/sys/user')
+        os.chmod(self.box.top, 0o755)
+        home = tempfile.mkdtemp(prefix='caisson-nobody.')
+        os.chown(home, 65534, 65534)
+        try:
+            p = subprocess.run(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'unshare', '--user', '--map-user=65534', '--map-group=65534', '--keep-caps', '--mount', '/bin/sh', '-c',
+                                'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all '
+                                '--bounding-set=-all "$@"', 'sh', self.box.command[0], '--root', home + '/s', 'run', '--bundle', d,
+                                self.box.name()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            self.check('as a user', (p.returncode, p.stdout, p.stderr), 1, 'user namespace', '/proc/sys/user/max_user_namespaces')
+        finally:
+            shutil.rmtree(home)
+
+    def test_a_seccomp_listener_of_somebody_else(self):
+        """A filter with a listener above us: the host allows one only, and the stubs need it."""
+        def watched():
+            libc = ctypes.CDLL(None, use_errno=True)
+            allow = struct.pack('HBBI', 0x06, 0, 0, 0x7fff0000)
+            code = ctypes.create_string_buffer(allow)
+            program = struct.pack('HxxxxxxQ', 1, ctypes.addressof(code))
+            fd = libc.syscall(317, 1, 8, program)  # seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
+            if fd < 0:
+                os._exit(99)
+            os.dup2(fd, 0)  # a listener lives as long as somebody has it open
+        d = self.box.bundle(edited())
+        result = self.box.call('run', '--bundle', d, self.box.name(), preexec_fn=watched)
+        self.check('listener', result, 1, 'seccomp', 'listener')
 
     def test_symlinks_at_mount_points_stay_inside(self):
         outside = os.path.join(self.box.top, 'outside')

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""pause and resume: in every layout of cgroups that this host can show, under a load that never lets the stubs rest. While it is paused
+nothing moves, verbs that need it say so, and after resume nothing was lost."""
+import json, os, subprocess, sys, time, unittest
+
+import alone
+from lab import Box, config, wait_until
+
+ROUNDS = int(os.environ.get('CAISSON_ROUNDS', '12'))
+# Pairs of processes that hand a byte to and fro, one that forks, one that sleeps by timers: each must do all of its work.
+LOAD = r'''
+$| = 1; my @kids; $SIG{TERM} = sub { exit 9 };
+sub child { my $f = shift; my $p = fork; if (!$p) { $f->(); exit 0 } push @kids, $p }
+for my $n (1 .. 3) {
+  pipe(my $a, my $b); pipe(my $c, my $d);
+  child(sub { for (1 .. $ENV{TURNS}) { syswrite $b, "x"; sysread($c, my $t, 1) == 1 or exit 3 } });
+  child(sub { for (1 .. $ENV{TURNS}) { sysread($a, my $t, 1) == 1 or exit 4; syswrite $d, "y" } });
+}
+child(sub { for (1 .. $ENV{TURNS} / 50) { my $p = fork; exit 7 if !$p; waitpid $p, 0; $? == 7 << 8 or exit 5 } });
+child(sub { for (1 .. $ENV{TURNS} / 40) { select undef, undef, undef, 0.002 } });
+child(sub { local $SIG{ALRM} = sub {}; for (1 .. $ENV{TURNS} / 100) { open my $f, '>', '/count/n'; print $f $_; close $f } });
+my $bad = 0; for (@kids) { waitpid $_, 0; $bad ||= $? } print "done $bad\n"; exit($bad ? 1 : 0);
+'''
+
+
+def layouts():
+    """name -> commands that make it of the hybrid layout, in our own mount namespace."""
+    v1 = [d for d in os.listdir('/sys/fs/cgroup') if d != 'unified' and os.path.ismount('/sys/fs/cgroup/' + d)]
+    if not v1 or not os.path.ismount('/sys/fs/cgroup/unified'):
+        return {'as it is': ''}
+    return {'hybrid': '', 'version 1 alone': 'umount /sys/fs/cgroup/unified'}
+
+
+class Pause(unittest.TestCase):
+    def setUp(self):
+        self.box = Box('caisson')
+        os.mkdir(self.box.top + '/count')
+
+    def tearDown(self):
+        self.box.__exit__()
+
+    def ok(self, *args):
+        self.assertEqual(self.box.call(*args)[::2], (0, ''), args)
+
+    def refused(self, *args, code=1):
+        got, _, err = self.box.call(*args)
+        self.assertEqual((got, len(err.strip().splitlines())), (code, 1), err)
+        self.assertIn('paused', err)
+
+    def load(self, turns):
+        c = config(['/usr/bin/perl', '-e', LOAD])
+        if os.path.exists(self.box.top + '/count/n'):
+            os.unlink(self.box.top + '/count/n')
+        c['process']['env'].append('TURNS=%d' % turns)
+        c['mounts'].append({'destination': '/count', 'type': 'bind', 'source': self.box.top + '/count', 'options': ['rbind', 'rw']})
+        id = '%s-%d' % (os.environ[alone.MARK], turns)
+        with open(self.box.top + '/out', 'w') as out:
+            p = subprocess.Popen(self.box.command + ['run', '--bundle', self.box.bundle(c), id], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        wait_until(lambda: self.box.status(id) == 'running' and os.path.exists(self.box.top + '/count/n'), 'the load')
+        return p, id
+
+    def mark(self):
+        return os.stat(self.box.top + '/count/n').st_mtime_ns
+
+    def test_nothing_moves_and_nothing_is_lost(self):
+        p, id = self.load(40000)
+        slowest, paused = 0, 0
+        for n in range(ROUNDS):
+            start = time.monotonic()
+            code, _, err = self.box.call('pause', id)
+            if code and p.poll() is not None:
+                break  # it was done sooner
+            self.assertEqual((code, err), (0, ''))
+            paused += 1
+            slowest = max(slowest, time.monotonic() - start)
+            before = self.mark()
+            self.assertEqual(self.box.status(id), 'paused')
+            if n % 4 == 0:
+                self.refused('exec', id, '/bin/true', code=255)
+                self.refused('pause', id)
+                self.refused('ps', id)
+                self.refused('start', id)
+                self.refused('delete', id)
+                time.sleep(0.05)
+                self.assertEqual(self.box.call('list')[0], 0)
+            self.assertEqual(self.mark(), before)
+            self.ok('resume', id)
+            code, _, err = self.box.call('resume', id)
+            self.assertEqual(code, 1)
+            time.sleep(0.02 * (n % 3))
+        print('%d pauses, the slowest took %.0f ms' % (paused, slowest * 1e3), file=sys.stderr)
+        self.assertGreater(paused, 2)
+        self.assertEqual(p.wait(120), 0)
+        with open(self.box.top + '/out') as f:
+            self.assertEqual(f.read(), 'done 0\n')
+
+    def test_signals_reach_a_paused_container(self):
+        p, id = self.load(400001)
+        self.ok('pause', id)
+        self.ok('kill', id, 'TERM')  # delivered when it runs again, as by runc
+        self.assertEqual(self.box.status(id), 'paused')
+        time.sleep(0.1)
+        self.assertIsNone(p.poll())
+        self.ok('resume', id)
+        self.assertEqual(p.wait(30), 9)
+        p, id = self.load(400002)
+        self.ok('pause', id)
+        self.ok('kill', id, 'KILL')
+        self.assertEqual(p.wait(30), 137)
+
+    def test_layouts(self):
+        for name, change in layouts().items():
+            self.box.count += 10  # names of what the child makes
+            with self.subTest(name):
+                pid = os.fork()
+                if pid == 0:
+                    code = 1
+                    try:
+                        self.in_layout(change)
+                        code = 0
+                    except BaseException as e:
+                        print('%s: %r' % (name, e), file=sys.stderr)
+                    finally:
+                        os._exit(code)
+                self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
+    def in_layout(self, change):
+        alone.libc.unshare(alone.CLONE_NEWNS)
+        if change:
+            subprocess.run(change, shell=True, check=True)
+        before = alone.count(self.box.state)
+        p, id = self.load(400003 + self.box.count)
+        with open('/proc/%d/cgroup' % self.box.pid(id)) as f:
+            groups = f.read()
+        self.assertIn(id, groups)
+        self.ok('pause', id)
+        self.assertEqual(self.box.status(id), 'paused')
+        mark = self.mark()
+        time.sleep(0.1)
+        self.assertEqual(self.mark(), mark)
+        self.ok('resume', id)
+        wait_until(lambda: self.mark() != mark, 'it to go on')
+        self.ok('exec', id, '/bin/true')
+        self.assertEqual(json.loads(self.box.call('events', '--stats', id)[1])['type'], 'stats')
+        self.ok('pause', id)
+        self.ok('delete', '--force', id)
+        self.assertNotEqual(p.wait(30), 0)
+        # A limit that nothing here can hold is told.
+        c = config(['/bin/true'])
+        c['linux']['resources'] = {'pids': {'limit': 100}}
+        code, _, err = self.box.run(c)
+        can = any('pids' in os.listdir(d) or 'pids' in open(f).read().split() for d, f in
+                  [('/sys/fs/cgroup', '/sys/fs/cgroup/cgroup.controllers' if os.path.exists('/sys/fs/cgroup/cgroup.controllers') else '/dev/null')])
+        self.assertEqual(code, 0 if can else 1, err)
+        self.assertIn('' if can else 'pids', err)
+        left = alone.more(before, alone.count(self.box.state))
+        left.pop('files', None)  # .ids and the like are made once
+        self.assertEqual(left, {})
+
+
+if __name__ == '__main__':
+    alone.enter()
+    unittest.main()
