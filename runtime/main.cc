@@ -28,8 +28,10 @@ std::string verbs_text() {
   return out;
 }
 
+bool host_root() { return ::geteuid() == 0 && !runtime::host::in_user_namespace(); }
+
 std::string default_root() {
-  if (::geteuid() == 0 && !runtime::host::in_user_namespace()) return "/run/caisson";
+  if (host_root()) return "/run/caisson";
   const char* dir = ::getenv("XDG_RUNTIME_DIR");
   if (dir && dir[0] == '/') return std::string(dir) + "/caisson";
   return base::format("/tmp/caisson-{}", ::geteuid());
@@ -70,9 +72,10 @@ int main(int argc, char** argv) {
   ensure_stdio();
   Globals g;
   bool version = false;
-  std::string rootless, criu;
+  std::string rootless, criu, config_path;
   Flags f("caisson", "[flags] VERB [flags of the verb] …", verbs_text());
   f.flag("-v,--version", version, "print the version");
+  f.value("--config", config_path, base::format("configuration file (default: {}, if it is there)", runtime::config::kDefaultPath));
   f.value("--root", g.root, base::format("directory for the state of containers (default: {})", default_root()));
   f.value("--log", g.log, "file for messages of this program (default: standard error)");
   f.choice("--log-format", g.log_format, {"text", "json"}, "text or json");
@@ -89,7 +92,13 @@ int main(int argc, char** argv) {
     print_version();
     return 0;
   }
+  auto config = runtime::config::load_config(config_path);
+  if (config.ok()) g.config = *config;
+  bool root_given = !g.root.empty();
+  // The file speaks for the host's root alone.
+  if (g.root.empty() && host_root()) g.root = g.config.root;
   if (g.root.empty()) g.root = default_root();
+  g.debug = g.debug || g.config.debug;
   if (auto opened = open_log(g); !opened.ok()) {
     g.log.clear();
     return report(g, opened.error(), kExitFailure);
@@ -105,6 +114,10 @@ int main(int argc, char** argv) {
   }
   for (auto& c : commands()) {
     if (verb != c.name) continue;
+    // Whoever knows where a container is can look at it and remove it, whatever became of the file.
+    if (!config.ok() && (c.needs == Needs::config || (c.needs == Needs::root && !root_given))) {
+      return report(g, config.error(), verb == "exec" ? kExitExecFailure : kExitFailure);
+    }
     auto r = c.run(g, rest);
     fflush(stdout);
     if (!r.ok()) return report(g, r.error(), verb == "exec" ? kExitExecFailure : kExitFailure);

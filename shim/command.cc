@@ -10,12 +10,14 @@
 
 #include "base/sys.h"
 #include "runtime/container/lifecycle.h"
+#include "runtime/host/proc.h"
 #include "shim/proto/bootstrap.pb.h"
 #include "shim/proto/runtime.pb.h"
 #include "shim/proto/task.pb.h"
 #include "shim/rpc/client.h"
 #include "shim/sha256.h"
 #include "shim/task/mounts.h"
+#include "shim/task/options.h"
 
 namespace shim {
 
@@ -34,6 +36,7 @@ constexpr Flag kFlags[] = {
     {"namespace", &Arguments::space, nullptr}, {"address", &Arguments::address, nullptr},
     {"publish-binary", &Arguments::publish_binary, nullptr}, {"id", &Arguments::id, nullptr},
     {"bundle", &Arguments::bundle, nullptr}, {"socket", &Arguments::socket, nullptr},
+    {"root", &Arguments::root, nullptr}, {"config", &Arguments::config, nullptr},
     {"debug", nullptr, &Arguments::debug}, {"v", nullptr, &Arguments::version}, {"info", nullptr, &Arguments::info},
 };
 
@@ -97,10 +100,18 @@ void add_bootstrap(Arguments& a, const std::string& words) {
   if ((most && atoi(most) >= 3) || (asked && atoi(asked) == 3)) a.protocol = 3;
 }
 
-std::string state_root(const std::string& space) {
-  const char* top = ::getenv("CAISSON_SHIM_ROOT");
-  return std::string(top && top[0] == '/' ? top : "/run/containerd/caisson") + "/" + space;
+std::string options_path(const std::string& words) {
+  proto::Any options;
+  return options.ParseFromString(words) ? task::config_path_of(options) : "";
 }
+
+std::string choose_root(const runtime::config::Config& c) {
+  const char* top = ::getenv("CAISSON_SHIM_ROOT");
+  if (top && top[0] == '/') return top;
+  return c.shim_root.empty() ? "/run/containerd/caisson" : c.shim_root;
+}
+
+std::string state_root(const Arguments& a) { return a.root + "/" + a.space; }
 
 std::string group_of_annotations(const std::map<std::string, std::string>& annotations, const std::string& id) {
   for (const char* key : {"io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"}) {
@@ -147,9 +158,17 @@ void clean_group(const runtime::container::Root& root, const std::string& group)
 
 }  // namespace
 
-ResultX<void> clean_up(const Arguments& a) {
+ResultX<void> clean_up(const Arguments& given) {
   namespace rc = runtime::container;
-  auto root = TRY(rc::Root::open(state_root(a.space)));
+  Arguments a = given;
+  auto noted = runtime::host::read_file((a.bundle.empty() ? "." : a.bundle) + "/" + kRootFile, 4096);
+  if (noted.ok() && !noted->empty() && noted->front() == '/') {
+    a.root = *noted;
+  } else {
+    auto config = runtime::config::load_config("");
+    a.root = choose_root(config.ok() ? *config : runtime::config::Config());
+  }
+  auto root = TRY(rc::Root::open(state_root(a)));
   std::string path = socket_path(address_of(a, a.id));
   auto there = rpc::connect_unix(path);
   if (!there.ok()) {

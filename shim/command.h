@@ -8,14 +8,18 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "runtime/config/config.h"
 
 namespace shim {
 
 inline constexpr const char* kVersion = "0.1.0";
+// In the bundle: the root that `start` chose, for `delete`, which is told nothing of options.
+inline constexpr const char* kRootFile = "caisson-root";
 inline constexpr const char* kName = "io.containerd.caisson.v1";
 
 struct Arguments {
   std::string space, address, publish_binary, id, bundle, socket, action;  // space: -namespace
+  std::string root, config;                                         // said to ourselves: the state of all namespaces; the configuration
   bool debug = false, version = false, info = false;
   int protocol = 2;  // the version of the task service that start offers
 };
@@ -25,11 +29,14 @@ base::ResultX<Arguments> parse_arguments(const std::vector<std::string>& words);
 // What containerd says beside the flags of `start`: its words on standard input, its environment. Words that are something else (the
 // options of a runtime, for older versions) are passed over.
 void add_bootstrap(Arguments& a, const std::string& words);
+// The path of the configuration that the options on standard input name.
+std::string options_path(const std::string& words);
 base::ResultX<void> check_names(const Arguments& a);
 
-// The directory of the state of this namespace's containers: $CAISSON_SHIM_ROOT/<namespace>, by default
-// /run/containerd/caisson/<namespace>.
-std::string state_root(const std::string& space);
+// The directory of the state of all namespaces: CAISSON_SHIM_ROOT, [shim] root of the configuration, or /run/containerd/caisson.
+std::string choose_root(const runtime::config::Config& c);
+// The one of this namespace's containers.
+std::string state_root(const Arguments& a);
 
 // The pod a container belongs to, by the annotations of containerd's and of CRI-O's CRI; else the container itself.
 std::string group_of(const std::string& config_json, const std::string& id);

@@ -34,7 +34,7 @@ class Shim {
       : socket_(socket_path(a.socket)),
         workers_(loop_),
         publisher_(loop_, events_address(a), a.space),
-        host_{loop_, workers_, publisher_, a.space, state_root(a.space), a.debug, variable("CAISSON_SHIM_DEBUG_LOG"), !variable("CAISSON_SHIM_STRACE").empty()},
+        host_{loop_, workers_, publisher_, a.space, state_root(a), a.debug, a.config},
         service_(host_, [this] { end(); }),
         server_(loop_, Fd(3), [this](rpc::Call c) { service_.handle(std::move(c)); }) {}
 
@@ -111,6 +111,7 @@ class Shim {
 }  // namespace
 
 ResultX<void> serve(const Arguments& a) {
+  if (a.root.empty()) return base::error(base::kEINVAL, "serve: there is no -root");
   if (::fcntl(3, F_GETFD) < 0) return base::error(base::kEBADF, "serve: there is no socket at descriptor 3");
   ::fcntl(3, F_SETFD, FD_CLOEXEC);
   open_log(a);

@@ -71,7 +71,8 @@ ResultX<Fd> lock_address(const std::string& path) {
   if (!kept.ok()) ::_exit(1);
   host::reset_signals();
   std::vector<std::string> words{"containerd-shim-caisson-v1", "-namespace", a.space, "-address", a.address, "-id", a.id,
-                                 "-socket", address};
+                                 "-socket", address, "-root", a.root};
+  if (!a.config.empty()) words.insert(words.end(), {"-config", a.config});
   if (a.debug) words.push_back("-debug");
   words.push_back("serve");
   std::vector<char*> argv;
@@ -97,6 +98,11 @@ ResultX<void> start(const Arguments& given) {
   auto words = sys::read_all(0, 1 << 20);
   add_bootstrap(a, words.ok() ? *words : "");
   TRY(check_names(a));
+  // A mistake in it is told here, where containerd hears it.
+  a.config = words.ok() ? options_path(*words) : "";
+  auto settings = TRY(runtime::config::load_config(a.config));
+  a.root = choose_root(settings);
+  if (settings.shim_version == 3) a.protocol = 3;
   auto config = host::read_file("config.json", runtime::oci::kMaxConfig);
   if (!config.ok()) return base::wrap(config.error(), "read config.json in the bundle");
   std::string address = address_of(a, group_of(*config, a.id));
@@ -104,6 +110,7 @@ ResultX<void> start(const Arguments& given) {
   Fd lock = TRY(lock_address(path));
   Fd listener = TRY(listen_at(path));
   TRY_MSG(host::replace_file("address", address, 0600), "write the file `address` in the bundle");
+  TRY_MSG(host::replace_file(kRootFile, a.root, 0600), "write the file `{}` in the bundle", kRootFile);
   if (listener.valid()) {
     pid_t pid = ::fork();
     if (pid == 0) become_shim(a, address, std::move(listener));

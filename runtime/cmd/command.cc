@@ -13,9 +13,9 @@ using base::ResultX;
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
-      {"create", "make a container from a bundle; its program does not run yet", create},
+      {"create", "make a container from a bundle; its program does not run yet", create, Needs::config},
       {"start", "run the program of a created container", start},
-      {"run", "create and start a container, and wait for its end unless detached", run},
+      {"run", "create and start a container, and wait for its end unless detached", run, Needs::config},
       {"exec", "run another program in a running container", exec},
       {"state", "print the state of a container as JSON", state},
       {"kill", "send a signal to a container's program", kill},
@@ -26,40 +26,25 @@ const std::vector<Command>& commands() {
       {"resume", "let the processes of a paused container run again", resume},
       {"update", "change the limits of a container", update},
       {"events", "print figures of a container, and when it runs out of memory", events},
-      {"spec", "write a config.json to start from", spec},
-      {"do", "run a command in a throw-away sandbox over the host's root; what it writes is discarded", do_verb},
-      {"features", "print what this runtime supports as JSON", features},
-      {"checkpoint", "not supported", checkpoint},
-      {"restore", "not supported", restore},
-      {"completion", "print shell completion for bash", completion},
+      {"spec", "write a config.json to start from", spec, Needs::nothing},
+      {"do", "run a command in a throw-away sandbox over the host's root; what it writes is discarded", do_verb, Needs::config},
+      {"features", "print what this runtime supports as JSON", features, Needs::nothing},
+      {"checkpoint", "not supported", checkpoint, Needs::nothing},
+      {"restore", "not supported", restore, Needs::nothing},
+      {"completion", "print shell completion for bash", completion, Needs::nothing},
   };
   return all;
 }
 
 void add_sandbox_flags(Flags& f, SandboxOptions& o) {
-  f.choice("--overlay", o.overlay, {"auto", "self", "none"},
-           "where writes to the root go: self = a layer of the sandbox, gone with it; none = through to the root; auto = through for "
-           "engines that keep and show the root (podman, Docker, nerdctl), else the layer");
-  f.choice("--memory-mode", o.memory_mode, {"direct", "strict"},
-           "direct = programs ask the host for their own memory; strict = each such call is checked first");
-  f.choice("--patch-calls", o.patch_calls, {"on", "off"},
-           "on = programs' often used system calls are patched in memory so that they need no trap; off = each one traps");
-  f.choice("--network", o.network, {"auto", "host", "none"},
-           "auto = sockets of the host in the spec's network namespace, none in a new one; host = in a new one too; none = loopback only");
-  f.flag("--strace", o.strace, "log every system call of the container (to --debug-log)");
-  f.value("--debug-log", o.debug_log, "file to which the sandbox's own programs log");
-}
-
-void apply_sandbox_options(const SandboxOptions& o, container::CreateOptions& c) {
-  using namespace base::wire;
-  if (o.overlay != "auto") c.overlay = o.overlay == "none" ? OverlayMode::none : OverlayMode::self;
-  c.memory_mode = o.memory_mode == "strict" ? MemoryMode::strict : MemoryMode::direct;
-  c.patch_calls = o.patch_calls == "on";
-  c.network = o.network == "none"   ? container::Network::none
-              : o.network == "host" ? container::Network::host
-                                    : container::Network::by_spec;
-  c.strace = o.strace;
-  c.debug_log = o.debug_log;
+  for (auto& k : config::keys()) {
+    if (!k.option) continue;
+    std::string name = "--" + config::dashed(k.name), &value = o.*k.option;
+    if (k.kind == config::Kind::choice) f.choice(name, value, k.values, k.help);
+    else if (k.kind != config::Kind::on_off) f.value(name, value, k.help);
+    else if (std::string_view(k.fallback) == "false") f.constant(name, value, "on", k.help);
+    else f.choice(name, value, {"on", "off"}, k.help);
+  }
 }
 
 ResultX<std::string> only_id(const Args& rest, const char* verb) {

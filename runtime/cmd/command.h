@@ -7,29 +7,30 @@
 
 #include "base/error.h"
 #include "runtime/cmd/flags.h"
-#include "runtime/container/create.h"
+#include "runtime/config/config.h"
 
 namespace runtime::cmd {
 
-// How sandboxes are made; before the verb (where an engine's configuration puts it) or after it.
-struct SandboxOptions {
-  std::string overlay = "auto", memory_mode = "direct", network = "auto", patch_calls = "on", debug_log;
-  bool strace = false;
-};
+using config::SandboxOptions;
 
 struct Globals {
   std::string root, log, log_format = "text";
   bool debug = false, systemd_cgroup = false;
+  // How sandboxes are made; before the verb (where an engine's configuration puts it) or after it.
   SandboxOptions sandbox;
+  config::Config config;
 };
 
 using Args = std::vector<std::string>;
 
+// What a verb takes from the configuration file: nothing; the place of the state, for which --root does as well; or all.
+enum class Needs { nothing, root, config };
 struct Command {
   const char* name;
   const char* synopsis;
   // The exit code, or what to print.
   base::ResultX<int> (*run)(const Globals& g, const Args& args);
+  Needs needs = Needs::root;
 };
 const std::vector<Command>& commands();
 
@@ -37,7 +38,6 @@ const std::vector<Command>& commands();
 inline constexpr int kExitFailure = 1, kExitExecFailure = 255;
 
 void add_sandbox_flags(Flags& f, SandboxOptions& o);
-void apply_sandbox_options(const SandboxOptions& o, container::CreateOptions& c);
 
 // Exactly one word: the id.
 base::ResultX<std::string> only_id(const Args& rest, const char* verb);

@@ -48,7 +48,7 @@ CreateOptions options_of(const Globals& g, const CreateFlags& c, const std::stri
   o.preserve_fds += o.preserve_fds >= 0 ? o.listen_fds : 0;
   o.debug = g.debug;
   o.systemd_cgroup = g.systemd_cgroup;
-  apply_sandbox_options(c.sandbox, o);
+  config::apply(g.config, c.sandbox, o);
   return o;
 }
 

@@ -90,7 +90,10 @@ base::ResultX<int> do_verb(const Globals& g, const Args& args) {
   o.foreground = true;
   o.debug = g.debug;
   o.spec = &s;
-  apply_sandbox_options(sandbox, o);
+  // What it writes is discarded, whatever the file says.
+  config::Config config = g.config;
+  config.sandbox.overlay.clear();
+  config::apply(config, sandbox, o);
   return run_container(o, false, false);
 }
 

@@ -38,6 +38,9 @@ Flags::Flags(std::string name, std::string usage, std::string description) : imp
 Flags::~Flags() = default;
 
 void Flags::flag(const std::string& names, bool& v, const std::string& help) { impl_->app.add_flag(names, v, help); }
+void Flags::constant(const std::string& names, std::string& v, const std::string& to, const std::string& help) {
+  impl_->app.add_flag_callback(names, [&v, to] { v = to; }, help);
+}
 void Flags::value(const std::string& names, std::string& v, const std::string& help) {
   impl_->app.add_option(names, v, help)->take_last();
 }

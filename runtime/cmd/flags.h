@@ -23,6 +23,8 @@ class Flags {
   void value(const std::string& names, std::string& v, const std::string& help);
   void value(const std::string& names, int64_t& v, const std::string& help);
   void choice(const std::string& names, std::string& v, std::vector<std::string> of, const std::string& help);
+  // A flag without a value that sets v to `to`.
+  void constant(const std::string& names, std::string& v, const std::string& to, const std::string& help);
   // May be given many times, one value each.
   void list(const std::string& names, std::vector<std::string>& v, const std::string& help);
 

@@ -15,26 +15,11 @@ namespace wire = base::wire;
 
 namespace {
 
-// "512m", "2GiB", "1048576", "-1"; 1024 to the step, as engines write sizes.
 base::ResultX<int64_t> parse_size(const std::string& text, const char* flag) {
-  if (text == "-1") return int64_t{-1};
-  char* end = nullptr;
-  double v = strtod(text.c_str(), &end);
-  std::string unit = end;
-  for (char& c : unit) c = static_cast<char>(tolower(static_cast<unsigned char>(c)));
-  while (!unit.empty() && unit[0] == ' ') unit.erase(0, 1);
-  if (!unit.empty() && unit.back() == 'b') unit.pop_back();
-  if (!unit.empty() && unit.back() == 'i') unit.pop_back();
-  static constexpr std::string_view kUnits = "kmgtp";
-  int steps = 0;
-  if (unit.size() == 1 && kUnits.find(unit[0]) != kUnits.npos) steps = static_cast<int>(kUnits.find(unit[0])) + 1;
-  else if (!unit.empty()) steps = -1;
-  if (text.empty() || end == text.c_str() || steps < 0 || !(v >= 0) || v > 1e18) {
-    return base::error(base::kEINVAL, "update {} {}: must be a number of bytes such as 67108864, 64m or -1", flag, text);
-  }
-  for (int i = 0; i < steps; i++) v *= 1024;
-  if (v > 9e18) return base::error(base::kERANGE, "update {} {}: too large", flag, text);
-  return static_cast<int64_t>(v);
+  auto n = config::parse_size(text);
+  if (!n) return base::error(base::kEINVAL, "update {} {}: must be a number of bytes such as 67108864, 64m or -1", flag, text);
+  if (*n < -1) return base::error(base::kERANGE, "update {} {}: too large", flag, text);
+  return *n;
 }
 
 }  // namespace

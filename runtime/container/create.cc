@@ -527,6 +527,7 @@ ResultX<Created> create_container(const CreateOptions& options) {
   }
   TRY(check_mappings(spec, own_namespace));
   Place place = TRY(find_place(o.id, spec.annotations));
+  if (o.adjust) TRY(o.adjust(spec, place.role, o));
   for (auto& n : spec.namespaces) {
     bool joins = n.type == "network" || (place.role != Role::alone && (n.type == "pid" || n.type == "ipc" || n.type == "uts"));
     if (n.path.empty() || joins) continue;

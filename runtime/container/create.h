@@ -2,12 +2,14 @@
 // Making a container: everything from a bundle to a sentry that holds an init process not yet started.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "runtime/container/client.h"
+#include "runtime/container/pod.h"
 #include "runtime/container/state.h"
 #include "runtime/oci/spec.h"
 
@@ -36,6 +38,8 @@ struct CreateOptions {
   bool starts = false;
   // For `do`: a spec of our own making in place of the bundle's; the root is the host's.
   const oci::Spec* spec = nullptr;
+  // Called with the spec that was read, its place in a pod, and these options: what a configuration makes of them.
+  std::function<base::ResultX<void>(oci::Spec& spec, Role role, CreateOptions& options)> adjust;
 };
 
 struct Created {

@@ -13,6 +13,7 @@
 #include "runtime/host/proc.h"
 #include "runtime/host/terminal.h"
 #include "shim/task/logger.h"
+#include "shim/task/options.h"
 
 namespace shim::task {
 
@@ -42,7 +43,9 @@ struct Logger {
 };
 
 // Runs in a worker.
-ResultX<Outcome> make_container(const rc::CreateOptions& options, const std::vector<RootMount>& mounts, const Logger& logger) {
+ResultX<Outcome> make_container(rc::CreateOptions options, const std::vector<RootMount>& mounts, const Logger& logger,
+                                const std::string& config) {
+  runtime::config::apply(TRY(runtime::config::load_config(config)), environment_options(), options);
   TRY(mount_root(options.bundle, mounts));
   if (!logger.uri.empty()) {
     auto started = start_logger(logger.uri, options.id, logger.space, logger.out, logger.err);
@@ -146,8 +149,8 @@ void Container::make(const proto::CreateTaskRequest& q, Pending call, std::strin
   o.bundle = bundle_;
   o.foreground = q.terminal();  // the terminal comes to this process
   o.debug = host_.debug;
-  o.debug_log = host_.debug_log;
-  o.strace = host_.strace;
+  std::string config = config_path_of(q.options());
+  if (config.empty()) config = host_.config;
   int stdio[3] = {-1, -1, -1};
   if (!q.terminal()) {
     stdio[0] = init_.io.in.get();
@@ -162,7 +165,7 @@ void Container::make(const proto::CreateTaskRequest& q, Pending call, std::strin
   event.mutable_io()->set_stdout(q.stdout());
   event.mutable_io()->set_stderr(q.stderr());
   event.mutable_io()->set_terminal(q.terminal());
-  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_, logger] { return make_container(o, mounts, logger); },
+  host_.workers.run("make the container", kCreateMs, stdio, [o, mounts = mounts_, logger, config] { return make_container(o, mounts, logger, config); },
                     [this, call, event, done = std::move(done)](ResultX<Outcome> made) mutable {
                       if (!made.ok()) {
                         call->fail(made.error());

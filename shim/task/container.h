@@ -30,8 +30,7 @@ struct Host {
   std::string space;      // containerd's namespace
   std::string root;       // directory of the state of its containers
   bool debug = false;
-  std::string debug_log;  // of the sandboxes, "": none
-  bool strace = false;
+  std::string config;     // path of the configuration, "": the default one
 };
 
 // A call that is answered later: lambdas that wait for something must be copyable.
