@@ -5,8 +5,9 @@
 set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libspdlog-dev libfmt-dev libseccomp-dev libcap-dev nlohmann-json3-dev
-  libprotobuf-dev protobuf-compiler libcli11-dev libtomlplusplus-dev libgtest-dev libgmock-dev libc6-dev busybox-static binutils python3)
-test=(clang debootstrap runc libbenchmark-dev python3 git musl-tools strace procps podman conmon containerd libgrpc++-dev
+  libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev libcli11-dev libtomlplusplus-dev libgtest-dev libgmock-dev
+  libc6-dev busybox-static binutils python3)
+test=(clang debootstrap runc libbenchmark-dev python3 git musl-tools strace procps podman conmon containerd
   containernetworking-plugins iproute2 uidmap systemd dbus-daemon python3-dbus python3-gi)
 
 want=("${build[@]}")

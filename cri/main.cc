@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// caisson-cri: kubelet's CRI endpoint in front of containerd's. docs/cri.md.
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/sys.h"
+#include "cri/endpoint.h"
+#include "cri/notify.h"
+#include "cri/options.h"
+#include "cri/pass_gate.h"
+#include "cri/proxy.h"
+
+namespace {
+
+base::LogLevel level_of(const std::string& name) {
+  if (name == "debug") return base::LogLevel::debug;
+  if (name == "warn") return base::LogLevel::warn;
+  return name == "error" ? base::LogLevel::error : base::LogLevel::info;
+}
+
+base::ResultX<void> serve(const cri::Options& o) {
+  // Waited for below; blocked before any thread starts, so that none takes them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, s);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  auto endpoint = TRY(cri::Endpoint::claim(o.listen));
+  cri::PassGate gate;
+  cri::Proxy proxy("unix:" + o.backend, gate);
+  mode_t before = ::umask(0177);
+  auto started = proxy.start("unix:" + o.listen);
+  ::umask(before);
+  TRY(std::move(started));
+  TRY(endpoint.open_to(o.mode, o.owner, o.group));
+  LOG(info, "serving {} for {}", o.listen, o.backend);
+  cri::notify_manager("READY=1");
+  for (;;) {
+    int s = 0;
+    sigwait(&signals, &s);
+    if (s != SIGHUP) break;
+  }
+  cri::notify_manager("STOPPING=1");
+  LOG(info, "stopping: {} calls have {} s to end", proxy.calls_in_flight(), o.grace);
+  proxy.stop(std::chrono::seconds(o.grace));
+  return {};
+}
+
+int fail(const base::Error& e) {
+  std::string line = "caisson-cri: " + e.text() + "\n";
+  IGNORE_ERROR(base::sys::write_all(2, line.data(), line.size()), "nobody reads");
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto o = cri::parse_options(argc, argv);
+  if (!o.ok()) return fail(o.error());
+  if (!o.value()) return 0;
+  base::log_init("caisson-cri", 2, level_of(o.value()->log_level), o.value()->json_log ? base::LogFormat::json : base::LogFormat::text);
+  auto r = serve(*o.value());
+  return r.ok() ? 0 : fail(r.error());
+}
