@@ -18,7 +18,7 @@ std::shared_ptr<grpc::Channel> backend_channel(const std::string& address) {
   a.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxHeaders);
   // A containerd that has come back is found within a second.
   a.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  a.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  a.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10000);  // what one attempt may take, in truth
   a.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   a.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   a.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);

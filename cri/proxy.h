@@ -28,7 +28,7 @@ class Call;
 std::shared_ptr<grpc::Channel> backend_channel(const std::string& address);
 
 // Largest message that a client may send, and that the backend may.
-inline constexpr int kMaxRequest = 64 << 20;
+inline constexpr int kMaxRequest = 32 << 20;
 inline constexpr int kMaxAnswer = 256 << 20;
 
 class Proxy {
