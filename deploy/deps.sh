@@ -8,7 +8,7 @@ build=(g++ cmake ninja-build ccache pkg-config libspdlog-dev libfmt-dev libsecco
   libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev libcli11-dev libtomlplusplus-dev libgtest-dev libgmock-dev
   libc6-dev busybox-static binutils python3)
 test=(clang debootstrap runc libbenchmark-dev python3 git musl-tools strace procps podman conmon containerd
-  containernetworking-plugins iproute2 uidmap systemd dbus-daemon python3-dbus python3-gi)
+  containernetworking-plugins iproute2 iptables uidmap systemd dbus-daemon python3-dbus python3-gi)
 
 want=("${build[@]}")
 [ "${1:-}" = test ] && want+=("${test[@]}")

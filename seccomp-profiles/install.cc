@@ -39,6 +39,8 @@ void prepare_libc() {
   (void)::gmtime_r(&zero, &fields);
   constexpr int kNever = -1;  // as an unsigned size: no top chunk is ever larger
   (void)::mallopt(M_TRIM_THRESHOLD, kNever);
+  constexpr int kArenas = 8;  // the ninth would be counted against the processors in /sys
+  (void)::mallopt(M_ARENA_MAX, kArenas);
 }
 
 void prepare_threads() {

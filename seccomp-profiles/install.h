@@ -12,7 +12,8 @@ namespace seccomp_profiles {
 
 // Makes the C library do now what it would later do by opening files, which the filters of sentry and gofer
 // answer with the end of the process: reads the time zone (even gmtime_r does once), and tells malloc never to
-// shrink a thread's arena (it would read /proc/sys/vm/overcommit_memory first). Call before install().
+// shrink a thread's arena (it would read /proc/sys/vm/overcommit_memory first) and how many there may be (it would count
+// the processors in /sys before the ninth). Call before install().
 void prepare_libc();
 // For a program with threads, before its filter: the first thread of the C library sets signal handlers.
 void prepare_threads();

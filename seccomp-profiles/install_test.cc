@@ -266,6 +266,18 @@ TEST(Install, AThreadedProgramLivesBehindTheSentrysFilter) {
         blocks.pop_back();
       }
     }).join();
+    // Many threads that hold memory at once, each of which wants an arena.
+    std::vector<std::thread> many;
+    std::atomic<int> have{0};
+    for (int i = 0; i < 24; ++i) {
+      many.emplace_back([&have] {
+        void* volatile mine = std::malloc(3000);  // or the compiler sees no need of it
+        have.fetch_add(1);
+        while (have.load() < 24) std::this_thread::yield();
+        std::free(mine);
+      });
+    }
+    for (auto& t : many) t.join();
     struct stat st{};
     if (!base::sys::fstat(0, &st).ok()) ::_exit(1);
     std::time_t now = 0;

@@ -398,7 +398,7 @@ class Maker {
     Fd listener = TRY(listen_control(d));
     TRY(give_name(control_pair.a));
     host::SentryLaunch sl{common(programs_.sentry, null), control_pair.a.get(), ids_, network.net,
-                          network.path.valid() ? network.path.get() : -1, network.foreign, {}};
+                          network.path.valid() ? network.path.get() : -1, network.foreign, spec_.sysctls, {}};
     if (auto& t = spec_.time_offsets) {
       sl.clocks = {{t->monotonic.seconds, t->monotonic.nanoseconds, t->boottime.seconds, t->boottime.nanoseconds}};
     }

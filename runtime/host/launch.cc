@@ -105,8 +105,15 @@ ResultX<void> gofer_child(const GoferLaunch& l) {
 
 // In a network namespace of the sandbox's: ports below 1024 and ICMP echo are for its own kernel to refuse, which the host knows as a
 // user without rights. What a namespace of somebody else's does not let us change stays.
-void adjust_network() {
+void adjust_network(const SentryLaunch& l) {
   constexpr const char* kWhy = "then the namespace's own limits hold as well";
+  for (auto& [name, value] : l.sysctls) {
+    if (name.compare(0, 4, "net.") != 0) continue;
+    std::string path = "/proc/sys/" + name;
+    std::replace(path.begin(), path.end(), '.', '/');
+    auto r = write_file(path, value);
+    if (!r.ok()) LOG(warn, "sysctl {} of the host's network namespace stays as it is: {}", name, r.error().text());
+  }
   IGNORE_ERROR(write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"), kWhy);
   // All groups, or those that this user namespace knows.
   constexpr const char* kGroups = "/proc/sys/net/ipv4/ping_group_range";
@@ -130,7 +137,7 @@ ResultX<void> sentry_child(const SentryLaunch& l, int go) {
   TRY_MSG(become_namespace_root(), "become root of the new user namespace");
   if (l.net == Net::fresh) {
     TRY(raise_loopback());
-    adjust_network();
+    adjust_network(l);
   }
   TRY(enter_empty_root());
   reset_signals();
@@ -176,7 +183,7 @@ ResultX<void> sentry_stage(const SentryLaunch& l, Report& report) {
   raise_oom_score(-998);
   if (l.net == Net::join) {
     TRY_MSG(sys::raw(SYS_setns, l.network, CLONE_NEWNET), "join the network namespace");
-    if (l.adjust) adjust_network();
+    if (l.adjust) adjust_network(l);
   }
   TRY(new_time_namespace(l.clocks));
   int go[2];

@@ -71,6 +71,7 @@ struct SentryLaunch {
   Net net = Net::empty;
   int network = -1;        // the one to join
   bool adjust = false;     // nobody else's: let its sysctls allow what the sandbox's own kernel then decides (see adjust_network)
+  std::vector<std::pair<std::string, std::string>> sysctls;  // of that network, which only its own sockets obey
   std::optional<ClockOffsets> clocks;  // none: they start near 0
 };
 

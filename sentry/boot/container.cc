@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -117,6 +118,32 @@ void unmount_all(vfs::MountNamespace& ns) {
   }
 }
 
+// fs.mqueue.*: of an IPC namespace, not of a proc file system.
+Result<void, Failure> set_queue_limits(kernel::IpcNamespace& ipc, const std::vector<wire::Sysctl>& all) {
+  using Q = kernel::QueueLimits;
+  auto limits = ipc.queue_limits();
+  const struct {
+    const char* name;
+    std::atomic<int>& value;
+    int least, most;
+  } known[] = {{"fs.mqueue.queues_max", limits->queues_max, 0, INT32_MAX},
+               {"fs.mqueue.msg_max", limits->msg_max, 1, Q::kMaxMessages},
+               {"fs.mqueue.msg_default", limits->msg_default, 1, Q::kMaxMessages},
+               {"fs.mqueue.msgsize_max", limits->msgsize_max, 128, Q::kMaxSize},
+               {"fs.mqueue.msgsize_default", limits->msgsize_default, 128, Q::kMaxSize}};
+  for (const auto& s : all) {
+    for (const auto& k : known) {
+      if (s.name != k.name) continue;
+      int n = 0;
+      auto [end, error] = std::from_chars(s.value.data(), s.value.data() + s.value.size(), n);
+      if (error != std::errc() || end != s.value.data() + s.value.size() || n < k.least || n > k.most)
+        return fail(kEINVAL, base::format("setting the sysctl {} to '{}'", s.name, s.value));
+      k.value = n;
+    }
+  }
+  return {};
+}
+
 // The task's IPC namespace is that of the pod, or its container's.
 void join_ipc(const Running& running, kernel::ThreadGroup& g) {
   if (auto leader = g.leader(); leader && running.shared_ipc) kernel::set_ipc(*leader, running.shared_ipc.get_ref());
@@ -163,10 +190,16 @@ struct Builder {
   // Written where nothing is mounted over them. What this kernel does not have, or does not let change, is told and passed over:
   // engines set some for every container.
   Result<void, Failure> set_sysctls(const Ref<vfs::FileSystem>& proc) {
-    if (spec.sysctls.empty()) return {};
+    std::vector<wire::Sysctl> all;
+    for (const auto& s : shared.sysctls)  // of namespaces that are the pod's
+      if (s.name.starts_with("net.") || (shared.ipc && (s.name.starts_with("kernel.shm") || s.name.starts_with("kernel.msg") || s.name == "kernel.sem")))
+        all.push_back(s);
+    all.insert(all.end(), spec.sysctls.begin(), spec.sysctls.end());
+    if (all.empty()) return {};
     auto alone = vfs::MountNamespace::create(proc, 0, "proc");
     auto c = walk_from(*alone);
-    for (const auto& s : spec.sysctls) {
+    for (const auto& s : all) {
+      if (s.name.starts_with("fs.mqueue.")) continue;
       std::string path = "/sys/" + s.name;
       std::replace(path.begin(), path.end(), '.', '/');
       auto file = vfs::open(c, path, O_WRONLY, 0, vfs::kNoSymlinks);
@@ -579,6 +612,8 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   } unfinished{container.get()};
   container->set_file_systems(file_systems_of(kernel, *container, gofer));
   if (spec.seccomp.given) container->set_seccomp(STEP(compile_profile(spec.seccomp), "making a filter of linux.seccomp"));
+  auto queues = set_queue_limits(shared.ipc ? *shared.ipc : *container->ipc(), spec.sysctls);
+  if (!queues.ok()) return queues.error();
   Builder b{kernel, spec, gofer, container, shared};
   auto mounted = b.mount_all();
   if (!mounted.ok()) return mounted.error();

@@ -37,6 +37,7 @@ struct Shared {
   RefOrNull<kernel::UtsNamespace> uts;
   RefOrNull<fs::gofer::Client> gofer;  // of the first container, which lives longest: backs volumes; null for that one itself
   Volumes* volumes = nullptr;
+  std::vector<wire::Sysctl> sysctls;  // of the first container
 };
 
 // A container and the processes that control requests started in it. Held by: the control server, requests in flight, the fiber

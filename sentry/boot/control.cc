@@ -197,6 +197,7 @@ Result<std::vector<std::byte>, Failure> ControlServer::create(const wire::Contai
   Shared shared;
   shared.volumes = &volumes_;
   bool first = !had_container_.load();
+  if (!first) shared.sysctls = sysctls_;
   if (first && spec.member) return failure(kEINVAL, "the first container of a sandbox is no member of it");
   auto join = [&](const std::string& id, auto&& take) {
     if (id.empty()) return true;
@@ -229,6 +230,7 @@ Result<std::vector<std::byte>, Failure> ControlServer::create(const wire::Contai
     if (run.ok()) m.emplace(spec.id, *run);
   });
   if (!run.ok()) return run.error();
+  if (first) sysctls_ = spec.sysctls;
   bool ends = !had_container_.exchange(true) && exit_with_init_;
   auto fiber = sched::spawn([this, running = *run, ends] {
     running->see_to_its_end();

@@ -40,6 +40,7 @@ class ControlServer {
   std::unique_ptr<sched::FdWatch> accept_watch_;
   Guarded<std::map<std::string, Ref<Running>>> containers_;
   Volumes volumes_;
+  std::vector<wire::Sysctl> sysctls_;   // of the first container; not changed after had_container_
   std::set<std::string> making_;        // ids of containers that are being made; guarded as containers_
   std::atomic<bool> ending_{false};     // its first container has
   const bool exit_with_init_;

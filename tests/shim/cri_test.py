@@ -1,67 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Pods through containerd's CRI, with runc's handler and with Caisson's: the same answers."""
-import base64, os, signal, time, unittest
+import os, signal, unittest
 
-from daemon import CRI_CONFIG, IMAGE, Cri, CriError, Daemon, read, shims, wait_until
+from daemon import CriError, read, shims, wait_until
+from pods import PodCase
 
 
-class Pods:
-    handler = ''
-
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Daemon(CRI_CONFIG)
-        cls.cri = Cri(cls.daemon)
-        cls.ids = []
-        wait_until(lambda: all(c['status'] for c in cls.cri.call('Status')['status']['conditions']), 'the CRI to be ready')
-
-    @classmethod
-    def tearDownClass(cls):
-        for p in cls.cri.call('ListPodSandbox')['items']:
-            cls.cri.call('StopPodSandbox', pod_sandbox_id=p['id'])
-            cls.cri.call('RemovePodSandbox', pod_sandbox_id=p['id'])
-        cls.cri.close()
-        cls.daemon.stop()
-
-    def pod(self, **linux):
-        name = 'p%d' % time.monotonic_ns()
-        os.mkdir(os.path.join(self.daemon.top, name))
-        config = {'metadata': {'name': name, 'uid': name, 'namespace': 'tests'}, 'hostname': name,
-                  'log_directory': os.path.join(self.daemon.top, name), 'linux': linux}
-        id = self.cri.call('RunPodSandbox', config=config, runtime_handler=self.handler)['pod_sandbox_id']
-        self.ids.append(id)
-        return id, config
-
-    def add(self, pod, name, *command, start=True, **more):
-        config = {'metadata': {'name': name}, 'image': {'image': IMAGE}, 'command': command, 'log_path': name + '.log', 'linux': {}, **more}
-        id = self.cri.call('CreateContainer', pod_sandbox_id=pod[0], config=config, sandbox_config=pod[1])['container_id']
-        if start:
-            self.cri.call('StartContainer', container_id=id)
-        return id
-
-    def status(self, id):
-        return self.cri.call('ContainerStatus', container_id=id)['status']
-
-    def wait(self, id):
-        wait_until(lambda: self.status(id)['state'] == 'CONTAINER_EXITED', 'the container to end')
-        return self.status(id)
-
-    def run_in(self, id, *cmd, timeout=0):
-        r = self.cri.call('ExecSync', container_id=id, cmd=cmd, timeout=timeout)
-        return r['exit_code'], base64.b64decode(r['stdout']).decode(), base64.b64decode(r['stderr']).decode()
-
-    def log(self, pod, name):
-        try:
-            return [l.split(' ', 3)[1::2] for l in read(os.path.join(pod[1]['log_directory'], name + '.log')).splitlines()]
-        except FileNotFoundError:
-            return []
-
-    def remove(self, pod):
-        self.cri.call('StopPodSandbox', pod_sandbox_id=pod[0])
-        self.assertEqual(self.cri.call('PodSandboxStatus', pod_sandbox_id=pod[0])['status']['state'], 'SANDBOX_NOTREADY')
-        self.cri.call('RemovePodSandbox', pod_sandbox_id=pod[0])
-
+class Pods(PodCase):
     def test_a_pod_has_an_address_and_runs_a_container(self):
         pod = self.pod()
         s = self.cri.call('PodSandboxStatus', pod_sandbox_id=pod[0])['status']
@@ -162,12 +108,6 @@ class Pods:
         n = len(self.log(pod, 'c'))
         wait_until(lambda: len(self.log(pod, 'c')) > n, 'the log to go on')
         self.remove(pod)
-
-    def ready(self):
-        try:
-            return all(c['status'] for c in self.cri.call('Status')['status']['conditions'])
-        except CriError:
-            return False
 
 
 class WithRunc(Pods, unittest.TestCase):

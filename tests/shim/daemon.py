@@ -50,8 +50,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri",
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.caisson]
       runtime_type = "io.containerd.caisson.v1"
 '''
-CNI = '''{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true,
-  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.87.0.0/16"}]], "dataDir": "%(top)s/ipam"}}]}'''
+CNI = '''{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.87.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "%(top)s/ipam"}},
+  {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true}]}'''
 
 
 def read(path):
@@ -78,10 +79,10 @@ class Daemon:
         self.top = tempfile.mkdtemp(prefix='ctd.', dir='/run')  # sockets below it have short paths
         self.environment = dict(os.environ, CAISSON_SHIM_ROOT=self.top + '/caisson')
         self.environment['PATH'] = ':'.join(p for p in (BIN, os.path.dirname(SHIM), os.environ['PATH']) if p)
-        self.prefix, self.space = [], 'default'
+        self.prefix, self.space, self.group = [], 'default', os.path.basename(self.top)
         self.write('config.toml', config % {'top': self.top})
         if config is CRI_CONFIG:
-            need('ip', 'nsenter', '/usr/lib/cni/bridge')
+            need('ip', 'nsenter', 'iptables', '/usr/lib/cni/bridge')
             self.space = 'k8s.io'
             self.netns = os.path.basename(self.top)
             subprocess.run(['ip', 'netns', 'add', self.netns], check=True)
@@ -110,6 +111,10 @@ class Daemon:
         code, _, err = self.ctr('images', 'import', self.top + '/image.tar')
         if code:
             raise AssertionError(err)
+
+    def network(self, *command):
+        """What a command prints in the network namespace of this containerd."""
+        return subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True).stdout
 
     def start(self):
         program = os.path.join(BIN, 'containerd') if BIN else 'containerd'
