@@ -26,12 +26,75 @@ Ref<Credentials> Credentials::copy() const {
   c->cap_bounding = cap_bounding, c->cap_ambient = cap_ambient;
   c->securebits = securebits;
   c->no_new_privs = no_new_privs;
-  c->dumpable = dumpable;
+  c->user_ns = user_ns;
   return c;
+}
+
+// Linux: cap_capable().
+bool Credentials::has_cap_in(const UserNamespace* target, int cap) const {
+  const UserNamespace* own = user_ns.get();
+  for (const UserNamespace* ns = target;; ns = ns->parent.get()) {
+    if (ns == own) return has_own_cap(cap);
+    if (!ns || (own && ns->level <= own->level)) return false;
+    // Who has made a namespace may do everything in it, from the one above.
+    if (ns->parent.get() == own && ns->owner == euid) return true;
+  }
+}
+
+bool Credentials::no_more_than(const Credentials& those) const {
+  if (user_ns.get() == those.user_ns.get()) return (cap_permitted & ~those.cap_permitted) == 0;
+  for (const UserNamespace* ns = user_ns.get(); ns; ns = ns->parent.get())
+    if (ns->parent.get() == those.user_ns.get() && ns->owner == those.euid) return true;
+  return false;
+}
+
+void Credentials::enter(Ref<UserNamespace> ns) {
+  securebits = 0;
+  cap_inheritable = cap_ambient = 0;
+  cap_permitted = cap_effective = cap_bounding = kAllCaps;
+  user_ns = std::move(ns);
+}
+
+bool Credentials::counts(const FileCaps& f) const {
+  for (const UserNamespace* ns = user_ns.get();; ns = ns->parent.get()) {
+    if (uid_in(ns, f.root) == 0) return true;
+    if (!ns) return false;
+  }
 }
 
 bool Credentials::in_group(uint32_t g) const {
   return g == fsgid || std::find(groups.begin(), groups.end(), g) != groups.end();
+}
+
+Result<std::string> Credentials::file_caps_to_keep(std::string_view x) const {
+  uint32_t w[6] = {};
+  if (x.size() != XATTR_CAPS_SZ_2 && x.size() != XATTR_CAPS_SZ_3) return kEINVAL;
+  memcpy(w, x.data(), x.size());
+  const uint32_t revision = w[0] & VFS_CAP_REVISION_MASK;
+  if (revision != (x.size() == XATTR_CAPS_SZ_3 ? VFS_CAP_REVISION_3 : VFS_CAP_REVISION_2)) return kEINVAL;
+  if (!user_ns && revision == VFS_CAP_REVISION_2) return std::string(x);
+  const uint32_t root = kernel_uid(user_ns.get(), w[5]);
+  if (root == kNoId) return kEINVAL;
+  w[0] = VFS_CAP_REVISION_3 | (w[0] & VFS_CAP_FLAGS_EFFECTIVE);
+  w[5] = root;
+  return std::string(reinterpret_cast<const char*>(w), XATTR_CAPS_SZ_3);
+}
+
+Result<std::string> Credentials::file_caps_to_show(std::string x) const {
+  uint32_t w[6] = {};
+  if (x.size() != XATTR_CAPS_SZ_2 && x.size() != XATTR_CAPS_SZ_3) return x;
+  memcpy(w, x.data(), x.size());
+  const uint32_t root = uid_in(user_ns.get(), w[5]);
+  if (root != kNoId && root != 0) {
+    w[5] = root;
+    return std::string(reinterpret_cast<const char*>(w), XATTR_CAPS_SZ_3);
+  }
+  FileCaps f;
+  f.root = w[5];
+  if (!counts(f)) return kEOVERFLOW;
+  // What is root's own here looks as it did before there were namespaces.
+  w[0] = VFS_CAP_REVISION_2 | (w[0] & VFS_CAP_FLAGS_EFFECTIVE);
+  return std::string(reinterpret_cast<const char*>(w), XATTR_CAPS_SZ_2);
 }
 
 Result<Credentials::FileCaps> Credentials::parse_file_caps(std::string_view x) {
@@ -47,8 +110,7 @@ Result<Credentials::FileCaps> Credentials::parse_file_caps(std::string_view x) {
       break;
     case VFS_CAP_REVISION_3:
       if (x.size() != XATTR_CAPS_SZ_3) return kEINVAL;
-      // A root id other than ours belongs to another user namespace: such capabilities do not count here.
-      if (w[5] != 0) return FileCaps{};
+      f.root = w[5];
       [[fallthrough]];
     case VFS_CAP_REVISION_2:
       if (x.size() != XATTR_CAPS_SZ_2 && x.size() != XATTR_CAPS_SZ_3) return kEINVAL;
@@ -73,10 +135,12 @@ Result<void> Credentials::apply_exec(const FileCaps* file) {
     effective = file->effective;
     if (effective && (file->permitted & ~permitted)) return kEPERM;
   }
-  const bool setuid_root_with_caps = file && uid != 0 && euid == 0;
+  const uint32_t root = root_uid();
+  const bool is_root = uid == root && root != kNoId, acts_as_root = euid == root && root != kNoId;
+  const bool setuid_root_with_caps = file && !is_root && acts_as_root;
   if (!(securebits & SECBIT_NOROOT) && !setuid_root_with_caps) {
-    if (euid == 0 || uid == 0) permitted = cap_bounding | cap_inheritable;
-    if (euid == 0) effective = true;
+    if (acts_as_root || is_root) permitted = cap_bounding | cap_inheritable;
+    if (acts_as_root) effective = true;
   }
   const bool is_setid = euid != uid || egid != gid;
   if (no_new_privs && (is_setid || (permitted & ~old_permitted))) {
@@ -97,19 +161,23 @@ Result<void> Credentials::apply_exec(const FileCaps* file) {
 // Linux: cap_emulate_setxuid().
 void Credentials::fix_caps_after_setuid(uint32_t old_uid, uint32_t old_euid, uint32_t old_suid) {
   if (securebits & SECBIT_NO_SETUID_FIXUP) return;
-  bool was_root = old_uid == 0 || old_euid == 0 || old_suid == 0;
-  if (was_root && uid != 0 && euid != 0 && suid != 0) {
+  const uint32_t root = root_uid();
+  if (root == kNoId) return;
+  bool was_root = old_uid == root || old_euid == root || old_suid == root;
+  if (was_root && uid != root && euid != root && suid != root) {
     if (!(securebits & SECBIT_KEEP_CAPS)) cap_permitted = cap_effective = 0;
     cap_ambient = 0;
   }
-  if (old_euid == 0 && euid != 0) cap_effective = 0;
-  if (old_euid != 0 && euid == 0) cap_effective = cap_permitted;
+  if (old_euid == root && euid != root) cap_effective = 0;
+  if (old_euid != root && euid == root) cap_effective = cap_permitted;
 }
 
 void Credentials::fix_caps_after_setfsuid(uint32_t old_fsuid) {
   if (securebits & SECBIT_NO_SETUID_FIXUP) return;
-  if (old_fsuid == 0 && fsuid != 0) cap_effective &= ~kFsCaps;
-  if (old_fsuid != 0 && fsuid == 0) cap_effective |= kFsCaps & cap_permitted;
+  const uint32_t root = root_uid();
+  if (root == kNoId) return;
+  if (old_fsuid == root && fsuid != root) cap_effective &= ~kFsCaps;
+  if (old_fsuid != root && fsuid == root) cap_effective |= kFsCaps & cap_permitted;
 }
 
 }  // namespace sentry::auth

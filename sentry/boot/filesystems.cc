@@ -32,7 +32,17 @@ uint32_t option_number(const std::string& data, const std::string& name, int num
 Result<Ref<vfs::FileSystem>> make_tmpfs(const FsEnvironment& env, const std::string& data) {
   fs::tmpfs::Options defaults;
   defaults.backing = fs::gofer::backing(env.gofer, fs::gofer::Store::shm);
-  return fs::tmpfs::create(TRY(fs::tmpfs::parse_options(data, defaults, env.container->limits().memory_bytes)));
+  kernel::Task* t = kernel::Task::find_current();
+  if (!t) return fs::tmpfs::create(TRY(fs::tmpfs::parse_options(data, defaults, env.container->limits().memory_bytes)));
+  // By a program: its own, or as it says, in its names for ids.
+  const auth::Credentials& c = t->own_credentials();
+  const auth::UserNamespace* ns = c.user_ns.get();
+  defaults.uid = defaults.gid = auth::kNoId;
+  fs::tmpfs::Options o = TRY(fs::tmpfs::parse_options(data, defaults, env.container->limits().memory_bytes));
+  o.uid = o.uid == auth::kNoId ? c.fsuid : auth::kernel_uid(ns, o.uid);
+  o.gid = o.gid == auth::kNoId ? c.fsgid : auth::kernel_gid(ns, o.gid);
+  if (o.uid == auth::kNoId || o.gid == auth::kNoId) return kEINVAL;
+  return fs::tmpfs::create(o);
 }
 
 Ref<vfs::FileSystem> make_sysfs(const FsEnvironment& env) {

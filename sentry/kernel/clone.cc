@@ -6,8 +6,10 @@
 
 #include <sched.h>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/seccomp.h"
@@ -15,18 +17,6 @@
 
 namespace sentry::kernel {
 namespace {
-
-constexpr uint64_t kUnsupportedNamespaces = CLONE_NEWNET | CLONE_NEWCGROUP | 0x80 /* CLONE_NEWTIME */;
-constexpr int kMaxPidLevel = 32;  // MAX_PID_NS_LEVEL
-constexpr uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | CLONE_NEWIPC | kUnsupportedNamespaces;
-
-Result<void> check_namespaces(Task& t, uint64_t flags) {
-  if (flags & CLONE_NEWUSER) return kEPERM;  // as where user namespaces are switched off
-  if (!(flags & kNamespaces)) return {};
-  if (!t.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
-  if (flags & kUnsupportedNamespaces) return kEINVAL;  // as a kernel built without them
-  return {};
-}
 
 // Linux: copy_process(), its first page.
 Result<void> check_flags(Task& t, const CloneArgs& a) {
@@ -39,7 +29,9 @@ Result<void> check_flags(Task& t, const CloneArgs& a) {
   if ((f & CLONE_PARENT) && t.group().impl().is_init) return kEINVAL;
   if ((f & CLONE_THREAD) && (f & (CLONE_NEWUSER | CLONE_NEWPID))) return kEINVAL;
   if ((f & CLONE_PIDFD) && (f & CLONE_DETACHED)) return kEINVAL;
-  return check_namespaces(t, f);
+  // A thread is where its process is.
+  if ((f & CLONE_THREAD) && pids_for_children(t).get() != &t.group().pid_namespace()) return kEINVAL;
+  return {};
 }
 
 Result<void> charge(Task& t) {
@@ -58,25 +50,38 @@ Result<void> charge(Task& t) {
   return {};
 }
 
-// Parts that are copied or shared. CLONE_NEWNS keeps root and cwd where they were, on the copies of their mounts.
-Result<void> copy_parts(Task& t, Task& child, uint64_t flags) {
+// Parts that are copied or shared. *pids: the new namespace of CLONE_NEWPID.
+Result<void> copy_parts(Task& t, Task& child, uint64_t flags, RefOrNull<PidNamespace>* pids) {
   Ref<FdTable> files = t.files();
   if (!(flags & CLONE_FILES)) files = files->copy();
   Ref<FsContext> fs = t.fs();
   if (!(flags & CLONE_FS)) fs = fs->copy();
-  if (flags & CLONE_NEWNS) TRY(enter_mount_copy(*fs));
-  Ref<UtsNamespace> uts = t.uts();
-  if (flags & CLONE_NEWUTS) uts = make_ref<UtsNamespace>(uts->hostname(), uts->domainname());
-  Ref<auth::Credentials> cred = t.credentials();
+  NewNamespaces fresh;
+  if (flags & kNewNamespaces) fresh = TRY(make_namespaces(t, flags, fs));
+  *pids = fresh.child_pids;
+  Ref<UtsNamespace> uts = fresh.uts ? fresh.uts.get_ref() : t.uts();
+  Ref<auth::Credentials> cred = fresh.cred ? fresh.cred.get_ref() : t.credentials();
   RefOrNull<SeccompFilter> seccomp;
   RefOrNull<SemUndo> undo;
   if (flags & CLONE_SYSVSEM) undo = undo_of(t);
-  RefOrNull<IpcNamespace> ipc = ipc_of(t);
-  if (flags & CLONE_NEWIPC) ipc = IpcNamespace::create();
+  RefOrNull<IpcNamespace> ipc = fresh.ipc ? fresh.ipc : RefOrNull<IpcNamespace>(ipc_of(t));
+  RefOrNull<NetNamespace> net;
+  RefOrNull<CgroupNamespace> cgroup;
+  RefOrNull<TimeNamespace> time, child_time;
   {
     MutexLock l(t.impl().mu);
     seccomp = t.impl().seccomp;
+    net = t.impl().net;
+    cgroup = t.impl().cgroup;
+    time = t.impl().time;
+    child_time = t.impl().child_time;
   }
+  if (fresh.net) net = fresh.net;
+  if (fresh.cgroup) cgroup = fresh.cgroup;
+  if (fresh.child_time) child_time = fresh.child_time;
+  // Linux: timens_on_fork(). Who shares memory shares the clocks of its vDSO.
+  if (!(flags & CLONE_VM)) time = child_time;
+  if (time) time->in_use = true;
   std::string name = t.name();
   Task::Impl& i = child.impl();
   MutexLock l(i.mu);
@@ -86,6 +91,10 @@ Result<void> copy_parts(Task& t, Task& child, uint64_t flags) {
   i.cred = std::move(cred);
   i.seccomp = std::move(seccomp);
   i.ipc = std::move(ipc);
+  i.net = std::move(net);
+  i.cgroup = std::move(cgroup);
+  i.time = std::move(time);
+  i.child_time = std::move(child_time);
   i.sem_undo = std::move(undo);
   i.seccomp_mode = t.impl().seccomp_mode.load();
   i.io_priority = t.impl().io_priority.load();
@@ -143,17 +152,8 @@ Ref<ThreadGroup> make_child_group(Task& t, Task& child, const CloneArgs& a) {
 }
 
 // Numbers for the child, reserved until link_task_locked().
-Result<void> reserve_ids(Task& t, Task& child, uint64_t flags) {
-  RefOrNull<PidNamespace> ns;
-  {
-    MutexLock l(t.impl().mu);
-    ns = t.impl().child_pids;
-  }
-  if (!ns || (flags & CLONE_THREAD)) ns = Ref<PidNamespace>(t.group().pid_namespace());
-  if (flags & CLONE_NEWPID) {
-    if (ns->impl().level >= kMaxPidLevel) return kENOSPC;
-    ns = PidNamespace::create(ns);
-  }
+Result<void> reserve_ids(Task& t, Task& child, RefOrNull<PidNamespace> ns) {
+  if (!ns) ns = pids_for_children(t);
   MutexLock l(task_set_lock);
   child.impl().ids = TRY(allocate_pid_locked(ns.get_ref()));
   child.impl().tid = child.impl().ids.front().number;
@@ -220,6 +220,8 @@ Result<void> make_context(Task& t, Task& child, uint64_t flags, bool lend, platf
     {
       MutexLock l(t.impl().mu);
       fresh->program = t.impl().mm->program;
+      fresh->dumpable = t.impl().mm->dumpable.load();
+      fresh->user_ns = t.impl().mm->user_ns;
     }
     mm = std::move(fresh);
     context = std::move(f.context);
@@ -305,18 +307,6 @@ void wait_for_vfork(Task& t, VforkLink& link, platform::SavedThread saved) {
 
 }  // namespace
 
-Result<void> enter_mount_copy(FsContext& fs) {
-  std::vector<std::pair<Ref<vfs::Mount>, Ref<vfs::Mount>>> renamed;
-  Ref<vfs::MountNamespace> copy = fs.mounts()->copy(&renamed);
-  auto translate = [&](vfs::Path p) {
-    for (auto& [from, to] : renamed)
-      if (p.mount.get() == from.get()) p.mount = to;
-    return p;
-  };
-  fs.set_mounts(std::move(copy), translate(fs.root()), translate(fs.cwd()));
-  return {};
-}
-
 Result<long> clone_task(Task& t, const CloneArgs& a) {
   TRY(check_flags(t, a));
   // A signal for the whole group is either seen by the child or taken before it is made.
@@ -325,8 +315,9 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   Unborn unborn(t, child);
   TRY(charge(t));
   unborn.charged = true;
-  TRY(reserve_ids(t, *child, a.flags));
-  TRY(copy_parts(t, *child, a.flags));
+  RefOrNull<PidNamespace> pids;
+  TRY(copy_parts(t, *child, a.flags, &pids));
+  TRY(reserve_ids(t, *child, std::move(pids)));
   copy_attributes(t, *child, a.flags);
   inherit_keyrings(t, *child);
   TaskAccess::group(*child) = (a.flags & CLONE_THREAD) ? t.group_ref() : make_child_group(t, *child, a);
@@ -378,6 +369,7 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   }
   publish(t, *child, a);
   unborn.finished();
+  if (a.flags & CLONE_THREAD) inherit_filters_again(t, *child);
   if (pidfd) pidfd->commit(pidfd_file.get_ref(), true);
   int event = 0, tid_there = 0;
   const bool watched = traced(t);
@@ -394,47 +386,21 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
 
 Result<void> unshare(Task& t, uint64_t flags) {
   constexpr uint64_t kKnown = CLONE_THREAD | CLONE_FS | CLONE_NEWNS | CLONE_SIGHAND | CLONE_VM | CLONE_FILES |
-                              CLONE_SYSVSEM | CLONE_NEWUSER | kNamespaces;
+                              CLONE_SYSVSEM | kNewNamespaces;
   if (flags & ~kKnown) return kEINVAL;
-  TRY(check_namespaces(t, flags));
+  if (flags & CLONE_NEWUSER) flags |= CLONE_THREAD | CLONE_FS;
+  if (flags & CLONE_NEWNS) flags |= CLONE_FS;
   if (flags & (CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)) {
     if (t.group().tasks().size() > 1) return kEINVAL;
   }
-  if (flags & CLONE_NEWPID) {
-    if (t.group().pid_namespace().impl().level >= kMaxPidLevel) return kENOSPC;
-    Ref<PidNamespace> ns = PidNamespace::create(Ref<PidNamespace>(t.group().pid_namespace()));
-    MutexLock l(t.impl().mu);
-    t.impl().child_pids = std::move(ns);
-  }
-  if (flags & (CLONE_FS | CLONE_NEWNS)) {
-    Ref<FsContext> fs = t.fs()->copy();
-    if (flags & CLONE_NEWNS) TRY(enter_mount_copy(*fs));
-    t.set_fs(std::move(fs));
-  }
+  RefOrNull<FsContext> fs;
+  if (flags & CLONE_FS) fs = t.fs()->copy();
+  NewNamespaces fresh = TRY(make_namespaces(t, flags, fs));
+  if (fs) fresh.fs = fs;
   if (flags & CLONE_FILES) t.set_files(t.files()->copy());
   if (flags & (CLONE_NEWIPC | CLONE_SYSVSEM)) leave_undo(t);
-  if (flags & CLONE_NEWIPC) set_ipc(t, IpcNamespace::create());
-  if (flags & CLONE_NEWUTS) {
-    Ref<UtsNamespace> old = t.uts();
-    set_uts(t, make_ref<UtsNamespace>(old->hostname(), old->domainname()));
-  }
+  enter_namespaces(t, std::move(fresh));
   return {};
-}
-
-Result<void> set_child_namespace(Task& t, PidNamespace& ns) {
-  PidNamespace* own = &t.group().pid_namespace();
-  PidNamespace* p = &ns;
-  while (p && p != own) p = p->impl().parent.get();
-  if (!p) return kEINVAL;
-  MutexLock l(t.impl().mu);
-  t.impl().child_pids = Ref<PidNamespace>(ns);
-  return {};
-}
-
-void set_uts(Task& t, Ref<UtsNamespace> uts) {
-  RefOrNull<UtsNamespace> next(std::move(uts));
-  MutexLock l(t.impl().mu);
-  std::swap(t.impl().uts, next);
 }
 
 }  // namespace sentry::kernel

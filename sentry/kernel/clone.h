@@ -19,11 +19,7 @@ struct CloneArgs {
 // exec'ed or ended. Preconditions: t is the current task.
 Result<long> clone_task(Task& t, const CloneArgs& args);
 
-// unshare(2): CLONE_FILES, CLONE_FS, CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWPID and what is trivially true.
+// unshare(2): CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_NEW* and what is trivially true.
 Result<void> unshare(Task& t, uint64_t flags);
-
-// setns(2). EINVAL: not this task's namespace or one below it.
-Result<void> set_child_namespace(Task& t, PidNamespace& ns);
-void set_uts(Task& t, Ref<UtsNamespace> uts);
 
 }  // namespace sentry::kernel

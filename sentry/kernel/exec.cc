@@ -8,6 +8,7 @@
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/keys.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/trace.h"
 #include "sentry/vfs/locks.h"
@@ -17,27 +18,53 @@ namespace {
 
 constexpr uint32_t kAddrNoRandomize = 0x0040000;
 
+// See NewImage.
+struct Gained {
+  bool ids_changed = false, dumpable = true;
+  RefOrNull<auth::UserNamespace> user_ns;
+};
+
 // Credentials of the new program. Linux: bprm_fill_uid(), cap_bprm_creds_from_file().
-Result<Ref<auth::Credentials>> program_credentials(vfs::File& program, const auth::Credentials& old, bool may_gain, bool* secure) {
+Result<Ref<auth::Credentials>> program_credentials(vfs::File& program, const auth::Credentials& old, bool may_gain,
+                                                   const vfs::MountNamespace* mounts, Gained* image) {
   Ref<auth::Credentials> cred = old.copy();
   std::optional<auth::Credentials::FileCaps> caps;
-  const bool may_suid = !(program.path().mount->flags() & MS_NOSUID) && !old.no_new_privs && may_gain;
+  const vfs::Mount& mount = *program.path().mount;
+  const auth::UserNamespace* own = old.user_ns.get();
+  const bool may_suid = !(mount.flags() & MS_NOSUID) && !old.no_new_privs && may_gain && (!mounts || mounts->holds(mount)) &&
+                        auth::lies_in(own, mount.fs()->user_ns().get());
   vfs::Attributes a = TRY(program.inode().attributes());
+  const bool named = auth::uid_in(own, a.uid) != auth::kNoId && auth::gid_in(own, a.gid) != auth::kNoId;
   if (may_suid) {
-    if (a.mode & S_ISUID) cred->euid = a.uid;
-    if ((a.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) cred->egid = a.gid;
+    if (named && (a.mode & S_ISUID)) cred->euid = a.uid;
+    if (named && (a.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) cred->egid = a.gid;
     Result<std::string> x = program.inode().get_xattr("security.capability");
     if (x.ok()) {
       Result<auth::Credentials::FileCaps> parsed = auth::Credentials::parse_file_caps(*x);
-      if (parsed.ok()) caps = parsed.value();
+      if (parsed.ok() && cred->counts(*parsed)) caps = parsed.value();
     }
   }
   TRY(cred->apply_exec(caps ? &*caps : nullptr));
   const bool setid = cred->euid != cred->uid || cred->egid != cred->gid;
-  *secure = setid || (cred->uid != 0 && (cred->cap_permitted & ~cred->cap_ambient) != 0);
+  image->ids_changed = setid || (cred->uid != cred->root_uid() && (cred->cap_permitted & ~cred->cap_ambient) != 0);
   const bool unreadable = !vfs::may_access(program.path(), R_OK, old).ok();
-  cred->dumpable = !*secure && cred->euid == old.euid && cred->egid == old.egid && !unreadable;
+  image->dumpable = !image->ids_changed && cred->euid == old.euid && cred->egid == old.egid && !unreadable;
+  // Linux: would_dump(). Root of a namespace that does not know the file's owner does not get to see the file.
+  image->user_ns = old.user_ns;
+  if (unreadable) {
+    while (image->user_ns && (auth::uid_in(image->user_ns.get(), a.uid) == auth::kNoId ||
+                              auth::gid_in(image->user_ns.get(), a.gid) == auth::kNoId))
+      image->user_ns = RefOrNull<auth::UserNamespace>(image->user_ns->parent);
+  }
   return cred;
+}
+
+// Whether the program will be in a time namespace whose clocks the vDSO does not know.
+bool has_other_clocks(Task& t) {
+  RefOrNull<TimeNamespace> ns;
+  MutexLock l(t.impl().mu);
+  ns = t.impl().child_time;
+  return ns && (ns->monotonic_ns.load() != 0 || ns->boottime_ns.load() != 0);
 }
 
 // Ends all other threads of the process and makes this one its leader. EAGAIN: this thread must end instead.
@@ -90,6 +117,8 @@ void leave_old_memory(Task& t) {
 void enter_new_memory(Task& t, NewImage& image) {
   Ref<SharedMm> mm = make_ref<SharedMm>(image.space);
   if (image.program->inode().deny_write_access().ok()) mm->program = make_ref<RunningProgram>(image.program);
+  mm->dumpable = image.dumpable;
+  mm->user_ns = image.user_ns;
   {
     MutexLock l(t.impl().mu);
     t.impl().mm = std::move(mm);
@@ -171,22 +200,22 @@ arch::Registers first_registers(const LoadedProgram& p) {
 }
 
 patch::Domain patch_domain(const Container& c, const auth::Credentials& cred) {
-  if (cred.uid != cred.euid || cred.uid != cred.suid || cred.uid != cred.fsuid) return {};
+  if (cred.user_ns || cred.uid != cred.euid || cred.uid != cred.suid || cred.uid != cred.fsuid) return {};
   return {c.number(), cred.uid, cred.cap_permitted};
 }
 
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,
-                             bool randomize, bool may_gain) {
+                             bool randomize, bool may_gain, const vfs::MountNamespace* mounts, bool host_clocks) {
   ResolvedProgram program = TRY(resolve_program(std::move(request), opener));
-  bool secure = false;
-  Ref<auth::Credentials> cred = TRY(program_credentials(*program.file, *old, may_gain, &secure));
+  Gained gained;
+  Ref<auth::Credentials> cred = TRY(program_credentials(*program.file, *old, may_gain, mounts, &gained));
   Ref<platform::Zygote> zygote = container.zygote();
   Ref<platform::Context> context = TRY(zygote->new_process());
   context->set_fiber(sched::current());
   Ref<mm::AddressSpace> space = mm::AddressSpace::create(context->space());
-  LoadParameters p{.credentials = *cred, .secure = secure, .limits = {}, .random = {}, .randomize = randomize,
-                   .vvar_address = zygote->vvar_address(), .vdso_address = zygote->vdso_address(),
+  LoadParameters p{.credentials = *cred, .secure = gained.ids_changed, .limits = {}, .random = {}, .randomize = randomize,
+                   .vvar_address = zygote->vvar_address(), .vdso_address = host_clocks ? zygote->vdso_address() : 0,
                    .vdso_length = zygote->vdso_length()};
   p.limits = mm::Limits{limits[RLIMIT_AS].rlim_cur, limits[RLIMIT_DATA].rlim_cur, limits[RLIMIT_STACK].rlim_cur,
                         limits[RLIMIT_MEMLOCK].rlim_cur};
@@ -198,7 +227,7 @@ Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRe
     return loaded.error();
   }
   space->use_patches(*context, patch_domain(container, *cred));
-  return NewImage{context, space, program.file, cred, program.filename, loaded.value(), secure};
+  return NewImage{context, space, program.file, cred, program.filename, loaded.value(), gained.ids_changed, gained.dumpable, gained.user_ns};
 }
 
 Result<void> exec_task(Task& t, ExecArgs args) {
@@ -215,7 +244,7 @@ Result<void> exec_task(Task& t, ExecArgs args) {
   // Interpreters are found from the task's cwd, whatever directory the program was named by.
   WalkOpener interpreters(t.walk_context());
   NewImage image = TRY(build_image(t.container(), interpreters, std::move(request), t.credentials(), limits,
-                                   !(t.impl().personality.load() & kAddrNoRandomize), tracer_is_capable(t)));
+                                   !(t.impl().personality.load() & kAddrNoRandomize), tracer_is_capable(t), t.fs()->mounts().get(), !has_other_clocks(t)));
   const int old_tid = traced(t) ? tid_for_tracer(t, t) : 0;
   Result<void> alone = become_only_thread(t);
   if (!alone.ok()) {
@@ -230,6 +259,7 @@ Result<void> exec_task(Task& t, ExecArgs args) {
   t.group().impl().timers->clear_created();
   reset_signals(t);
   close_on_exec(t);
+  enter_time_for_children(t);
   drop_keyrings_for_exec(t);
   if (image.ids_changed) t.impl().pdeath_signal = 0;
   t.set_credentials(image.credentials);

@@ -15,6 +15,8 @@ struct NewImage {
   std::string filename;
   LoadedProgram start;
   bool ids_changed = false;  // privileges were gained: AT_SECURE
+  bool dumpable = true;
+  RefOrNull<auth::UserNamespace> user_ns;  // in which somebody may look at it although it is not dumpable
 };
 
 // Opens programs and interpreters as one task sees files.
@@ -35,7 +37,9 @@ patch::Domain patch_domain(const Container& c, const auth::Credentials& cred);
 // The fresh stub is handled by the calling fiber until set_fiber() says otherwise. Parks. After an error nothing is left.
 Result<NewImage> build_image(Container& container, ProgramOpener& opener, ExecRequest request,
                              const Ref<auth::Credentials>& old, const std::array<rlimit64, RLIM_NLIMITS>& limits,
-                             bool randomize, bool may_gain = true);  // may_gain: set-id bits and file capabilities count
+                             bool randomize, bool may_gain = true,  // may_gain: set-id bits and file capabilities count
+                             const vfs::MountNamespace* mounts = nullptr,  // in which they do; null: wherever it was found
+                             bool host_clocks = true);  // the vDSO tells the right time
 // Registers of a program's first instruction.
 arch::Registers first_registers(const LoadedProgram& p);
 

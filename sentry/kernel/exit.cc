@@ -5,6 +5,7 @@
 #include "sentry/kernel/futex_pi.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/seccomp.h"
 #include "sentry/kernel/trace.h"
@@ -40,12 +41,21 @@ void drop_parts(Task& t) {
   RefOrNull<SeccompFilter> seccomp;
   RefOrNull<IpcNamespace> ipc = t.container().ipc();
   RefOrNull<UtsNamespace> uts = t.container().uts();
+  RefOrNull<NetNamespace> net;
+  RefOrNull<CgroupNamespace> cgroup;
+  RefOrNull<TimeNamespace> time, child_time;
+  RefOrNull<PidNamespace> child_pids;
   MutexLock l(t.impl().mu);
   std::swap(files, t.impl().files);
   std::swap(fs, t.impl().fs);
   std::swap(seccomp, t.impl().seccomp);
   std::swap(ipc, t.impl().ipc);
   std::swap(uts, t.impl().uts);
+  std::swap(net, t.impl().net);
+  std::swap(cgroup, t.impl().cgroup);
+  std::swap(time, t.impl().time);
+  std::swap(child_time, t.impl().child_time);
+  std::swap(child_pids, t.impl().child_pids);
 }
 
 // How much memory it had at its end, for its parent's ru_maxrss; a process that was short pays nothing for it.

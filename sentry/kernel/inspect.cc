@@ -120,17 +120,38 @@ bool holds_nothing(const mm::Vma& v) { return v.prot == PROT_NONE || v.name == "
 
 }  // namespace
 
+bool is_dumpable(Task& t) {
+  MutexLock l(t.impl().mu);
+  return !t.impl().mm || t.impl().mm->dumpable.load(std::memory_order_relaxed);
+}
+
+void set_dumpable(Task& t, bool dumpable) {
+  MutexLock l(t.impl().mu);
+  if (t.impl().mm) t.impl().mm->dumpable.store(dumpable, std::memory_order_relaxed);
+}
+
+// Linux: __ptrace_may_access(), its part about memory that is not dumpable.
+bool may_see_memory(const auth::Credentials& me, Task& target) {
+  RefOrNull<auth::UserNamespace> where;
+  {
+    MutexLock l(target.impl().mu);
+    if (!target.impl().mm || target.impl().mm->dumpable.load(std::memory_order_relaxed)) return true;
+    where = target.impl().mm->user_ns;
+  }
+  return me.has_cap_in(where.get(), CAP_SYS_PTRACE);
+}
+
 bool may_inspect(Task* viewer, Task& target, bool by_fsids) {
   if (!viewer || &viewer->group() == &target.group()) return true;
   Ref<auth::Credentials> me = viewer->credentials(), it = target.credentials();
   const uint32_t uid = by_fsids ? me->fsuid : me->uid;
   const uint32_t gid = by_fsids ? me->fsgid : me->gid;
-  if (me->has_cap(CAP_SYS_PTRACE)) return true;
+  if (!may_see_memory(*me, target)) return false;
+  if (me->has_cap_in(it->user_ns.get(), CAP_SYS_PTRACE)) return true;
   if (uid != it->euid || uid != it->suid || uid != it->uid || gid != it->egid || gid != it->sgid || gid != it->gid)
     return false;
-  if (!it->dumpable) return false;
   const uint64_t mine = by_fsids ? me->cap_effective : me->cap_permitted;
-  return (it->cap_permitted & ~mine) == 0;
+  return me->user_ns.get() == it->user_ns.get() && (it->cap_permitted & ~mine) == 0;
 }
 
 TaskFacts task_facts(Task& t, const PidNamespace& ns, FactsOf of) {
@@ -170,7 +191,6 @@ RefOrNull<PidNamespace> pids_for_children(Task& t) {
 }
 uint64_t timer_slack_ns(Task& t) { return t.impl().timer_slack_ns.load(); }
 void set_timer_slack_ns(Task& t, uint64_t ns) { t.impl().timer_slack_ns.store(ns); }
-const void* ipc_namespace(Task& t) { return ipc_of(t).get(); }
 int seccomp_mode(Task& t) { return t.impl().seccomp_mode.load(); }
 int seccomp_filters(Task& t) { return seccomp_filter_count(t); }
 uint32_t personality(Task& t) { return t.impl().personality.load(); }

@@ -12,6 +12,10 @@ namespace sentry::kernel {
 // May `viewer` (null: the kernel itself) look into target's memory and descriptors? Linux: ptrace_may_access() with
 // PTRACE_MODE_READ. by_fsids: procfs' way (FSCREDS), else that of calls on a pid (REALCREDS).
 bool may_inspect(Task* viewer, Task& target, bool by_fsids = true);
+// Whether it may be looked into by its like. Of the memory: all tasks in it share it.
+bool is_dumpable(Task& t);
+void set_dumpable(Task& t, bool dumpable);
+bool may_see_memory(const auth::Credentials& me, Task& target);
 
 // One moment of a task, numbers as seen in a namespace.
 struct TaskFacts {
@@ -45,7 +49,6 @@ uint64_t timer_slack_ns(Task& t);
 void set_timer_slack_ns(Task& t, uint64_t ns);
 uint32_t personality(Task& t);
 int seccomp_mode(Task& t);
-const void* ipc_namespace(Task& t);  // stands for it in namespace_number()
 int seccomp_filters(Task& t);
 uint64_t last_call_number(Task& t);  // ~0: runs application code
 
@@ -62,7 +65,7 @@ void set_coredump_filter(ThreadGroup& g, uint32_t bits);
 std::string sysvipc_text(std::string_view kind, const PidNamespace& viewer);
 
 // The number in "uts:[4026531838]". ns: what stands for the namespace; null: the first one of Linux (user and time).
-enum class NamespaceKind : uint8_t { cgroup, ipc, mnt, net, pid, time, user, uts };
+using auth::NamespaceKind;
 uint64_t namespace_number(Kernel& k, NamespaceKind kind, const void* ns);
 
 // CPUs that programs of the container see.

@@ -34,6 +34,8 @@ struct SharedMm : RefCounted<SharedMm> {
   explicit SharedMm(Ref<mm::AddressSpace> s) : space(std::move(s)) {}
   Ref<mm::AddressSpace> space;
   RefOrNull<RunningProgram> program;  // set before it is shared
+  RefOrNull<auth::UserNamespace> user_ns;  // of its exec: who may look when it is not dumpable. Set before it is shared
+  std::atomic<bool> dumpable{true};
   std::atomic<int> users{1};
 };
 
@@ -58,6 +60,9 @@ struct CpuTimes {
 };
 
 class IpcNamespace;   // ipc.h
+class NetNamespace;   // namespaces.h
+class CgroupNamespace;
+class TimeNamespace;
 class SemUndo;        // ipc.h
 class Key;            // keys.h
 class KeyTable;       // keys.h
@@ -119,6 +124,9 @@ struct Task::Impl {
   RefOrNull<UtsNamespace> uts GUARDED_BY(mu);
   RefOrNull<PidNamespace> child_pids GUARDED_BY(mu);  // unshare(CLONE_NEWPID), setns: for children; null = own
   RefOrNull<IpcNamespace> ipc GUARDED_BY(mu);
+  RefOrNull<NetNamespace> net GUARDED_BY(mu);         // null: the kernel's first
+  RefOrNull<CgroupNamespace> cgroup GUARDED_BY(mu);
+  RefOrNull<TimeNamespace> time GUARDED_BY(mu), child_time GUARDED_BY(mu);  // null: the first
   RefOrNull<SemUndo> sem_undo GUARDED_BY(mu);
   RefOrNull<SeccompFilter> seccomp GUARDED_BY(mu);
   RefOrNull<Key> session_keyring GUARDED_BY(mu), thread_keyring GUARDED_BY(mu);
@@ -253,6 +261,8 @@ struct PidNamespace::Impl {
     bool used() const { return reserved || task || group || process_group || session; }
   };
   RefOrNull<PidNamespace> parent;
+  RefOrNull<auth::UserNamespace> user_ns;
+  auth::NamespaceCharge charge;
   int level = 0;
   std::map<int, Entry> entries GUARDED_BY(task_set_lock);
   int last GUARDED_BY(task_set_lock) = 0;
@@ -268,6 +278,7 @@ struct Kernel::Impl {
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<PiTable> pi;
   std::unique_ptr<KeyTable> keys;
+  RefOrNull<NetNamespace> first_net;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;
@@ -357,7 +368,6 @@ void link_task_locked(Task& t) REQUIRES(task_set_lock);
 void unlink_task_locked(Task& t) REQUIRES(task_set_lock);
 void unlink_group_locked(ThreadGroup& g) REQUIRES(task_set_lock);
 void charge_task_locked(Container& c, uint32_t uid, int n) REQUIRES(task_set_lock);
-Result<void> enter_mount_copy(FsContext& fs);  // CLONE_NEWNS: root and cwd move to the copies of their mounts
 CpuTimes cpu_times(ThreadGroup& g);          // of all its threads, dead ones too
 CpuTimes cpu_times(Task& t);                 // own fiber: exact; else as of its last question. Parks
 // Accounting: the process leaves a stub (exec, exit, vfork lends it), or enters one whose clock stands at `base`.

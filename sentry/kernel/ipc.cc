@@ -20,7 +20,12 @@ struct IpcNamespace::Impl {
 
 IpcNamespace::IpcNamespace() : impl_(std::make_unique<Impl>()) {}
 IpcNamespace::~IpcNamespace() = default;
-Ref<IpcNamespace> IpcNamespace::create() { return adopt_ref(new IpcNamespace()); }
+Ref<IpcNamespace> IpcNamespace::create(RefOrNull<auth::UserNamespace> user_ns, auth::NamespaceCharge charge) {
+  Ref<IpcNamespace> ns = adopt_ref(new IpcNamespace());
+  ns->user_ns_ = std::move(user_ns);
+  ns->charge_ = std::move(charge);
+  return ns;
+}
 ShmTable& IpcNamespace::shm() const { return impl_->shm; }
 SemTable& IpcNamespace::sem() const { return impl_->sem; }
 MsgTable& IpcNamespace::msg() const { return impl_->msg; }
@@ -47,6 +52,10 @@ std::string sysvipc_text(std::string_view kind, const PidNamespace& viewer) {
 Ref<IpcNamespace> ipc_of(Task& t) {
   MutexLock l(t.impl().mu);
   return t.impl().ipc.get_ref();
+}
+bool ipc_capable(const auth::Credentials& c, int cap) {
+  Task* t = Task::find_current();
+  return t ? c.has_cap_in(ipc_of(*t)->user_ns().get(), cap) : c.has_cap(cap);
 }
 void set_ipc(Task& t, Ref<IpcNamespace> ipc) {
   RefOrNull<IpcNamespace> next(std::move(ipc));

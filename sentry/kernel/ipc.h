@@ -26,7 +26,8 @@ struct QueueLimits {
 // Held by: tasks, the container.
 class IpcNamespace : public RefCounted<IpcNamespace> {
  public:
-  static Ref<IpcNamespace> create();
+  static Ref<IpcNamespace> create(RefOrNull<auth::UserNamespace> user_ns = nullptr, auth::NamespaceCharge charge = {});
+  const RefOrNull<auth::UserNamespace>& user_ns() const { return user_ns_; }
   ShmTable& shm() const;
   SemTable& sem() const;
   MsgTable& msg() const;
@@ -41,9 +42,13 @@ class IpcNamespace : public RefCounted<IpcNamespace> {
   IpcNamespace();
   ~IpcNamespace();
   std::unique_ptr<Impl> impl_;
+  RefOrNull<auth::UserNamespace> user_ns_;
+  auth::NamespaceCharge charge_;
 };
 
 Ref<IpcNamespace> ipc_of(Task& t);
+// Over what belongs to the calling task's IPC namespace.
+bool ipc_capable(const auth::Credentials& c, int cap);
 void set_ipc(Task& t, Ref<IpcNamespace> ipc);
 
 // SEM_UNDO: what an exit takes back. Held by: tasks (CLONE_SYSVSEM shares it), each set it belongs to looks it up by its address.

@@ -205,7 +205,7 @@ Result<long> MsgTable::control(Task& t, int id, int command, uint64_t buf) {
         Ref<Queue> q = command == IPC_STAT ? TRY(i.ids.find(id)) : TRY(i.ids.find_index(id));
         if (command != kStatAny && !q->owner.permits(c, 0444)) return kEACCES;
         const PidNamespace& viewer = t.group().pid_namespace();
-        a = MsqidAbi{q->owner.abi(), q->stime, q->rtime, q->ctime, q->bytes, q->messages.size(), q->limit,
+        a = MsqidAbi{q->owner.abi(c), q->stime, q->rtime, q->ctime, q->bytes, q->messages.size(), q->limit,
                      pid_for(q->sender, viewer), pid_for(q->receiver, viewer), {}};
         if (command != IPC_STAT) result = q->owner.id;
       }
@@ -223,7 +223,7 @@ Result<long> MsgTable::control(Task& t, int id, int command, uint64_t buf) {
         if (!q->owner.owned_by(c)) return kEPERM;
         if (command == IPC_SET) {
           if (a.qbytes > kMaxBytes && !c.has_cap(CAP_SYS_RESOURCE)) return kEPERM;
-          q->owner.set(a.perm);
+          TRY(q->owner.set(a.perm, c));
           q->limit = std::min<uint64_t>(a.qbytes, 1 << 26);
           q->ctime = ipc_now();
         } else {

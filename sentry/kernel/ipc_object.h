@@ -37,19 +37,24 @@ struct IpcOwner {
     want = (want >> 6 | want >> 3 | want) & 7;
     if (c.euid == cuid || c.euid == uid) granted >>= 6;
     else if (c.egid == cgid || c.egid == gid || in_groups(c)) granted >>= 3;
-    return !(want & ~granted & 7) || c.has_cap(CAP_IPC_OWNER);
+    return !(want & ~granted & 7) || ipc_capable(c, CAP_IPC_OWNER);
   }
   // IPC_SET, IPC_RMID.
   bool owned_by(const auth::Credentials& c) const {
-    return c.euid == cuid || c.euid == uid || c.has_cap(CAP_SYS_ADMIN);
+    return c.euid == cuid || c.euid == uid || ipc_capable(c, CAP_SYS_ADMIN);
   }
-  void set(const IpcPermAbi& p) {
-    uid = p.uid;
-    gid = p.gid;
+  // EINVAL: ids that mean nobody to the caller.
+  Result<void> set(const IpcPermAbi& p, const auth::Credentials& c) {
+    const uint32_t u = auth::kernel_uid(c.user_ns.get(), p.uid), g = auth::kernel_gid(c.user_ns.get(), p.gid);
+    if (c.user_ns && (u == auth::kNoId || g == auth::kNoId)) return kEINVAL;
+    uid = u;
+    gid = g;
     mode = (mode & ~0777u) | (p.mode & 0777);
+    return {};
   }
-  IpcPermAbi abi() const {
-    return {key, uid, gid, cuid, cgid, static_cast<uint16_t>(mode), 0, static_cast<uint16_t>(id / 32768), 0, 0, {}};
+  IpcPermAbi abi(const auth::Credentials& c) const {
+    const auth::UserNamespace* ns = c.user_ns.get();
+    return {key, auth::shown_uid(ns, uid), auth::shown_gid(ns, gid), auth::shown_uid(ns, cuid), auth::shown_gid(ns, cgid), static_cast<uint16_t>(mode), 0, static_cast<uint16_t>(id / 32768), 0, 0, {}};
   }
 
  private:

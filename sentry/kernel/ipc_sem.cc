@@ -234,7 +234,7 @@ Result<long> SemTable::control(Task& t, int id, int num, int command, uint64_t a
         MutexLock l(i.mu);
         Ref<Set> s = command == IPC_STAT ? TRY(i.ids.find(id)) : TRY(i.ids.find_index(id));
         if (command != kStatAny && !s->owner.permits(c, 0444)) return kEACCES;
-        a.perm = s->owner.abi();
+        a.perm = s->owner.abi(c);
         a.otime = s->otime;
         a.ctime = s->ctime;
         a.nsems = s->sems.size();
@@ -252,7 +252,7 @@ Result<long> SemTable::control(Task& t, int id, int num, int command, uint64_t a
       s = TRY(i.ids.find(id));
       if (!s->owner.owned_by(c)) return kEPERM;
       if (command == IPC_SET) {
-        s->owner.set(a.perm);
+        TRY(s->owner.set(a.perm, c));
         s->ctime = ipc_now();
       } else {
         i.remove_locked(*s);

@@ -203,7 +203,7 @@ Result<long> ShmTable::control(Task& t, int id, int command, uint64_t buf) {
         s = command == IPC_STAT ? TRY(i.ids.find(id)) : TRY(i.ids.find_index(id));
         if (command != 15 && !s->owner.permits(c, 0444)) return kEACCES;
         const PidNamespace& viewer = t.group().pid_namespace();
-        a.perm = s->owner.abi();
+        a.perm = s->owner.abi(c);
         a.size = s->size;
         use = s->use();
         a.atime = use.atime;
@@ -228,7 +228,7 @@ Result<long> ShmTable::control(Task& t, int id, int command, uint64_t buf) {
       s = TRY(i.ids.find(id));
       if (!s->owner.owned_by(c)) return kEPERM;
       if (command == IPC_SET) {
-        s->owner.set(a.perm);
+        TRY(s->owner.set(a.perm, c));
         s->ctime = ipc_now();
         return 0L;
       }

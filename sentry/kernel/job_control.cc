@@ -79,8 +79,22 @@ SignalInfo child_signal_locked(ThreadGroup& child, int code, int status) {
   ThreadGroup* parent = child.impl().parent;
   info.si.si_pid = parent ? number_in(child.impl().ids, parent->pid_namespace()) : 0;
   info.si.si_status = status;
+  RefOrNull<Task> reader;
+  if (parent) {
+    MutexLock l(parent->impl().mu);
+    reader = parent->impl().leader;
+  }
+  uint32_t uid;
+  {
+    MutexLock l(child.impl().mu);
+    uid = child.impl().last_uid;
+  }
+  if (reader) {
+    MutexLock l(reader->impl().mu);
+    uid = auth::shown_uid(reader->impl().cred ? reader->impl().cred->user_ns.get() : nullptr, uid);
+  }
+  info.si.si_uid = uid;
   MutexLock l(child.impl().mu);
-  info.si.si_uid = child.impl().last_uid;
   info.si.si_utime = static_cast<clock_t>(child.impl().cpu_before / 10000000);  // USER_HZ
   return info;
 }

@@ -14,6 +14,7 @@
 #include "sentry/kernel/futex_table.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/kernel/seccomp.h"
 
@@ -82,13 +83,16 @@ Container::Container(std::string id, Ref<platform::Zygote> zygote, Ref<vfs::Moun
       uts_(std::move(uts)),
       pids_(shared_pids ? shared_pids.get_ref() : PidNamespace::create(nullptr)),
       ipc_(IpcNamespace::create()),
+      cgroup_(make_ref<CgroupNamespace>()),
       limits_(limits) {}
 Container::~Container() = default;
 Ref<IpcNamespace> Container::ipc() const { return ipc_.get_ref(); }
+Ref<CgroupNamespace> Container::cgroup() const { return cgroup_.get_ref(); }
 RefOrNull<SeccompFilter> Container::seccomp() const { return seccomp_; }
 void Container::set_seccomp(RefOrNull<SeccompFilter> f) { seccomp_ = std::move(f); }
 
 Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()), pi(std::make_unique<PiTable>()), keys(std::make_unique<KeyTable>()) {
+  first_net = make_ref<NetNamespace>();
   fill_random(boot_id, sizeof boot_id);
   fill_random(&namespace_secret, sizeof namespace_secret);
 }
@@ -158,6 +162,7 @@ Result<Ref<ThreadGroup>> Kernel::create_process(const Ref<Container>& container,
   TaskAccess::context(*t) = image.context;
   Ref<SharedMm> mm = make_ref<SharedMm>(image.space);
   if (image.program->inode().deny_write_access().ok()) mm->program = make_ref<RunningProgram>(image.program);
+  mm->dumpable = image.dumpable;
   {
     MutexLock l(t->impl().mu);
     t->impl().mm = mm;
@@ -166,6 +171,7 @@ Result<Ref<ThreadGroup>> Kernel::create_process(const Ref<Container>& container,
     t->impl().fs = make_ref<FsContext>(mounts, root, cwd, spec.umask);
     t->impl().uts = container->uts();
     t->impl().ipc = container->ipc();
+    t->impl().cgroup = container->cgroup();
     t->impl().seccomp = container->seccomp();
     if (t->impl().seccomp) t->impl().seccomp_mode = SECCOMP_MODE_FILTER;
     t->impl().name = name.substr(0, 15);

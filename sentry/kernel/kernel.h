@@ -40,6 +40,7 @@ class FileSystems {
 };
 
 class IpcNamespace;
+class CgroupNamespace;
 class SeccompFilter;
 
 // One OCI container: a PID namespace, a mount namespace, a zygote. Held by: its processes, the kernel's table.
@@ -52,6 +53,7 @@ class Container : public RefCounted<Container> {
   Ref<vfs::MountNamespace> mounts() const { return mounts_; }
   Ref<UtsNamespace> uts() const { return uts_; }
   Ref<IpcNamespace> ipc() const;
+  Ref<CgroupNamespace> cgroup() const;
   // The filter of linux.seccomp for the container's first process; null: none.
   RefOrNull<SeccompFilter> seccomp() const;
   void set_seccomp(RefOrNull<SeccompFilter> f);
@@ -75,6 +77,7 @@ class Container : public RefCounted<Container> {
   Ref<UtsNamespace> uts_;
   Ref<PidNamespace> pids_;
   RefOrNull<IpcNamespace> ipc_;
+  RefOrNull<CgroupNamespace> cgroup_;
   RefOrNull<SeccompFilter> seccomp_;
   ContainerLimits limits_;
   std::unique_ptr<FileSystems> file_systems_;

@@ -31,8 +31,11 @@ void erase_unused_locked(PidNamespace::Impl& ns, int number) REQUIRES(task_set_l
 PidNamespace::PidNamespace() : impl_(std::make_unique<Impl>()) {}
 PidNamespace::~PidNamespace() = default;
 
-Ref<PidNamespace> PidNamespace::create(RefOrNull<PidNamespace> parent) {
+Ref<PidNamespace> PidNamespace::create(RefOrNull<PidNamespace> parent, RefOrNull<auth::UserNamespace> user_ns,
+                                       auth::NamespaceCharge charge) {
   Ref<PidNamespace> ns = adopt_ref(new PidNamespace());
+  ns->impl_->user_ns = std::move(user_ns);
+  ns->impl_->charge = std::move(charge);
   if (parent) ns->impl_->level = parent->impl_->level + 1;
   ns->impl_->parent = std::move(parent);
   return ns;

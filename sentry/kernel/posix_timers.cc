@@ -165,7 +165,9 @@ Result<int> PosixTimers::create(TimerClock clock, int signo, const sigval_t* val
                                 RefOrNull<Task> measured) {
   MutexLock l(mu);
   if (created.size() >= kMaxTimers) return kEAGAIN;
-  int id = next_id++;
+  while (created.contains(next_id)) next_id = next_id == INT32_MAX ? 0 : next_id + 1;
+  const int id = next_id;
+  next_id = next_id == INT32_MAX ? 0 : next_id + 1;
   sigval_t v{};
   if (value) v = *value;
   else v.sival_int = id;

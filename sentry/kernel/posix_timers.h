@@ -29,6 +29,7 @@ class ProcessTimer : public RefCounted<ProcessTimer> {
   ProcessTimer(ThreadGroup& g, TimerClock clock, int id, int signo, int code, sigval_t value, RefOrNull<Task> target,
                RefOrNull<Task> measured);
   TimerSetting get();
+  TimerClock clock() const { return clock_; }
   // absolute: value_ns is a reading of the clock. Returns what was set before.
   TimerSetting set(const TimerSetting& s, bool absolute);
   int overrun();

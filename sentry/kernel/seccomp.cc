@@ -5,6 +5,8 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 
+#include <algorithm>
+
 #include "base/bpf/evaluate.h"
 #include "sentry/kernel/seccomp_listener.h"
 #include "sentry/kernel/trace.h"
@@ -105,6 +107,22 @@ std::optional<Result<long>> check_filters(Task& t, platform::Call* made, bool ma
   }
 }
 
+void adopt(Task& t, Task& other, const Ref<SeccompFilter>& next) {
+  RefOrNull<SeccompFilter> f = next;
+  {
+    MutexLock l(other.impl().mu);
+    std::swap(other.impl().seccomp, f);
+  }
+  other.impl().seccomp_mode = SECCOMP_MODE_FILTER;
+  if (&other == &t || !t.own_credentials().no_new_privs) return;
+  Ref<auth::Credentials> before = other.credentials();
+  if (before->no_new_privs) return;
+  Ref<auth::Credentials> c = before->copy();
+  c->no_new_privs = true;
+  next->keep(std::move(before));
+  other.set_credentials(std::move(c));
+}
+
 // Every thread gets the caller's filters, or none does. The number of one that cannot, or 0. Linux: seccomp_can_sync_threads().
 int adopt_everywhere(Task& t, const Ref<SeccompFilter>& next, const SeccompFilter* old) {
   const std::vector<Ref<Task>> tasks = t.group().tasks();
@@ -116,20 +134,16 @@ int adopt_everywhere(Task& t, const Ref<SeccompFilter>& next, const SeccompFilte
     if (mode == SECCOMP_MODE_FILTER && has && has->is_same_or_older_than(old)) continue;
     return other->tid();
   }
-  for (const Ref<Task>& other : tasks) {
-    RefOrNull<SeccompFilter> f = next;
-    {
-      MutexLock l(other->impl().mu);
-      std::swap(other->impl().seccomp, f);
+  // Until nobody is left who became known meanwhile (inherit_filters_again() is the other half).
+  std::vector<const Task*> done;
+  for (bool again = true; again;) {
+    again = false;
+    for (const Ref<Task>& other : t.group().tasks()) {
+      if (std::find(done.begin(), done.end(), other.get()) != done.end()) continue;
+      done.push_back(other.get());
+      again = true;
+      adopt(t, *other, next);
     }
-    other->impl().seccomp_mode = SECCOMP_MODE_FILTER;
-    if (other.get() == &t || !t.own_credentials().no_new_privs) continue;
-    Ref<auth::Credentials> before = other->credentials();
-    if (before->no_new_privs) continue;
-    Ref<auth::Credentials> c = before->copy();
-    c->no_new_privs = true;
-    next->keep(std::move(before));
-    other->set_credentials(std::move(c));
   }
   return 0;
 }
@@ -202,7 +216,7 @@ Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program) {
   Program p = TRY(mm::UserIn<Program>(program).copy_in(t.context()));
   if (p.length == 0 || p.length > BPF_MAXINSNS) return kEINVAL;
   const auth::Credentials& c = t.own_credentials();
-  if (!c.no_new_privs && !c.has_cap(CAP_SYS_ADMIN)) return kEACCES;
+  if (!c.no_new_privs && !c.has_own_cap(CAP_SYS_ADMIN)) return kEACCES;
   auto code = TRY(mm::UserIn<sock_filter>(p.filter).copy_in_array(t.context(), p.length));
   RefOrNull<SeccompFilter> old = filter_of(t);
   Ref<SeccompFilter> next = TRY(SeccompFilter::create(std::move(code), old, flags & SECCOMP_FILTER_FLAG_LOG));
@@ -234,6 +248,20 @@ Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program) {
 
 bool is_confined(Task& t) {
   return t.impl().seccomp_mode.load() == SECCOMP_MODE_STRICT || filter_of(t).get() != t.container().seccomp().get();
+}
+
+void inherit_filters_again(Task& maker, Task& thread) {
+  RefOrNull<SeccompFilter> f = filter_of(maker);
+  if (f.get() == filter_of(thread).get()) return;
+  {
+    MutexLock l(thread.impl().mu);
+    std::swap(thread.impl().seccomp, f);
+  }
+  thread.impl().seccomp_mode = SECCOMP_MODE_FILTER;
+  if (!maker.credentials()->no_new_privs || thread.credentials()->no_new_privs) return;
+  Ref<auth::Credentials> c = thread.credentials()->copy();
+  c->no_new_privs = true;
+  thread.set_credentials(std::move(c));
 }
 
 int seccomp_filter_count(Task& t) {

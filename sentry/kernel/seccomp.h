@@ -46,6 +46,8 @@ Result<long> seccomp_set_strict(Task& t);
 // flags: SECCOMP_FILTER_FLAG_*; program: struct sock_fprog of the application.
 Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program);
 int seccomp_filter_count(Task& t);
+// A new thread that others know of already: what its maker was given by SECCOMP_FILTER_FLAG_TSYNC since it was copied is for it too.
+void inherit_filters_again(Task& maker, Task& thread);
 // It may do less than its container's filter lets all of its tasks do.
 bool is_confined(Task& t);
 

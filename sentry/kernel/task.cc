@@ -3,6 +3,7 @@
 #include "sentry/kernel/keys.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/seccomp.h"
 
 namespace sentry::kernel {
@@ -157,8 +158,8 @@ Errno Task::restart_later(const RestartBlock& block) {
   return kERESTART_RESTARTBLOCK;
 }
 
-UtsNamespace::UtsNamespace(std::string host, std::string domain)
-    : hostname_(std::move(host)), domainname_(std::move(domain)) {}
+UtsNamespace::UtsNamespace(std::string host, std::string domain, RefOrNull<auth::UserNamespace> user_ns, auth::NamespaceCharge charge)
+    : hostname_(std::move(host)), domainname_(std::move(domain)), user_ns_(std::move(user_ns)), charge_(std::move(charge)) {}
 std::string UtsNamespace::hostname() const {
   MutexLock l(mu_);
   return hostname_;

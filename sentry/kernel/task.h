@@ -59,7 +59,9 @@ class FsContext : public RefCounted<FsContext> {
 // sethostname and friends (CLONE_NEWUTS).
 class UtsNamespace : public RefCounted<UtsNamespace> {
  public:
-  UtsNamespace(std::string host, std::string domain);
+  UtsNamespace(std::string host, std::string domain, RefOrNull<auth::UserNamespace> user_ns = nullptr,
+               auth::NamespaceCharge charge = {});
+  const RefOrNull<auth::UserNamespace>& user_ns() const { return user_ns_; }
   std::string hostname() const;
   std::string domainname() const;
   void set_hostname(std::string s);
@@ -70,6 +72,8 @@ class UtsNamespace : public RefCounted<UtsNamespace> {
   ~UtsNamespace() = default;
   mutable Mutex mu_{LockRank::kFsContext};
   std::string hostname_ GUARDED_BY(mu_), domainname_ GUARDED_BY(mu_);
+  const RefOrNull<auth::UserNamespace> user_ns_;
+  const auth::NamespaceCharge charge_;
 };
 
 // Actions shared by CLONE_SIGHAND. Linux: struct sighand_struct.
@@ -267,7 +271,8 @@ class Session : public RefCounted<Session> {
 // Ids of one PID namespace. Held by: groups in it, child namespaces.
 class PidNamespace : public RefCounted<PidNamespace> {
  public:
-  static Ref<PidNamespace> create(RefOrNull<PidNamespace> parent);
+  static Ref<PidNamespace> create(RefOrNull<PidNamespace> parent, RefOrNull<auth::UserNamespace> user_ns = nullptr,
+                                  auth::NamespaceCharge charge = {});
   RefOrNull<Task> find_task(int tid) const;
   RefOrNull<ThreadGroup> find_group(int pid) const;
   RefOrNull<ProcessGroup> find_process_group(int id) const;

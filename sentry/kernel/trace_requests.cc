@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/trace.h"
 #include "sentry/kernel/tracer.h"
 #include "sentry/mm/user.h"
@@ -431,11 +432,12 @@ Result<long> set_options(Task& tracer, Task& t, uint64_t options) {
 bool may_trace(Task& tracer, Task& target) {
   if (&tracer.group() == &target.group()) return true;
   Ref<auth::Credentials> me = tracer.credentials(), it = target.credentials();
-  if (me->has_cap(CAP_SYS_PTRACE)) return true;
+  if (!may_see_memory(*me, target)) return false;
+  if (me->has_cap_in(it->user_ns.get(), CAP_SYS_PTRACE)) return true;
   if (me->uid != it->euid || me->uid != it->suid || me->uid != it->uid || me->gid != it->egid || me->gid != it->sgid ||
-      me->gid != it->gid || !it->dumpable)
+      me->gid != it->gid)
     return false;
-  return (it->cap_permitted & ~me->cap_permitted) == 0;
+  return me->user_ns.get() == it->user_ns.get() && (it->cap_permitted & ~me->cap_permitted) == 0;
 }
 
 Result<long> trace_me(Task& t) {

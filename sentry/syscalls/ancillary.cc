@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "sentry/kernel/internal.h"
+
 namespace sentry::syscalls {
 namespace {
 
@@ -16,14 +18,15 @@ Result<net::Identity> check_credentials(Task& task, const struct ucred& c) {
   net::Identity i;
   i.group = task.group_ref();
   if (c.pid != task.group().pid_in(ns)) {
-    if (!me.has_cap(CAP_SYS_ADMIN)) return kEPERM;
+    if (!me.has_cap_in(ns.impl().user_ns.get(), CAP_SYS_ADMIN)) return kEPERM;
     i.group = ns.find_group(c.pid);
     if (!i.group) return kESRCH;
   }
-  if (c.uid != me.uid && c.uid != me.euid && c.uid != me.suid && !me.has_cap(CAP_SETUID)) return kEPERM;
-  if (c.gid != me.gid && c.gid != me.egid && c.gid != me.sgid && !me.has_cap(CAP_SETGID)) return kEPERM;
-  i.uid = c.uid;
-  i.gid = c.gid;
+  i.uid = auth::kernel_uid(me.user_ns.get(), c.uid);
+  i.gid = auth::kernel_gid(me.user_ns.get(), c.gid);
+  if (i.uid == auth::kNoId || i.gid == auth::kNoId) return kEINVAL;
+  if (i.uid != me.uid && i.uid != me.euid && i.uid != me.suid && !me.has_own_cap(CAP_SETUID)) return kEPERM;
+  if (i.gid != me.gid && i.gid != me.egid && i.gid != me.sgid && !me.has_own_cap(CAP_SETGID)) return kEPERM;
   return i;
 }
 

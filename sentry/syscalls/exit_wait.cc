@@ -86,7 +86,7 @@ Result<long> sys_waitid(Task& task, int type, int id, UserOut<void> info, int op
         if (now.pid == 0) return kEAGAIN;
         q.options &= ~WNOHANG;
         if (!info.is_null()) {
-          kernel::SignalInfo si = kernel::SignalInfo::user(SIGCHLD, now.code, now.pid, now.uid);
+          kernel::SignalInfo si = kernel::SignalInfo::user(SIGCHLD, now.code, now.pid, auth::shown_uid(task.own_credentials().user_ns.get(), now.uid));
           si.si.si_status = kernel::siginfo_status(now);
           TRY(info.copy_out(task.context(), si.si));
         }
@@ -102,7 +102,7 @@ Result<long> sys_waitid(Task& task, int type, int id, UserOut<void> info, int op
     // Nothing to report: all zero. Linux writes the first fields only; what lies behind them is zero here.
     kernel::SignalInfo si;
     if (r.pid != 0) {
-      si = kernel::SignalInfo::user(SIGCHLD, r.code, r.pid, r.uid);
+      si = kernel::SignalInfo::user(SIGCHLD, r.code, r.pid, auth::shown_uid(task.own_credentials().user_ns.get(), r.uid));
       si.si.si_status = kernel::siginfo_status(r);
     }
     TRY(info.copy_out(task.context(), si.si));

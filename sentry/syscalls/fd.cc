@@ -37,7 +37,7 @@ Result<long> set_status_flags(Task& task, vfs::File& f, int arg) {
   int next = (old & ~kMutable) | (arg & kMutable);
   if ((next & ~old & O_NOATIME)) {
     const auth::Credentials& cred = task.own_credentials();
-    if (TRY(f.inode().attributes()).uid != cred.fsuid && !cred.has_cap(CAP_FOWNER)) return kEPERM;
+    if (!cred.owns_or(TRY(f.inode().attributes()).uid, CAP_FOWNER)) return kEPERM;
   }
   TRY(f.flags_changing(next));
   f.set_flags(next);

@@ -35,7 +35,8 @@ Result<std::vector<Ref<Task>>> io_targets(Task& task, int which, int who) {
       break;
     }
     case IOPRIO_WHO_USER: {
-      const uint32_t uid = who == 0 ? task.own_credentials().uid : static_cast<uint32_t>(who);
+      const auth::Credentials& me = task.own_credentials();
+      const uint32_t uid = who == 0 ? me.uid : auth::kernel_uid(me.user_ns.get(), static_cast<uint32_t>(who));
       for (const Ref<kernel::ThreadGroup>& g : ns.groups())
         for (const Ref<Task>& t : g->tasks())
           if (t->credentials()->uid == uid) list.push_back(t);
@@ -94,7 +95,7 @@ Result<long> sys_ioprio_set(Task& task, int which, int who, int value) {
   }
   for (const Ref<Task>& t : TRY(io_targets(task, which, who))) {
     Ref<auth::Credentials> theirs = t->credentials();
-    if (theirs->uid != c.euid && theirs->uid != c.uid && !c.has_cap(CAP_SYS_NICE)) return kEPERM;
+    if (theirs->uid != c.euid && theirs->uid != c.uid && !c.has_cap_in(theirs->user_ns.get(), CAP_SYS_NICE)) return kEPERM;
     t->impl().io_priority = value;
   }
   return 0L;

@@ -22,8 +22,8 @@ Result<void> set_limit(Task& task, kernel::ThreadGroup& g, unsigned resource, co
 bool may_limit(Task& task, Task& target) {
   if (&task.group() == &target.group()) return true;
   const auth::Credentials& c = task.own_credentials();
-  if (c.has_cap(CAP_SYS_RESOURCE)) return true;
   Ref<auth::Credentials> t = target.credentials();
+  if (c.has_cap_in(t->user_ns.get(), CAP_SYS_RESOURCE)) return true;
   return c.uid == t->euid && c.uid == t->suid && c.uid == t->uid && c.gid == t->egid && c.gid == t->sgid && c.gid == t->gid;
 }
 

@@ -8,6 +8,7 @@
 
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/syscalls/syscalls.h"
 
 namespace sentry::syscalls {
@@ -21,7 +22,7 @@ void put(char (&field)[65], std::string_view s) {
 }
 
 Result<std::string> read_name(Task& task, UserIn<void> name, size_t len) {
-  if (!task.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
+  if (!task.own_credentials().has_cap_in(task.uts()->user_ns().get(), CAP_SYS_ADMIN)) return kEPERM;
   if (len > kMaxName) return kEINVAL;
   std::string s(len, '\0');
   TRY(name.copy_bytes_in(task.context(), s.data(), len));
@@ -57,7 +58,7 @@ Result<long> sys_setdomainname(Task& task, UserIn<void> name, size_t len) {
 Result<long> sys_sysinfo(Task& task, UserOut<struct sysinfo> info) {
   struct sysinfo s{};
   kernel::MemoryFacts memory = kernel::memory_facts(task.kernel(), task.container());
-  s.uptime = (sched::now() - task.kernel().boot_monotonic_ns()) / 1000000000;
+  s.uptime = (sched::now() - task.kernel().boot_monotonic_ns() + kernel::clock_offset(task, CLOCK_BOOTTIME)) / 1000000000;
   s.totalram = memory.total;
   s.freeram = memory.free;
   s.procs = static_cast<unsigned short>(std::min<int64_t>(kernel::tasks_in(task.container()), 65535));

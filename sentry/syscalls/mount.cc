@@ -3,6 +3,8 @@
 // nothing, as every mount is private.
 #include <sys/mount.h>
 
+#include "sentry/kernel/ipc.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/syscalls/paths.h"
 
 namespace sentry::syscalls {
@@ -14,7 +16,34 @@ constexpr uint64_t kPropagation = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDA
 constexpr uint64_t kKept = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRSYNC | 256 /* NOSYMFOLLOW */ |
                            MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME | MS_LAZYTIME;
 
-bool may_mount(Task& task) { return task.own_credentials().has_cap(CAP_SYS_ADMIN); }
+bool may_mount(Task& task) {
+  return task.own_credentials().has_cap_in(task.fs()->mounts()->user_ns().get(), CAP_SYS_ADMIN);
+}
+
+// File systems that root of any user namespace may mount. Linux: FS_USERNS_MOUNT.
+bool for_everybody(std::string_view type) {
+  for (const char* t : {"tmpfs", "ramfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"})
+    if (type == t) return true;
+  return false;
+}
+
+// EPERM: a mount of this type as a whole would show what is hidden from this namespace.
+Result<void> may_mount_type(Task& task, const std::string& type, uint64_t flags) {
+  const auth::Credentials& c = task.own_credentials();
+  if (!c.user_ns) return {};
+  if (!for_everybody(type)) return kEPERM;
+  const auth::UserNamespace* owner = nullptr;
+  kernel::UserNs of;
+  if (type == "proc") of = task.group().pid_namespace().impl().user_ns;
+  if (type == "mqueue") of = kernel::ipc_of(task)->user_ns();
+  if (type == "sysfs") of = kernel::net_of(task)->user_ns();
+  owner = of.get();
+  if (type == "proc" || type == "mqueue" || type == "sysfs") {
+    if (!c.has_cap_in(owner, CAP_SYS_ADMIN)) return kEPERM;
+  }
+  if ((type == "proc" || type == "sysfs") && !task.fs()->mounts()->shows_whole(type, flags)) return kEPERM;
+  return {};
+}
 
 // A page of text at most; null is empty.
 Result<std::string> text_of(Task& task, uint64_t address) {
@@ -24,12 +53,22 @@ Result<std::string> text_of(Task& task, uint64_t address) {
   return s;
 }
 
+// Without a flag, access times are relative.
+uint64_t atime_of(uint64_t flags) {
+  return (flags & MS_NODIRATIME) | (flags & MS_NOATIME ? uint64_t{MS_NOATIME} : flags & MS_STRICTATIME);
+}
+
 Result<void> remount(const vfs::Path& at, uint64_t flags) {
   if (!at.mount || at.dentry.get() != at.mount->root().get()) return kEINVAL;
   uint64_t next = flags & kKept;
   // Linux: without an atime flag the old ones stay (do_mount).
   constexpr uint64_t kAtime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME;
   if (!(flags & kAtime)) next |= at.mount->flags() & kAtime;
+  // Linux: can_change_locked_flags().
+  const uint64_t locked = at.mount->locked_flags();
+  constexpr uint64_t kStay = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (locked & kStay & ~next) return kEPERM;
+  if ((locked & kAtime) && atime_of(at.mount->flags()) != atime_of(next)) return kEPERM;
   at.mount->set_flags(next);
   return {};
 }
@@ -60,7 +99,9 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
   if (type.is_null() || type_text.empty()) return type.is_null() ? kEINVAL : kENODEV;
   kernel::FileSystems* maker = task.container().file_systems();
   if (!maker) return kENODEV;
+  TRY(may_mount_type(task, type_text, flags));
   Ref<vfs::FileSystem> fs = TRY(maker->make(type_text, data_text));
+  if (type_text != "mqueue") fs->set_user_ns(task.own_credentials().user_ns);
   (void)TRY(ns->mount(fs, at, flags & kKept, source_text.empty() ? "none" : source_text));
   return 0L;
 }
@@ -69,6 +110,9 @@ Result<long> sys_umount2(Task& task, UserString target, int flags) {
   if (flags & ~(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW)) return kEINVAL;
   vfs::Path at = TRY(find_path(task, AT_FDCWD, target, flags & UMOUNT_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0));
   if (!may_mount(task)) return kEPERM;
+  // Linux: LOOKUP_MOUNTPOINT. What is mounted over the place, also when that is the working directory.
+  while (RefOrNull<vfs::Mount> over = task.fs()->mounts()->mounted_on(at)) at = vfs::Path{over, over->root()};
+  if ((flags & MNT_FORCE) && !task.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
   return done(task.fs()->mounts()->unmount(at, flags & ~UMOUNT_NOFOLLOW));
 }
 

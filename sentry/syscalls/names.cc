@@ -107,7 +107,7 @@ Result<long> sys_chroot(Task& task, UserString path) {
   PathArgument p = TRY(path_argument(task, AT_FDCWD, path));
   vfs::Path to = TRY(vfs::walk(p.from, p.text, vfs::kFollow | vfs::kDirectory));
   TRY(vfs::may_access(to, X_OK, *p.from.cred));
-  if (!task.own_credentials().has_cap(CAP_SYS_CHROOT)) return kEPERM;
+  if (!task.own_credentials().has_own_cap(CAP_SYS_CHROOT)) return kEPERM;
   task.fs()->set_root(std::move(to));
   return 0L;
 }

@@ -147,8 +147,28 @@ timespec time_left(sched::Nanos deadline) {
 
 }  // namespace
 
+namespace {
+
+Result<long> poll_until(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nanos deadline);
+Result<long> restart_poll(Task& task, const kernel::RestartBlock& b) {
+  return poll_until(task, UserInOut<void>(b.args[0]), static_cast<unsigned>(b.args[1]), b.deadline);
+}
+// A stop does not lengthen the wait: the call goes on with what was left. (The others write that back for themselves.)
+Result<long> poll_until(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nanos deadline) {
+  auto r = do_poll(task, fds, nfds, deadline);
+  if (r.ok() || !(r.error() == kERESTARTNOHAND)) return r;
+  kernel::RestartBlock block;
+  block.fn = restart_poll;
+  block.deadline = deadline;
+  block.args[0] = fds.unchecked_address();
+  block.args[1] = nfds;
+  return task.restart_later(block);
+}
+
+}  // namespace
+
 Result<long> sys_poll(Task& task, UserInOut<void> fds, unsigned nfds, int timeout_ms) {
-  return do_poll(task, fds, nfds, deadline_after_ms(timeout_ms));
+  return poll_until(task, fds, nfds, deadline_after_ms(timeout_ms));
 }
 
 Result<long> sys_ppoll(Task& task, UserInOut<void> fds, unsigned nfds, UserInOut<timespec> timeout,

@@ -4,6 +4,7 @@
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
 
+#include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/seccomp.h"
 #include "sentry/syscalls/syscalls.h"
@@ -49,7 +50,7 @@ Result<long> set_securebits(Task& task, uint64_t bits) {
   const auth::Credentials& c = task.own_credentials();
   const uint32_t old = c.securebits, next = static_cast<uint32_t>(bits);
   if ((((old & SECURE_ALL_LOCKS) >> 1) & (old ^ next)) || (old & SECURE_ALL_LOCKS & ~next) ||
-      (bits & ~static_cast<uint64_t>(SECURE_ALL_LOCKS | SECURE_ALL_BITS)) || !c.has_cap(CAP_SETPCAP))
+      (bits & ~static_cast<uint64_t>(SECURE_ALL_LOCKS | SECURE_ALL_BITS)) || !c.has_own_cap(CAP_SETPCAP))
     return kEPERM;
   change(task, [&](auth::Credentials& n) { n.securebits = next; });
   return 0L;
@@ -83,10 +84,10 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
     case PR_GET_PDEATHSIG:
       return out_int(task, a2, i.pdeath_signal.load());
     case PR_GET_DUMPABLE:
-      return long{c.dumpable};
+      return long{kernel::is_dumpable(task)};
     case PR_SET_DUMPABLE:
       if (a2 > 1) return kEINVAL;
-      change(task, [&](auth::Credentials& n) { n.dumpable = a2 == 1; });
+      kernel::set_dumpable(task, a2 == 1);
       return 0L;
     case PR_GET_KEEPCAPS:
       return long{(c.securebits & SECBIT_KEEP_CAPS) != 0};
@@ -109,7 +110,7 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
       if (!valid_cap(a2)) return kEINVAL;
       return static_cast<long>(c.cap_bounding >> a2 & 1);
     case PR_CAPBSET_DROP:
-      if (!c.has_cap(CAP_SETPCAP)) return kEPERM;
+      if (!c.has_own_cap(CAP_SETPCAP)) return kEPERM;
       if (!valid_cap(a2)) return kEINVAL;
       change(task, [&](auth::Credentials& n) { n.cap_bounding &= ~(1ull << a2); });
       return 0L;

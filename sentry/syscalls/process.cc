@@ -2,10 +2,11 @@
 // Making tasks and naming them: clone family, ids, process groups, sessions, pidfds, namespaces.
 #include <sched.h>
 
-#include "sentry/kernel/ipc.h"
+#include "sentry/fs/nsfs/nsfs.h"
 #include "sentry/kernel/clone.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/pidfd.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -147,28 +148,31 @@ Result<long> sys_unshare(Task& task, uint64_t flags) {
   return 0L;
 }
 
-// By pidfd only: namespaces have no files of their own yet.
+// By a namespace's file, or by a pidfd: then all kinds that `type` names, as the process has them.
 Result<long> sys_setns(Task& task, int fd, int type) {
+  using kernel::NamespaceKind;
   Ref<vfs::File> f = TRY(task.file(fd));
-  Result<Ref<kernel::ThreadGroup>> g = kernel::process_of_pidfd(*f);
-  constexpr int kKnown = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID | CLONE_NEWIPC;
-  if (!g.ok() || type == 0 || (type & ~kKnown)) return kEINVAL;
-  if (!task.own_credentials().has_cap(CAP_SYS_ADMIN)) return kEPERM;
-  std::vector<Ref<Task>> tasks = (*g)->tasks();
-  if (tasks.empty()) return kESRCH;
-  if (!kernel::may_inspect(&task, *tasks.front(), false)) return kEPERM;
-  if (type & CLONE_NEWPID) TRY(kernel::set_child_namespace(task, (*g)->pid_namespace()));
-  if (type & CLONE_NEWIPC) {
-    kernel::leave_undo(task);
-    kernel::set_ipc(task, kernel::ipc_of(*tasks.front()));
+  std::vector<kernel::AnyNamespace> which;
+  if (Result<kernel::AnyNamespace> one = fs::nsfs::namespace_of_file(*f); one.ok()) {
+    if (type != 0 && type != one->clone_flag()) return kEINVAL;
+    which.push_back(std::move(one).value());
+  } else {
+    Result<Ref<kernel::ThreadGroup>> process = kernel::process_of_pidfd(*f);
+    if (!process.ok()) return kEINVAL;
+    Ref<kernel::ThreadGroup> g = *process;
+    if (type == 0 || (static_cast<uint64_t>(static_cast<unsigned>(type)) & ~kernel::kNewNamespaces)) return kEINVAL;
+    std::vector<Ref<Task>> tasks = g->tasks();
+    if (tasks.empty()) return kESRCH;
+    if (!kernel::may_inspect(&task, *tasks.front(), false)) return kEPERM;
+    // In the order in which one makes the next possible. Linux: validate_nsset().
+    for (NamespaceKind kind : {NamespaceKind::user, NamespaceKind::mnt, NamespaceKind::uts, NamespaceKind::ipc, NamespaceKind::pid,
+                               NamespaceKind::cgroup, NamespaceKind::net, NamespaceKind::time}) {
+      Result<kernel::AnyNamespace> ns = kernel::namespace_of(*tasks.front(), kind, false);
+      if (!ns.ok()) return kESRCH;
+      if (type & ns->clone_flag()) which.push_back(std::move(ns).value());
+    }
   }
-  if (type & CLONE_NEWUTS) kernel::set_uts(task, tasks.front()->uts());
-  if (type & CLONE_NEWNS) {
-    Ref<vfs::MountNamespace> mounts = tasks.front()->fs()->mounts();
-    Ref<kernel::FsContext> fs = task.fs()->copy();
-    fs->set_mounts(mounts, mounts->root(), mounts->root());
-    task.set_fs(std::move(fs));
-  }
+  TRY(kernel::join_namespaces(task, which));
   return 0L;
 }
 

@@ -53,7 +53,7 @@ Result<void> set_policy(Task& task, Task& target, int policy, int priority) {
 Result<void> set_nice(Task& task, Task& target, int nice) {
   const auth::Credentials& c = task.own_credentials();
   Ref<auth::Credentials> t = target.credentials();
-  if (c.euid != t->uid && c.euid != t->euid && !c.has_cap(CAP_SYS_NICE)) return kEPERM;
+  if (c.euid != t->uid && c.euid != t->euid && !c.has_cap_in(t->user_ns.get(), CAP_SYS_NICE)) return kEPERM;
   if (nice < target.impl().nice.load()) {
     uint64_t reach = static_cast<uint64_t>(20 - nice);
     if (reach > target.rlimit(RLIMIT_NICE) && !c.has_cap(CAP_SYS_NICE)) return kEACCES;
@@ -79,7 +79,8 @@ Result<std::vector<Ref<Task>>> priority_targets(Task& task, int which, int who) 
       return list;
     }
     case PRIO_USER: {
-      uint32_t uid = who == 0 ? task.own_credentials().uid : static_cast<uint32_t>(who);
+      const auth::Credentials& me = task.own_credentials();
+      const uint32_t uid = who == 0 ? me.uid : auth::kernel_uid(me.user_ns.get(), static_cast<uint32_t>(who));
       for (const Ref<kernel::ThreadGroup>& g : ns.groups())
         for (const Ref<Task>& t : g->tasks())
           if (t->credentials()->uid == uid) list.push_back(t);
@@ -215,7 +216,7 @@ Result<long> sys_sched_getattr(Task& task, int pid, UserOut<void> attr, unsigned
 Result<long> sys_sched_setaffinity(Task& task, int pid, size_t len, UserIn<void> mask) {
   RefOrNull<Task> t = find(task, pid);
   if (!t) return kESRCH;
-  if (!same_owner(task, *t) && !task.own_credentials().has_cap(CAP_SYS_NICE)) return kEPERM;
+  if (!same_owner(task, *t) && !task.own_credentials().has_cap_in(t->credentials()->user_ns.get(), CAP_SYS_NICE)) return kEPERM;
   kernel::CpuSet wanted{};
   TRY(mask.copy_bytes_in(task.context(), wanted.data(), std::min(len, sizeof wanted)));
   const kernel::CpuSet online = online_cpus(task);

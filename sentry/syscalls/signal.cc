@@ -23,14 +23,16 @@ Result<void> may_signal(Task& task, ThreadGroup& g, int sig) {
   if (!leader) return kESRCH;
   const auth::Credentials& c = task.own_credentials();
   Ref<auth::Credentials> t = leader->credentials();
-  if (c.euid == t->suid || c.euid == t->uid || c.uid == t->suid || c.uid == t->uid || c.has_cap(CAP_KILL)) return {};
+  if (c.euid == t->suid || c.euid == t->uid || c.uid == t->suid || c.uid == t->uid || c.has_cap_in(t->user_ns.get(), CAP_KILL)) return {};
   if (sig == SIGCONT && g.session() == task.group().session()) return {};
   return kEPERM;
 }
 
 // As the target sees the sender.
 SignalInfo from_user(Task& task, ThreadGroup& target, int sig, int code) {
-  return SignalInfo::user(sig, code, task.group().pid_in(target.pid_namespace()), task.own_credentials().uid);
+  uint32_t uid = task.own_credentials().uid;
+  if (RefOrNull<Task> leader = target.leader()) uid = auth::shown_uid(leader->credentials()->user_ns.get(), uid);
+  return SignalInfo::user(sig, code, task.group().pid_in(target.pid_namespace()), uid);
 }
 bool from_above(Task& task, ThreadGroup& target) { return &task.group().pid_namespace() != &target.pid_namespace(); }
 

@@ -12,15 +12,16 @@ namespace {
 
 using vfs::SetAttributes;
 
-Result<struct stat> stat_of(vfs::Inode& inode) {
+Result<struct stat> stat_of(Task& task, vfs::Inode& inode) {
   vfs::Attributes a = TRY(inode.attributes());
   struct stat s {};
   s.st_dev = a.dev;
   s.st_ino = a.ino;
   s.st_mode = a.mode;
   s.st_nlink = a.nlink;
-  s.st_uid = a.uid;
-  s.st_gid = a.gid;
+  const auth::UserNamespace* ns = task.own_credentials().user_ns.get();
+  s.st_uid = auth::shown_uid(ns, a.uid);
+  s.st_gid = auth::shown_gid(ns, a.gid);
   s.st_rdev = a.rdev;
   s.st_size = static_cast<off_t>(a.size);
   s.st_blksize = a.blksize;
@@ -33,7 +34,7 @@ Result<struct stat> stat_of(vfs::Inode& inode) {
 
 Result<long> stat_path(Task& task, int dirfd, UserString path, UserOut<struct stat> out, int at_flags) {
   vfs::Path p = TRY(find_path(task, dirfd, path, at_flags));
-  struct stat s = TRY(stat_of(*p.inode()));
+  struct stat s = TRY(stat_of(task, *p.inode()));
   TRY(out.copy_out(task.context(), s));
   return 0L;
 }
@@ -81,7 +82,7 @@ Result<long> sys_lstat(Task& task, UserString path, UserOut<struct stat> st) {
 Result<long> sys_fstat(Task& task, int fd, UserOut<struct stat> st) {
   Result<Ref<vfs::File>> file = task.file(fd);
   if (!file.ok()) file = task.files()->get_path(fd);
-  struct stat s = TRY(stat_of(TRY(std::move(file))->inode()));
+  struct stat s = TRY(stat_of(task, TRY(std::move(file))->inode()));
   TRY(st.copy_out(task.context(), s));
   return 0L;
 }
@@ -97,8 +98,9 @@ Result<long> sys_statx(Task& task, int dirfd, UserString path, int flags, unsign
   s.stx_mask = STATX_BASIC_STATS | STATX_MNT_ID | (a.btime.tv_sec || a.btime.tv_nsec ? unsigned{STATX_BTIME} : 0u);
   s.stx_blksize = a.blksize;
   s.stx_nlink = a.nlink;
-  s.stx_uid = a.uid;
-  s.stx_gid = a.gid;
+  const auth::UserNamespace* ns = task.own_credentials().user_ns.get();
+  s.stx_uid = auth::shown_uid(ns, a.uid);
+  s.stx_gid = auth::shown_gid(ns, a.gid);
   s.stx_mode = static_cast<uint16_t>(a.mode);
   s.stx_ino = a.ino;
   s.stx_size = a.size;
@@ -138,11 +140,12 @@ Result<long> sys_faccessat2(Task& task, int dirfd, UserString path, int mode, in
   if (!(flags & AT_EACCESS)) {
     // Linux: access_override_creds. The real ids decide, for the walk as well.
     const auth::Credentials& own = task.own_credentials();
-    if (own.fsuid != own.uid || own.fsgid != own.gid || own.cap_effective != (own.uid == 0 ? own.cap_permitted : 0)) {
+    const uint64_t caps = own.uid == own.root_uid() ? own.cap_permitted : 0;
+    if (own.fsuid != own.uid || own.fsgid != own.gid || own.cap_effective != caps) {
       Ref<auth::Credentials> real = own.copy();
       real->fsuid = own.uid;
       real->fsgid = own.gid;
-      if (!(own.securebits & 4)) real->cap_effective = own.uid == 0 ? own.cap_permitted : 0;  // SECBIT_NO_SETUID_FIXUP
+      if (!(own.securebits & 4)) real->cap_effective = caps;  // SECBIT_NO_SETUID_FIXUP
       p.from.cred = real;
     }
   }
@@ -165,12 +168,15 @@ SetAttributes mode_change(uint32_t mode) {
   s.mode = mode & 07777;
   return s;
 }
-SetAttributes owner_change(uint32_t uid, uint32_t gid) {
+// EINVAL: an id that means nobody here.
+Result<SetAttributes> owner_change(Task& task, uint32_t uid, uint32_t gid) {
   SetAttributes s;
+  const auth::UserNamespace* ns = task.own_credentials().user_ns.get();
+  s.uid = auth::kernel_uid(ns, uid);
+  s.gid = auth::kernel_gid(ns, gid);
+  if ((uid != UINT32_MAX && s.uid == auth::kNoId) || (gid != UINT32_MAX && s.gid == auth::kNoId)) return kEINVAL;
   if (uid != UINT32_MAX) s.mask |= SetAttributes::kUid;
   if (gid != UINT32_MAX) s.mask |= SetAttributes::kGid;
-  s.uid = uid;
-  s.gid = gid;
   return s;
 }
 
@@ -190,7 +196,7 @@ Result<long> sys_fchmod(Task& task, int fd, uint32_t mode) {
 
 Result<long> sys_fchownat(Task& task, int dirfd, UserString path, uint32_t uid, uint32_t gid, int flags) {
   if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) return kEINVAL;
-  return change(task, TRY(find_path(task, dirfd, path, flags)), owner_change(uid, gid));
+  return change(task, TRY(find_path(task, dirfd, path, flags)), TRY(owner_change(task, uid, gid)));
 }
 Result<long> sys_chown(Task& task, UserString path, uint32_t uid, uint32_t gid) {
   return sys_fchownat(task, AT_FDCWD, path, uid, gid, 0);
@@ -199,7 +205,7 @@ Result<long> sys_lchown(Task& task, UserString path, uint32_t uid, uint32_t gid)
   return sys_fchownat(task, AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
 }
 Result<long> sys_fchown(Task& task, int fd, uint32_t uid, uint32_t gid) {
-  return change(task, TRY(task.file(fd))->path(), owner_change(uid, gid));
+  return change(task, TRY(task.file(fd))->path(), TRY(owner_change(task, uid, gid)));
 }
 
 // ---- utimes ----

@@ -3,6 +3,7 @@
 #include <sys/time.h>
 
 #include "sentry/kernel/internal.h"
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/posix_timers.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -87,6 +88,7 @@ Result<long> sys_clock_gettime(Task& task, int clock, UserOut<struct timespec> t
   timespec now{};
   if (is_host_clock(clock)) {
     clock_gettime(clock, &now);
+    if (const int64_t ahead = kernel::clock_offset(task, clock)) now = to_timespec(now.tv_sec * kSecond + now.tv_nsec + ahead);
   } else {
     now = to_timespec(static_cast<int64_t>(TRY(cpu_clock(task, clock))));
   }
@@ -168,7 +170,7 @@ Result<long> sys_clock_nanosleep(Task& task, int clock, int flags, UserIn<struct
   if (!valid(t)) return kEINVAL;
   if (!(flags & TIMER_ABSTIME)) return sleep_until(task, sched::now() + to_ns(t), rem.unchecked_address(), true);
   // Differs from Linux: a step of the clock does not move sleepers.
-  int64_t deadline = to_ns(t);
+  int64_t deadline = to_ns(t) - kernel::clock_offset(task, clock);
   if (clock != CLOCK_MONOTONIC) deadline -= host_time(clock) - sched::now();
   return sleep_until(task, deadline, 0, false);
 }

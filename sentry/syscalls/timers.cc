@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interval timers and POSIX timers; the work is in kernel/posix_timers.cc.
+#include "sentry/kernel/namespaces.h"
 #include "sentry/kernel/posix_timers.h"
 
 #include "sentry/syscalls/syscalls.h"
@@ -120,6 +121,8 @@ Result<long> sys_timer_settime(Task& task, int id, int flags, UserIn<struct itim
   if (bad(v.it_value) || bad(v.it_interval)) return kEINVAL;
   Ref<kernel::ProcessTimer> t = TRY(task.group().impl().timers->find(id));
   TimerSetting s{to_ns(v.it_value.tv_sec, v.it_value.tv_nsec), to_ns(v.it_interval.tv_sec, v.it_interval.tv_nsec)};
+  if ((flags & TIMER_ABSTIME) && s.value_ns != 0 && t->clock() == TimerClock::monotonic)
+    s.value_ns = std::max<int64_t>(1, s.value_ns - kernel::clock_offset(task, CLOCK_MONOTONIC));
   TimerSetting before = t->set(s, flags & TIMER_ABSTIME);
   if (!old.is_null()) TRY(old.copy_out(task.context(), to_itimerspec(before)));
   return 0L;

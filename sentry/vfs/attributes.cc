@@ -17,13 +17,13 @@ uint32_t without_privileges(uint32_t mode) {
 }
 
 Result<void> check_owner_change(A& s, const Attributes& now, const auth::Credentials& cred) {
-  bool chown = cred.has_cap(CAP_CHOWN);
+  bool chown = cred.has_cap_over(now.uid, now.gid, CAP_CHOWN);
   bool owner = cred.fsuid == now.uid;
   if ((s.mask & A::kUid) && !chown && !(owner && s.uid == now.uid)) return kEPERM;
   if ((s.mask & A::kGid) && !chown && !(owner && (s.gid == now.gid || cred.in_group(s.gid)))) return kEPERM;
   if (!S_ISDIR(now.mode)) {
     uint32_t mode = without_privileges(now.mode);
-    if (!cred.in_group(now.gid) && !cred.has_cap(CAP_FSETID)) mode &= ~static_cast<uint32_t>(S_ISGID);
+    if (!cred.in_group(now.gid) && !cred.has_cap_over(now.uid, now.gid, CAP_FSETID)) mode &= ~static_cast<uint32_t>(S_ISGID);
     if (mode != now.mode) {
       s.mask |= A::kMode;
       s.mode = mode & 07777;
@@ -33,7 +33,7 @@ Result<void> check_owner_change(A& s, const Attributes& now, const auth::Credent
 }
 
 Result<void> check_times(const A& s, const Attributes& now, Inode& inode, const auth::Credentials& cred) {
-  bool owner = cred.fsuid == now.uid || cred.has_cap(CAP_FOWNER);
+  bool owner = cred.owns_or(now.uid, CAP_FOWNER);
   if (owner) return {};
   bool touch = (s.mask & A::kAtimeNow) && (s.mask & A::kMtimeNow);
   if (!touch) return kEPERM;
@@ -46,7 +46,7 @@ Result<void> check_size(A& s, const Path& path, const Attributes& now, const aut
   TRY(may_access(path, W_OK, cred));
   s.mask |= A::kMtimeNow;
   uint32_t mode = without_privileges(now.mode);
-  if (mode != now.mode && !cred.has_cap(CAP_FSETID)) {
+  if (mode != now.mode && !cred.has_cap_over(now.uid, now.gid, CAP_FSETID)) {
     s.mask |= A::kMode;
     s.mode = mode & 07777;
   }
@@ -92,9 +92,9 @@ Result<void> change_attributes(const Path& path, SetAttributes s, const auth::Cr
   sched::SleepLock l(inode->lock());
   Attributes now = TRY(inode->attributes());
   if (s.mask & A::kMode) {
-    if (cred.fsuid != now.uid && !cred.has_cap(CAP_FOWNER)) return kEPERM;
+    if (!cred.owns_or(now.uid, CAP_FOWNER)) return kEPERM;
     s.mode &= 07777;
-    if (!cred.in_group(now.gid) && !cred.has_cap(CAP_FSETID)) s.mode &= ~static_cast<uint32_t>(S_ISGID);
+    if (!cred.in_group(now.gid) && !cred.has_cap_over(now.uid, now.gid, CAP_FSETID)) s.mode &= ~static_cast<uint32_t>(S_ISGID);
   }
   if (s.mask & (A::kUid | A::kGid)) TRY(check_owner_change(s, now, cred));
   if (s.mask & (A::kAtime | A::kMtime | A::kAtimeNow | A::kMtimeNow)) TRY(check_times(s, now, *inode, cred));

@@ -72,6 +72,8 @@ class Mount : public RefCounted<Mount> {
   uint64_t flags() const { return flags_.load(std::memory_order_relaxed); }  // MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC …
   void set_flags(uint64_t f) { flags_.store(f, std::memory_order_relaxed); }
   bool read_only() const { return flags() & 1; }
+  // Flags that this mount has from a more privileged namespace and that stay. Linux: MNT_LOCK_READONLY and its kin.
+  uint64_t locked_flags() const { return locked_flags_.load(std::memory_order_relaxed); }
   int id() const { return id_; }
   const std::string& source() const { return source_; }
 
@@ -92,6 +94,8 @@ class Mount : public RefCounted<Mount> {
   std::map<const Dentry*, Ref<Mount>> children_;
   const MountNamespace* ns_ = nullptr;  // null once unmounted
   bool expiry_mark_ = false;
+  bool locked_ = false;  // what lies under it is not to be seen by this namespace. Linux: MNT_LOCKED
+  std::atomic<uint64_t> locked_flags_{0};
 };
 
 // A place: a dentry seen through a mount. Linux: struct path.
@@ -109,6 +113,7 @@ struct Path {
 class MountNamespace : public RefCounted<MountNamespace> {
  public:
   static Ref<MountNamespace> create(Ref<FileSystem> root, uint64_t flags, std::string source);
+  const RefOrNull<auth::UserNamespace>& user_ns() const { return user_ns_; }
   Path root() const;
   // Mounts fs on the directory (or file) at `at`. subdir: which dentry of fs becomes its root (bind), default its root.
   Result<Ref<Mount>> mount(Ref<FileSystem> fs, const Path& at, uint64_t flags, std::string source,
@@ -118,6 +123,7 @@ class MountNamespace : public RefCounted<MountNamespace> {
   Result<void> move(const Path& from, const Path& at);
   // flags: MNT_DETACH, MNT_EXPIRE, MNT_FORCE. `at` itself is the one reference that does not make the mount busy.
   Result<void> unmount(const Path& at, int flags);
+  bool holds(const Mount& m) const;
   // The mount on top of this path, if one is.
   RefOrNull<Mount> mounted_on(const Path& at) const;
   // Where a mount's root is mounted; empty at the namespace's root.
@@ -128,7 +134,12 @@ class MountNamespace : public RefCounted<MountNamespace> {
     std::string mountpoint;  // as seen from `root`
   };
   std::vector<Info> list(const Path& root) const;
-  Ref<MountNamespace> copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new) const;  // CLONE_NEWNS
+  // CLONE_NEWNS. For a user namespace other than this one's owner every mount is locked as it is.
+  Ref<MountNamespace> copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new, RefOrNull<auth::UserNamespace> owner = nullptr,
+                           auth::NamespaceCharge charge = {}) const;
+  // Whether a mount of such a file system is here with all that it holds to be seen, and no stricter than `flags` (MS_RDONLY): else
+  // a new one would reveal what is hidden. Linux: mount_too_revealing().
+  bool shows_whole(std::string_view type, uint64_t flags) const;
   Result<void> pivot_root(const Path& new_root, const Path& put_old);
 
  private:
@@ -138,6 +149,8 @@ class MountNamespace : public RefCounted<MountNamespace> {
   ~MountNamespace();
   struct Impl;
   std::unique_ptr<Impl> impl_;
+  RefOrNull<auth::UserNamespace> user_ns_;
+  auth::NamespaceCharge charge_;
 };
 
 // The text of a dentry as seen from the root of its file system (the "root" field of mountinfo).

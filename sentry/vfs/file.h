@@ -34,7 +34,7 @@ struct IoFlags {
 };
 
 // The kinds that other code asks for by File::as<>().
-enum class FileKind : uint8_t { plain, directory, path_only, pipe, socket, epoll, eventfd, timerfd, signalfd, tty, pidfd, inotify, memfd, host, mqueue };
+enum class FileKind : uint8_t { plain, directory, path_only, pipe, socket, epoll, eventfd, timerfd, signalfd, tty, pidfd, inotify, memfd, host, mqueue, nsfs };
 
 // Held by: fd tables, mappings, in-flight messages, the call that uses it.
 class File : public RefCounted<File> {

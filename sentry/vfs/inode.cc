@@ -48,13 +48,13 @@ Result<void> check_mode(const auth::Credentials& cred, int mask, uint32_t mode, 
   else if (cred.in_group(gid)) bits >>= 3;
   if ((static_cast<uint32_t>(mask) & ~bits & 7) == 0) return {};
   if (S_ISDIR(mode)) {
-    if (!(mask & W_OK) && cred.has_cap(CAP_DAC_READ_SEARCH)) return {};
-    if (cred.has_cap(CAP_DAC_OVERRIDE)) return {};
+    if (!(mask & W_OK) && cred.has_cap_over(uid, gid, CAP_DAC_READ_SEARCH)) return {};
+    if (cred.has_cap_over(uid, gid, CAP_DAC_OVERRIDE)) return {};
     return kEACCES;
   }
-  if (mask == R_OK && cred.has_cap(CAP_DAC_READ_SEARCH)) return {};
+  if (mask == R_OK && cred.has_cap_over(uid, gid, CAP_DAC_READ_SEARCH)) return {};
   // Execution needs one x bit, even for the mighty.
-  if ((!(mask & X_OK) || (mode & 0111)) && cred.has_cap(CAP_DAC_OVERRIDE)) return {};
+  if ((!(mask & X_OK) || (mode & 0111)) && cred.has_cap_over(uid, gid, CAP_DAC_OVERRIDE)) return {};
   return kEACCES;
 }
 

@@ -172,6 +172,9 @@ class FileSystem : public RefCounted<FileSystem> {
   virtual const char* type_name() const = 0;   // as in /proc/mounts
   virtual std::string options() const { return {}; }  // extra options for /proc/mounts, "size=64k"
   virtual Result<void> sync() { return {}; }
+  // Of whoever may mount it without privileges elsewhere: its device nodes are not opened. Null: the first one. Linux: s_user_ns.
+  const RefOrNull<auth::UserNamespace>& user_ns() const { return user_ns_; }
+  void set_user_ns(RefOrNull<auth::UserNamespace> ns) { user_ns_ = std::move(ns); }  // before anybody else sees it
   uint64_t device() const { return device_; }  // st_dev of its inodes unless they say otherwise
   // Held while a directory moves to another parent (Linux: s_vfs_rename_mutex); taken before directory locks.
   sched::SleepMutex& rename_lock() { return rename_lock_; }
@@ -186,6 +189,7 @@ class FileSystem : public RefCounted<FileSystem> {
   struct DentryCache;
   std::unique_ptr<DentryCache> dentries_;
   sched::SleepMutex rename_lock_;
+  RefOrNull<auth::UserNamespace> user_ns_;
   uint64_t device_;  // anonymous: major 0, next minor
 };
 

@@ -11,6 +11,16 @@ namespace {
 constinit Mutex g_tree{LockRank::kMountTree};
 std::atomic<int> g_next_mount_id{20};
 constexpr size_t kMaxMounts = 100000;  // Linux: fs.mount-max
+constexpr uint64_t kAtimeFlags = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
+
+// Directories of proc and sysfs that are only there to be mounted on. Linux: is_empty_dir_inode().
+bool covers_nothing(const Dentry& d) {
+  RefOrNull<Inode> i = d.inode();
+  if (!i || !i->is_directory()) return false;
+  const std::string path = dentry_text(d);
+  return path == "/fs/cgroup" || path == "/sys/fs/binfmt_misc" || path == "/fs/pstore" || path == "/fs/bpf" || path == "/fs/fuse/connections" ||
+         path == "/kernel/debug" || path == "/kernel/tracing" || path == "/kernel/config" || path == "/kernel/security";
+}
 
 }  // namespace
 
@@ -90,6 +100,12 @@ struct MountTree {
     }
     return p;
   }
+  // Linux: has_locked_children().
+  static bool has_locked_children(const Mount& m, const Dentry& below) {
+    for (auto& [point, c] : m.children_)
+      if (c->locked_ && below.contains(*point)) return true;
+    return false;
+  }
   static RefOrNull<Mount> parent(const Mount& m) { return m.parent_; }
   static RefOrNull<Dentry> mountpoint(const Mount& m) { return m.mountpoint_; }
   static const MountNamespace* ns(const Mount& m) { return m.ns_; }
@@ -153,8 +169,10 @@ Result<Ref<Mount>> MountNamespace::bind(const Path& from, const Path& at, bool r
     MutexLock l(g_tree);
     if (MountTree::ns(*from.mount) != this) return kEINVAL;
     if (recursive) MountTree::collect(*from.mount, &below);
+    else if (MountTree::has_locked_children(*from.mount, *from.dentry)) return kEINVAL;
   }
   Ref<Mount> top = TRY(mount(from.mount->fs(), at, from.mount->flags(), from.mount->source(), from.dentry));
+  top->locked_flags_ = from.mount->locked_flags();
   if (!recursive) return top;
   std::map<Mount*, Ref<Mount>> copies;
   copies.emplace(from.mount.get(), top);
@@ -167,6 +185,11 @@ Result<Ref<Mount>> MountNamespace::bind(const Path& from, const Path& at, bool r
     if (point.mount.get() == from.mount.get() && !from.dentry->contains(*point.dentry)) continue;
     Ref<Mount> copy =
         TRY(mount(m->fs(), Path{parent->second, point.dentry}, m->flags(), m->source(), m->root()));
+    {
+      MutexLock l(g_tree);
+      copy->locked_ = m->locked_;
+      copy->locked_flags_ = m->locked_flags();
+    }
     copies.emplace(m.get(), copy);
   }
   return top;
@@ -180,7 +203,7 @@ Result<void> MountNamespace::move(const Path& from, const Path& at) {
   MountTree::Detached cut;
   MutexLock l(g_tree);
   if (!from.mount || !at.mount || MountTree::ns(*from.mount) != this || MountTree::ns(*at.mount) != this) return kEINVAL;
-  if (from.dentry.get() != from.mount->root().get() || !from.mount->parent_) return kEINVAL;
+  if (from.dentry.get() != from.mount->root().get() || !from.mount->parent_ || from.mount->locked_) return kEINVAL;
   Path point = MountTree::topmost(keep);
   if (MountTree::below(*point.mount, *from.mount)) return kELOOP;
   cut = MountTree::detach(*from.mount);
@@ -195,7 +218,7 @@ Result<void> MountNamespace::unmount(const Path& at, int flags) {
   {
     MutexLock l(g_tree);
     if (!at.mount || MountTree::ns(*at.mount) != this || at.dentry.get() != at.mount->root().get()) return kEINVAL;
-    if (!at.mount->parent_) return kEINVAL;
+    if (!at.mount->parent_ || at.mount->locked_) return kEINVAL;
     if (!(flags & MNT_DETACH)) {
       // Linux: propagate_mount_busy. The tree and `at` hold one reference each.
       if (MountTree::children(*at.mount) > 0 || at.mount->ref_count() > 2) return kEBUSY;
@@ -211,6 +234,11 @@ Result<void> MountNamespace::unmount(const Path& at, int flags) {
   return {};
 }
 
+bool MountNamespace::holds(const Mount& m) const {
+  MutexLock l(g_tree);
+  return MountTree::ns(m) == this;
+}
+
 RefOrNull<Mount> MountNamespace::mounted_on(const Path& at) const {
   if (!at.mount) return nullptr;
   MutexLock l(g_tree);
@@ -223,8 +251,12 @@ Path MountNamespace::mountpoint_of(const Mount& m) const {
   return Path{MountTree::parent(m), MountTree::mountpoint(m)};
 }
 
-Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new) const {
+Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new,
+                                         RefOrNull<auth::UserNamespace> owner, auth::NamespaceCharge charge) const {
   Ref<MountNamespace> ns = adopt_ref(new MountNamespace);
+  const bool less_privileged = owner.get() != user_ns_.get();
+  ns->user_ns_ = std::move(owner);
+  ns->charge_ = std::move(charge);
   MutexLock l(g_tree);
   std::vector<Ref<Mount>> all;
   MountTree::collect(*impl_->root, &all);
@@ -232,6 +264,13 @@ Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<M
   for (auto& m : all) {
     Ref<Mount> c = adopt_ref(new Mount(m->fs_, m->root_, m->flags(), m->source_));
     c->ns_ = ns.get();
+    c->locked_flags_ = m->locked_flags();
+    c->locked_ = m->locked_;
+    if (less_privileged) {
+      // Linux: lock_mnt_tree().
+      c->locked_flags_ = m->locked_flags() | kAtimeFlags | (m->flags() & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC));
+      c->locked_ = m.get() != impl_->root.get();
+    }
     copies.emplace(m.get(), c);
     if (m->parent_ && copies.count(m->parent_.get()))
       MountTree::attach(c, *copies.find(m->parent_.get())->second, *m->mountpoint_);
@@ -241,6 +280,21 @@ Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<M
   }
   ns->impl_->count = all.size();
   return ns;
+}
+
+bool MountNamespace::shows_whole(std::string_view type, uint64_t flags) const {
+  std::vector<Ref<Mount>> all;
+  MutexLock l(g_tree);
+  MountTree::collect(*impl_->root, &all);
+  for (auto& m : all) {
+    if (type != m->fs()->type_name() || m->root().get() != DentryAccess::root_of(*m->fs()).get()) continue;
+    if ((m->locked_flags() & MS_RDONLY) && !(flags & MS_RDONLY)) continue;
+    bool whole = true;
+    // Linux lets what covers an empty directory pass; which are, only their file system knows, and those of proc and sysfs say so.
+    for (auto& [point, c] : m->children_) whole = whole && (!c->locked_ || covers_nothing(*point));
+    if (whole) return true;
+  }
+  return false;
 }
 
 // Linux: fs/namespace.c path_pivot_root, with the namespace's root as the caller's root.
@@ -257,8 +311,9 @@ Result<void> MountNamespace::pivot_root(const Path& new_root, const Path& put_ol
   if (new_root.mount.get() == impl_->root.get() || put_old.mount.get() == impl_->root.get()) return kEBUSY;
   if (new_root.dentry.get() != new_root.mount->root().get()) return kEINVAL;
   if (new_root.dentry->is_unlinked() || put_old.dentry->is_unlinked()) return kENOENT;
-  if (!MountTree::reachable(put_old, new_root)) return kEINVAL;
+  if (!MountTree::reachable(put_old, new_root) || new_root.mount->locked_) return kEINVAL;
   old_top = impl_->root;
+  if (std::exchange(old_top->locked_, false)) new_root.mount->locked_ = true;
   cut = MountTree::detach(*new_root.mount);
   Path point = MountTree::topmost(put_old);
   impl_->root = new_root.mount;

@@ -27,9 +27,10 @@ Result<void> may_delete(const Path& dir, Dentry& victim, bool must_be_directory,
   RefOrNull<Inode> parent = dir.inode();
   TRY(parent->check_access(cred, W_OK | X_OK));
   Attributes d = TRY(parent->attributes());
-  if ((d.mode & S_ISVTX) && cred.fsuid != d.uid && !cred.has_cap(CAP_FOWNER) &&
-      TRY(inode->attributes()).uid != cred.fsuid)
-    return kEPERM;
+  if ((d.mode & S_ISVTX) && cred.fsuid != d.uid) {
+    Attributes a = TRY(inode->attributes());
+    if (a.uid != cred.fsuid && !cred.has_cap_over(a.uid, a.gid, CAP_FOWNER)) return kEPERM;
+  }
   if (must_be_directory && !inode->is_directory()) return kENOTDIR;
   if (!must_be_directory && inode->is_directory()) return kEISDIR;
   if (dir.dentry->is_unlinked()) return kENOENT;
@@ -45,7 +46,7 @@ Result<CreateRequest> new_inode(Inode& dir, uint32_t mode, uint64_t rdev, const 
   }
   // Linux: mode_strip_sgid.
   if (!S_ISDIR(mode) && (r.mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && !cred.in_group(r.gid) &&
-      !cred.has_cap(CAP_FSETID))
+      !cred.has_cap_over(d.uid, d.gid, CAP_FSETID))
     r.mode &= ~static_cast<uint32_t>(S_ISGID);
   return r;
 }

@@ -66,9 +66,10 @@ Result<void> truncate_opened(Inode& inode, const auth::Credentials& cred) {
   SetAttributes s;
   s.mask = SetAttributes::kSize | SetAttributes::kMtimeNow;
   if (!cred.has_cap(CAP_FSETID)) {
-    uint32_t mode = TRY(inode.attributes()).mode;
+    const Attributes a = TRY(inode.attributes());
+    const uint32_t mode = a.mode;
     uint32_t keep = mode & ~static_cast<uint32_t>(S_ISUID | (mode & S_IXGRP ? S_ISGID : 0));
-    if (keep != mode) {
+    if (keep != mode && !cred.has_cap_over(a.uid, a.gid, CAP_FSETID)) {
       s.mask |= SetAttributes::kMode;
       s.mode = keep;
     }
@@ -89,7 +90,7 @@ Result<Ref<File>> open_existing(const Path& p, int flags, const Ref<auth::Creden
       break;
     case S_IFCHR:
     case S_IFBLK:
-      if (p.mount && (p.mount->flags() & MS_NODEV)) return kEACCES;
+      if (p.mount && ((p.mount->flags() & MS_NODEV) || p.mount->fs()->user_ns())) return kEACCES;
       [[fallthrough]];
     case S_IFIFO:
     case S_IFSOCK: flags &= ~O_TRUNC; break;
@@ -98,7 +99,7 @@ Result<Ref<File>> open_existing(const Path& p, int flags, const Ref<auth::Creden
   TRY(may_access(p, mask, *cred));
   if (flags & O_NOATIME) {
     Attributes a = TRY(inode->attributes());
-    if (cred->fsuid != a.uid && !cred->has_cap(CAP_FOWNER)) return kEPERM;
+    if (!cred->owns_or(a.uid, CAP_FOWNER)) return kEPERM;
   }
   WriteAccess access;
   if (inode->is_regular() && (mask & W_OK)) TRY(access.get(*inode));

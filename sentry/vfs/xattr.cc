@@ -15,7 +15,9 @@ Result<void> permitted(const Path& path, Inode& inode, const std::string& name, 
   if (mask & W_OK) TRY(want_write(path));
   if (name.starts_with("security.")) {
     if (!(mask & W_OK)) return {};
-    return cred.has_cap(name == "security.capability" ? CAP_SETFCAP : CAP_SYS_ADMIN) ? Result<void>() : kEPERM;
+    if (name != "security.capability") return cred.has_cap(CAP_SYS_ADMIN) ? Result<void>() : kEPERM;
+    Attributes a = TRY(inode.attributes());
+    return cred.has_cap_over(a.uid, a.gid, CAP_SETFCAP) ? Result<void>() : kEPERM;
   }
   if (name.starts_with("system.")) return {};
   if (name.starts_with("trusted.")) {
@@ -26,7 +28,7 @@ Result<void> permitted(const Path& path, Inode& inode, const std::string& name, 
     if (!inode.is_regular() && !inode.is_directory()) return mask & W_OK ? kEPERM : kENODATA;
     if (inode.is_directory() && (mask & W_OK)) {
       Attributes a = TRY(inode.attributes());
-      if ((a.mode & S_ISVTX) && cred.fsuid != a.uid && !cred.has_cap(CAP_FOWNER)) return kEPERM;
+      if ((a.mode & S_ISVTX) && !cred.owns_or(a.uid, CAP_FOWNER)) return kEPERM;
     }
   }
   return inode.check_access(cred, mask);
@@ -38,7 +40,8 @@ Result<std::string> get_xattr(const Path& path, const std::string& name, const a
   RefOrNull<Inode> inode = path.inode();
   if (!inode) return kENOENT;
   TRY(permitted(path, *inode, name, R_OK, cred));
-  return inode->get_xattr(name);
+  std::string value = TRY(inode->get_xattr(name));
+  return name == "security.capability" ? cred.file_caps_to_show(std::move(value)) : Result<std::string>(std::move(value));
 }
 
 Result<void> set_xattr(const Path& path, const std::string& name, std::string_view value, int flags,
@@ -46,6 +49,11 @@ Result<void> set_xattr(const Path& path, const std::string& name, std::string_vi
   RefOrNull<Inode> inode = path.inode();
   if (!inode) return kENOENT;
   TRY(permitted(path, *inode, name, W_OK, cred));
+  std::string own_root;
+  if (name == "security.capability") {
+    own_root = TRY(cred.file_caps_to_keep(value));
+    value = own_root;
+  }
   sched::SleepLock l(inode->lock());
   TRY(inode->set_xattr(name, value, flags));
   tell_object(path, *inode, IN_ATTRIB);

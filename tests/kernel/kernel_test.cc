@@ -11,6 +11,7 @@
 
 #include "base/sys.h"
 #include "sentry/fs/host/host_file.h"
+#include "sentry/fs/proc/proc.h"
 #include "sentry/fs/tmpfs/tmpfs.h"
 #include "sentry/net/host/host.h"
 #include "sentry/syscalls/syscalls.h"
@@ -107,7 +108,16 @@ class Sandbox {
   }
 
   struct Storage final : kernel::FileSystems {
-    Result<Ref<vfs::FileSystem>> make(const std::string&, const std::string&) override { return kENODEV; }
+    Result<Ref<vfs::FileSystem>> make(const std::string& type, const std::string&) override {
+      kernel::Task& t = kernel::Task::current();
+      if (type == "proc") return fs::proc::create(t.kernel(), Ref<kernel::Container>(t.container()));
+      if (type != "tmpfs") return kENODEV;
+      fs::tmpfs::Options o;
+      o.backing = fs::common::memfd_backing();
+      o.uid = t.own_credentials().fsuid;
+      o.gid = t.own_credentials().fsgid;
+      return fs::tmpfs::create(o);
+    }
     Result<Ref<vfs::File>> make_memfd(std::string_view name, bool allow_sealing, uint32_t mode,
                                       const Ref<auth::Credentials>& cred) override {
       return fs::tmpfs::create_memfd(name, allow_sealing, mode, fs::common::memfd_backing(), cred);

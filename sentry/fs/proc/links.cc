@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links of a process that are jumps: exe, cwd, root, and its namespaces. Linux: fs/proc/base.c, fs/proc/namespaces.c.
-#include <sched.h>
-
+#include "sentry/fs/nsfs/nsfs.h"
 #include "sentry/fs/proc/proc_fs.h"
 
 namespace sentry::fs::proc {
@@ -45,130 +44,39 @@ Result<vfs::Path> root_of(const Subject&, Task& t) {
 // ---- Namespaces ----
 
 constexpr struct {
-  const char* name;  // of the link
-  const char* type;  // in its text
+  const char* name;
   NamespaceKind kind;
   bool for_children;
 } kNamespaces[] = {
-    {"net", "net", NamespaceKind::net, false},
-    {"uts", "uts", NamespaceKind::uts, false},
-    {"ipc", "ipc", NamespaceKind::ipc, false},
-    {"pid", "pid", NamespaceKind::pid, false},
-    {"pid_for_children", "pid", NamespaceKind::pid, true},
-    {"user", "user", NamespaceKind::user, false},
-    {"mnt", "mnt", NamespaceKind::mnt, false},
-    {"cgroup", "cgroup", NamespaceKind::cgroup, false},
-    {"time", "time", NamespaceKind::time, false},
-    {"time_for_children", "time", NamespaceKind::time, true},
+    {"net", NamespaceKind::net, false},
+    {"uts", NamespaceKind::uts, false},
+    {"ipc", NamespaceKind::ipc, false},
+    {"pid", NamespaceKind::pid, false},
+    {"pid_for_children", NamespaceKind::pid, true},
+    {"user", NamespaceKind::user, false},
+    {"mnt", NamespaceKind::mnt, false},
+    {"cgroup", NamespaceKind::cgroup, false},
+    {"time", NamespaceKind::time, false},
+    {"time_for_children", NamespaceKind::time, true},
 };
 constexpr uint64_t kNsFirst = 512;
-
-// Network and IPC are the sandbox's, the cgroup is the container's; there is one user and one time namespace.
-uint64_t number_of(const Subject& s, Task& t, NamespaceKind kind, bool for_children) {
-  const void* object = nullptr;
-  RefOrNull<kernel::FsContext> fs;
-  if (kind == NamespaceKind::net) object = &s.fs.kernel;
-  if (kind == NamespaceKind::ipc) object = kernel::ipc_namespace(t);
-  if (kind == NamespaceKind::cgroup) object = &t.container();
-  if (kind == NamespaceKind::uts) object = t.uts().get();
-  if (kind == NamespaceKind::pid) object = for_children ? kernel::pids_for_children(t).get() : &t.group().pid_namespace();
-  if (kind == NamespaceKind::mnt && (fs = kernel::find_fs(t))) object = fs->mounts().get();
-  return kernel::namespace_number(s.fs.kernel, kind, object);
-}
-
-// ioctls of a namespace's file (man 2 ioctl_ns).
-enum : uint32_t { kGetUserns = 0xb701, kGetParent = 0xb702, kGetNstype = 0xb703, kGetOwnerUid = 0xb704 };
-
-long clone_flag(NamespaceKind kind) {
-  switch (kind) {
-    case NamespaceKind::cgroup: return CLONE_NEWCGROUP;
-    case NamespaceKind::ipc: return CLONE_NEWIPC;
-    case NamespaceKind::mnt: return CLONE_NEWNS;
-    case NamespaceKind::net: return CLONE_NEWNET;
-    case NamespaceKind::pid: return CLONE_NEWPID;
-    case NamespaceKind::time: return 0x80;  // CLONE_NEWTIME
-    case NamespaceKind::user: return CLONE_NEWUSER;
-    case NamespaceKind::uts: return CLONE_NEWUTS;
-  }
-  UNREACHABLE();
-}
-
-class NamespaceFile final : public vfs::File {
- public:
-  NamespaceFile(const vfs::Path& where, Ref<vfs::Inode> inode, int flags, Ref<auth::Credentials> cred, ProcFs& fs,
-                NamespaceKind kind)
-      : File(vfs::FileKind::plain, where, std::move(inode), flags, std::move(cred)), fs_(fs), kind_(kind) {}
-  Result<long> ioctl(platform::Context& c, uint32_t command, uint64_t arg) override;
-
- private:
-  const Ref<ProcFs> fs_;
-  const NamespaceKind kind_;
-};
-
-// What the link leads to: a file that stands for the namespace.
-class NamespaceInode final : public common::SyntheticInode {
- public:
-  NamespaceInode(ProcFs& fs, uint64_t number, NamespaceKind kind)
-      : SyntheticInode(fs, number, S_IFREG | 0444), fs_(fs), kind_(kind) {}
-  Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
-    if ((flags & O_ACCMODE) != O_RDONLY) return kEPERM;
-    return Ref<vfs::File>(make_ref<NamespaceFile>(where, Ref<vfs::Inode>(*this), flags, cred, fs_, kind_));
-  }
-  static vfs::Path path(ProcFs& fs, uint64_t number, NamespaceKind kind, std::string text) {
-    Ref<vfs::Inode> inode = make_ref<NamespaceInode>(fs, number, kind);
-    return vfs::Path{nullptr, vfs::Dentry::make_anonymous(std::move(text), std::move(inode))};
-  }
-
- private:
-  ProcFs& fs_;
-  const NamespaceKind kind_;
-};
-
-std::string namespace_text(const char* type, uint64_t number) {
-  std::string out;
-  append(out, "%s:[%llu]", type, static_cast<unsigned long long>(number));
-  return out;
-}
-
-Result<long> NamespaceFile::ioctl(platform::Context& c, uint32_t command, uint64_t arg) {
-  switch (command) {
-    case kGetNstype: return clone_flag(kind_);
-    case kGetUserns: {
-      // There is one user namespace, and what owns it lies outside.
-      if (kind_ == NamespaceKind::user) return kEPERM;
-      const uint64_t number = kernel::namespace_number(fs_->kernel, NamespaceKind::user, nullptr);
-      vfs::Path p = NamespaceInode::path(*fs_, number, NamespaceKind::user, namespace_text("user", number));
-      return Task::current().install(TRY(p.inode()->open(p, O_RDONLY, credentials())), true);
-    }
-    case kGetParent:
-      if (kind_ != NamespaceKind::pid && kind_ != NamespaceKind::user) return kEINVAL;
-      return kEPERM;
-    case kGetOwnerUid: {
-      if (kind_ != NamespaceKind::user) return kEINVAL;
-      const uint32_t uid = 0;
-      TRY(c.copy_out(arg, &uid, sizeof uid));
-      return 0L;
-    }
-    default: return kENOTTY;
-  }
-}
 
 class NamespaceLink final : public OfTask<common::SyntheticSymlink> {
  public:
   NamespaceLink(const Subject& s, uint64_t ino, size_t index) : OfTask(s, ino), index_(index) {}
   Result<std::string> target() override {
     Ref<Task> t = TRY(inspected());
-    const auto& n = kNamespaces[index_];
-    return namespace_text(n.type, number_of(subject_, *t, n.kind, n.for_children));
+    return nsfs::text_of(subject_.fs.kernel, TRY(of(*t)));
   }
   Result<vfs::Path> jump() override {
     Ref<Task> t = TRY(inspected());
-    const auto& n = kNamespaces[index_];
-    const uint64_t number = number_of(subject_, *t, n.kind, n.for_children);
-    return NamespaceInode::path(subject_.fs, number, n.kind, namespace_text(n.type, number));
+    return nsfs::path_of(subject_.fs.kernel, TRY(of(*t)));
   }
 
  private:
+  Result<kernel::AnyNamespace> of(Task& t) const {
+    return kernel::namespace_of(t, kNamespaces[index_].kind, kNamespaces[index_].for_children);
+  }
   const size_t index_;
 };
 

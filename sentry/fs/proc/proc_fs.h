@@ -118,6 +118,8 @@ class OfTask : public Base {
 
 using TextOf = Result<std::string> (*)(const Subject&, kernel::Task&);
 using StoreTo = Result<void> (*)(const Subject&, kernel::Task&, std::string_view);
+// With the description that is written to: whoever opened it counts.
+using StoreAs = Result<void> (*)(const Subject&, kernel::Task&, vfs::File&, std::string_view);
 using Maker = Ref<vfs::Inode> (*)(const Subject&, uint64_t ino);
 
 enum class Guard : uint8_t { none, at_open };  // at_open: EACCES unless the opener may inspect the task
@@ -129,6 +131,7 @@ struct TaskEntry {
   uint32_t mode;  // with type
   TextOf text = nullptr;
   StoreTo store = nullptr;
+  StoreAs store_as = nullptr;
   Guard guard = Guard::none;
   Where where = Where::both;
   Maker make = nullptr;
@@ -198,6 +201,17 @@ Ref<vfs::Inode> make_fd(const Subject& s, uint64_t ino);
 Ref<vfs::Inode> make_fdinfo(const Subject& s, uint64_t ino);
 // net.cc
 Ref<vfs::Inode> make_net(const Subject& s, uint64_t ino);
+// id_maps.cc
+Result<std::string> uid_map_text(const Subject& s, kernel::Task& t);
+Result<std::string> gid_map_text(const Subject& s, kernel::Task& t);
+Result<std::string> projid_map_text(const Subject& s, kernel::Task& t);
+Result<void> uid_map_store(const Subject& s, kernel::Task& t, vfs::File& f, std::string_view v);
+Result<void> gid_map_store(const Subject& s, kernel::Task& t, vfs::File& f, std::string_view v);
+Result<void> projid_map_store(const Subject& s, kernel::Task& t, vfs::File& f, std::string_view v);
+Result<std::string> setgroups_text(const Subject& s, kernel::Task& t);
+Result<void> setgroups_store(const Subject& s, kernel::Task& t, vfs::File& f, std::string_view v);
+Result<std::string> timens_text(const Subject& s, kernel::Task& t);
+Result<void> timens_store(const Subject& s, kernel::Task& t, vfs::File& f, std::string_view v);
 // process.cc
 Ref<vfs::Inode> make_task(const Subject& s, uint64_t ino);
 

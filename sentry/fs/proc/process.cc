@@ -97,6 +97,7 @@ R timerslack_text(const Subject& s, Task& t) {
 Result<void> timerslack_store(const Subject& s, Task& t, std::string_view v) {
   if (!same_process(s) && !has_cap(CAP_SYS_NICE)) return kEPERM;
   int64_t n = TRY(common::parse_number(v));
+  if (n < 0) return kEINVAL;
   kernel::set_timer_slack_ns(t, n == 0 ? 50000 : static_cast<uint64_t>(n));
   return {};
 }
@@ -111,14 +112,7 @@ Result<void> coredump_filter_store(const Subject& s, Task&, std::string_view v) 
   return {};
 }
 
-// One user namespace for all, so the map is whole and fixed.
-R id_map_text(const Subject&, Task&) { return std::string("         0          0 4294967295\n"); }
-R projid_map_text(const Subject&, Task&) { return std::string("         0          0 4294967295\n"); }
 Result<void> refuse_store(const Subject&, Task&, std::string_view) { return kEPERM; }
-R setgroups_text(const Subject&, Task&) { return std::string("allow\n"); }
-R timens_text(const Subject&, Task&) {
-  return std::string("monotonic           0         0\nboottime            0         0\n");
-}
 R arch_status_text(const Subject&, Task&) { return std::string(); }
 R autogroup_text(const Subject& s, Task& t) {
   std::string out;
@@ -165,7 +159,7 @@ constexpr TaskEntry kEntries[] = {
     {.name = "limits", .mode = kReg | 0444, .text = limits_text},
     {.name = "sched", .mode = kReg | 0644, .text = sched_text, .store = accept_store},
     {.name = "autogroup", .mode = kReg | 0644, .text = autogroup_text, .store = refuse_store, .where = Where::process},
-    {.name = "timens_offsets", .mode = kReg | 0644, .text = timens_text, .store = refuse_store, .where = Where::process},
+    {.name = "timens_offsets", .mode = kReg | 0644, .text = timens_text, .store_as = timens_store, .where = Where::process},
     {.name = "comm", .mode = kReg | 0644, .text = comm_text, .store = comm_store},
     {.name = "syscall", .mode = kReg | 0400, .text = syscall_text, .guard = Guard::at_open},
     {.name = "cmdline", .mode = kReg | 0444, .text = cmdline_text},
@@ -198,10 +192,10 @@ constexpr TaskEntry kEntries[] = {
     {.name = "coredump_filter", .mode = kReg | 0644, .text = coredump_filter_text, .store = coredump_filter_store,
      .where = Where::process},
     {.name = "io", .mode = kReg | 0400, .text = io_text, .guard = Guard::at_open},
-    {.name = "uid_map", .mode = kReg | 0644, .text = id_map_text, .store = refuse_store},
-    {.name = "gid_map", .mode = kReg | 0644, .text = id_map_text, .store = refuse_store},
-    {.name = "projid_map", .mode = kReg | 0644, .text = projid_map_text, .store = refuse_store},
-    {.name = "setgroups", .mode = kReg | 0644, .text = setgroups_text, .store = refuse_store},
+    {.name = "uid_map", .mode = kReg | 0644, .text = uid_map_text, .store_as = uid_map_store},
+    {.name = "gid_map", .mode = kReg | 0644, .text = gid_map_text, .store_as = gid_map_store},
+    {.name = "projid_map", .mode = kReg | 0644, .text = projid_map_text, .store_as = projid_map_store},
+    {.name = "setgroups", .mode = kReg | 0644, .text = setgroups_text, .store_as = setgroups_store},
     {.name = "timers", .mode = kReg | 0444, .text = timers_text, .where = Where::process},
     {.name = "timerslack_ns", .mode = kReg | 0666, .text = timerslack_text, .store = timerslack_store,
      .where = Where::process},
@@ -218,9 +212,10 @@ class TaskText final : public OfTask<common::TextInode> {
     Ref<Task> t = TRY(subject_.task());
     return entry_.text(subject_, *t);
   }
-  Result<void> store(vfs::File&, std::string_view v) override {
-    if (!entry_.store) return kEIO;
+  Result<void> store(vfs::File& f, std::string_view v) override {
+    if (!entry_.store && !entry_.store_as) return kEIO;
     Ref<Task> t = TRY(subject_.task());
+    if (entry_.store_as) return entry_.store_as(subject_, *t, f, v);
     return entry_.store(subject_, *t, v);
   }
   Result<Ref<vfs::File>> open(const vfs::Path& where, int flags, const Ref<auth::Credentials>& cred) override {
@@ -298,7 +293,7 @@ void own(const Subject& s, vfs::Attributes& a) {
   RefOrNull<Task> t = s.thread ? s.thread : s.group->leader();
   if (!t) return;
   Ref<auth::Credentials> cred = t->credentials();
-  if (!cred->dumpable && a.mode != (S_IFDIR | 0555)) return;
+  if (!kernel::is_dumpable(*t) && a.mode != (S_IFDIR | 0555)) return;
   a.uid = cred->euid;
   a.gid = cred->egid;
 }

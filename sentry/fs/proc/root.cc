@@ -156,7 +156,8 @@ std::string text_for_reader(const vfs::Path& p) {
 Ref<vfs::Inode> make_root(ProcFs& fs) { return make_ref<RootDirectory>(fs); }
 
 Ref<vfs::FileSystem> create(kernel::Kernel& kernel, const Ref<kernel::Container>& container) {
-  Ref<ProcFs> fs = make_ref<ProcFs>(kernel, container->pids());
+  Task* t = reader();  // who mounts it sees its own processes
+  Ref<ProcFs> fs = make_ref<ProcFs>(kernel, t ? Ref<kernel::PidNamespace>(t->group().pid_namespace()) : container->pids());
   fs->set_root(make_root(*fs));
   return fs;
 }

@@ -189,14 +189,18 @@ Result<std::string> statm_text(const Subject& s, Task&) {
 Result<std::string> status_text(const Subject& s, Task& t) {
   const TaskFacts f = kernel::task_facts(t, *s.fs.pids, of(s));
   const auth::Credentials& c = *f.cred;
+  const auth::UserNamespace* ns = reader() ? reader()->own_credentials().user_ns.get() : nullptr;
+  auto u_id = [&](uint32_t id) { return auth::shown_uid(ns, id); };
+  auto g_id = [&](uint32_t id) { return auth::shown_gid(ns, id); };
   std::string out;
   append(out, "Name:\t%s\n", escape_name(f.name).c_str());
   if (f.umask >= 0) append(out, "Umask:\t%#04o\n", static_cast<unsigned>(f.umask));
   append(out, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n", state_name(f.state), f.tgid, f.tid,
          f.ppid, kernel::tracer_pid(t, *s.fs.pids));
-  append(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c.uid, c.euid, c.suid, c.fsuid, c.gid, c.egid, c.sgid, c.fsgid);
+  append(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", u_id(c.uid), u_id(c.euid),
+         u_id(c.suid), u_id(c.fsuid), g_id(c.gid), g_id(c.egid), g_id(c.sgid), g_id(c.fsgid));
   append(out, "FDSize:\t%d\nGroups:\t", f.fd_size);
-  for (uint32_t g : c.groups) append(out, "%u ", g);
+  for (uint32_t g : c.groups) append(out, "%u ", g_id(g));
   if (c.groups.empty()) out += ' ';
   out += '\n';
   append_numbers(out, "NStgid:", f.ns_tgids);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/sys: one table of paths. A value that the kernel does not act on is either fixed (writes answer EPERM) or remembered for
 // readers, as tools check what they wrote. Linux: kernel/sysctl.c, man 5 proc_sys.
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 
@@ -39,7 +41,7 @@ std::string domainname(ProcFs& fs) {
 }
 Result<std::string> new_uts_name(std::string_view v) {
   Task* me = reader();
-  if (me && !me->credentials()->has_cap(CAP_SYS_ADMIN)) return kEPERM;
+  if (me && !me->credentials()->has_cap_in(me->uts()->user_ns().get(), CAP_SYS_ADMIN)) return kEPERM;
   v = v.substr(0, v.find('\n'));
   return std::string(v.substr(0, 64));
 }
@@ -51,6 +53,24 @@ Result<void> set_hostname(ProcFs& fs, std::string_view v) {
 Result<void> set_domainname(ProcFs& fs, std::string_view v) {
   std::string name = TRY(new_uts_name(v));
   if (auto u = uts(fs)) u->set_domainname(std::move(name));
+  return {};
+}
+
+// /proc/sys/user: of the reader's user namespace.
+using N = kernel::NamespaceKind;
+auth::NamespaceCounts& counts() {
+  Task* me = reader();
+  return auth::counts_of(me ? me->own_credentials().user_ns.get() : nullptr);
+}
+template <N kKind>
+std::string max_namespaces(ProcFs&) {
+  return std::to_string(counts().max[static_cast<size_t>(kKind)].load());
+}
+template <N kKind>
+Result<void> set_max_namespaces(ProcFs&, std::string_view v) {
+  const int64_t n = TRY(common::parse_number(v));
+  if (n < 0 || n > INT32_MAX) return kEINVAL;
+  counts().max[static_cast<size_t>(kKind)].store(static_cast<int>(n));
   return {};
 }
 
@@ -212,12 +232,14 @@ constexpr Setting kSettings[] = {
     {"net/ipv6/conf/default/disable_ipv6", 0644, M, "1"},
     {"net/ipv6/conf/lo/disable_ipv6", 0644, M, "1"},
     {"net/unix/max_dgram_qlen", 0644, M, "10"},
-    {"user/max_ipc_namespaces", 0644, M, "65536"},
-    {"user/max_mnt_namespaces", 0644, M, "65536"},
-    {"user/max_net_namespaces", 0644, M, "65536"},
-    {"user/max_pid_namespaces", 0644, M, "65536"},
-    {"user/max_user_namespaces", 0644, M, "0"},
-    {"user/max_uts_namespaces", 0644, M, "65536"},
+    {"user/max_cgroup_namespaces", 0644, F, nullptr, max_namespaces<N::cgroup>, set_max_namespaces<N::cgroup>},
+    {"user/max_ipc_namespaces", 0644, F, nullptr, max_namespaces<N::ipc>, set_max_namespaces<N::ipc>},
+    {"user/max_mnt_namespaces", 0644, F, nullptr, max_namespaces<N::mnt>, set_max_namespaces<N::mnt>},
+    {"user/max_net_namespaces", 0644, F, nullptr, max_namespaces<N::net>, set_max_namespaces<N::net>},
+    {"user/max_pid_namespaces", 0644, F, nullptr, max_namespaces<N::pid>, set_max_namespaces<N::pid>},
+    {"user/max_time_namespaces", 0644, F, nullptr, max_namespaces<N::time>, set_max_namespaces<N::time>},
+    {"user/max_user_namespaces", 0644, F, nullptr, max_namespaces<N::user>, set_max_namespaces<N::user>},
+    {"user/max_uts_namespaces", 0644, F, nullptr, max_namespaces<N::uts>, set_max_namespaces<N::uts>},
     {"vm/dirty_background_ratio", 0644, M, "10"},
     {"vm/dirty_expire_centisecs", 0644, M, "3000"},
     {"vm/dirty_ratio", 0644, M, "20"},
@@ -270,6 +292,11 @@ class SettingText final : public common::TextInode {
  public:
   SettingText(ProcFs& fs, const Setting& s)
       : TextInode(fs, kFirstIno + static_cast<uint64_t>(&s - kSettings), S_IFREG | s.mode), proc_(fs), setting_(s) {}
+  // What counts in a user namespace is its root's to change. Linux: set_permissions() of kernel/ucount.c.
+  Result<void> check_access(const auth::Credentials& cred, int mask) override {
+    if (std::string_view(setting_.path).starts_with("user/") && !(mask & X_OK) && cred.has_own_cap(CAP_SYS_RESOURCE)) return {};
+    return TextInode::check_access(cred, mask);
+  }
   Result<std::string> text() override {
     if (setting_.text) return setting_.text(proc_) + "\n";
     MutexLock l(proc_.mu);

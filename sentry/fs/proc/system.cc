@@ -6,6 +6,7 @@
 
 #include "sentry/fs/common/cpu_info.h"
 #include "sentry/fs/proc/proc_fs.h"
+#include "sentry/kernel/namespaces.h"
 
 namespace sentry::fs::proc {
 namespace {
@@ -187,7 +188,8 @@ std::string system_stat_text(ProcFs& fs) {
 }
 
 std::string uptime_text(ProcFs& fs) {
-  const uint64_t up = static_cast<uint64_t>(uptime_ns(fs)), idle = idle_ns(fs, cpu_totals(fs), cpus_of_reader(fs));
+  const int64_t ahead = reader() ? kernel::clock_offset(*reader(), CLOCK_BOOTTIME) : 0;
+  const uint64_t up = static_cast<uint64_t>(std::max<int64_t>(0, uptime_ns(fs) + ahead)), idle = idle_ns(fs, cpu_totals(fs), cpus_of_reader(fs));
   std::string out;
   auto hundredths = [](uint64_t ns) { return static_cast<unsigned>(ns / kTick % 100); };
   append(out, "%llu.%02u %llu.%02u\n", ull(up / kSecond), hundredths(up), ull(idle / kSecond), hundredths(idle));
@@ -206,14 +208,15 @@ std::string loadavg_text(ProcFs& fs) {
     if (load.at == 0) load.at = fs.kernel.boot_monotonic_ns();
     const double dt = static_cast<double>(now - load.at) / kSecond;
     if (dt >= 1) {
-      const double busy = static_cast<double>(c.user_ns - std::min(c.user_ns, load.cpu_ns)) / kSecond / dt;
+      const uint64_t all = c.user_ns + c.system_ns;
+      const double busy = static_cast<double>(all - std::min(all, load.cpu_ns)) / kSecond / dt;
       constexpr double kSpan[3] = {60, 300, 900};
       for (int i = 0; i < 3; i++) {
         const double keep = std::exp(-dt / kSpan[i]);
         load.average[i] = load.average[i] * keep + busy * (1 - keep);
       }
       load.at = now;
-      load.cpu_ns = c.user_ns;
+      load.cpu_ns = c.user_ns + c.system_ns;
     }
     std::copy(load.average, load.average + 3, average);
   }

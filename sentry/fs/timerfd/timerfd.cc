@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sentry/kernel/namespaces.h"
+
 namespace sentry::fs::timerfd {
 namespace {
 
@@ -52,6 +54,8 @@ class TimerFile final : public vfs::File {
   itimerspec set(int flags, const itimerspec& value) {
     timer_.cancel();
     itimerspec old = get();
+    kernel::Task* t = kernel::Task::find_current();
+    const Nanos ahead = t ? kernel::clock_offset(*t, clock_) : 0;
     Nanos deadline = sched::kNever;
     {
       MutexLock l(mu_);
@@ -60,7 +64,7 @@ class TimerFile final : public vfs::File {
       if (value.it_value.tv_sec || value.it_value.tv_nsec) {
         Nanos when = nanos(value.it_value);
         Nanos mono = sched::now();
-        Nanos left = (flags & TFD_TIMER_ABSTIME) ? when - clock_now(clock_) : when;
+        Nanos left = (flags & TFD_TIMER_ABSTIME) ? when - clock_now(clock_) - ahead : when;
         deadline = left <= 0 ? mono : (left > sched::kNever - mono ? sched::kNever - 1 : mono + left);
       }
       deadline_ = deadline;

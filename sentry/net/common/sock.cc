@@ -70,6 +70,11 @@ Identity Identity::current() {
 struct ucred Identity::for_caller() const {
   struct ucred c{0, uid, gid};
   auto* t = kernel::Task::find_current();
+  if (t) {
+    const auth::UserNamespace* ns = t->own_credentials().user_ns.get();
+    if (uid != auth::kNoId) c.uid = auth::shown_uid(ns, uid);
+    if (gid != auth::kNoId) c.gid = auth::shown_gid(ns, gid);
+  }
   if (group && t) c.pid = group->pid_in(t->group().pid_namespace());
   return c;
 }
