@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sentry/kernel/namespaces.h"
 #include "sentry/net/host/host.h"
 #include "sentry/net/inet/inet.h"
 #include "sentry/net/netlink/netlink.h"
@@ -21,7 +22,8 @@ Result<Ref<net::Sock>> make_sock(Task& task, int family, int type, int protocol)
     case AF_NETLINK: return net::netlink::create(type, protocol);
     case AF_INET:
     case AF_INET6:
-      if (net::host::enabled()) return net::host::create(family, type, protocol);
+      // The host's network is that of the first namespace; others have a loopback.
+      if (net::host::enabled() && kernel::net_of(task).get() == task.kernel().impl().first_net.get()) return net::host::create(family, type, protocol);
       return net::inet::create(family, type, protocol, task.own_credentials());
     default: return kEAFNOSUPPORT;
   }
