@@ -40,8 +40,9 @@ bool is_frozen(const State& s) {
 }
 
 // A program's thread that waits for the sentry's answer cannot be frozen, but does not run either: the sentry is. So a group is
-// still when every thread of it is frozen or waits so; both show as D.
-bool all_asleep(const std::string& leaf) {
+// still when every thread of it is frozen or waits so. Both show as D in version 1. In version 2 what is frozen shows as S, and nothing
+// else does: whatever could sleep so was woken by the request to freeze.
+bool all_asleep(const std::string& leaf, bool v1) {
   auto threads = host::read_file(leaf + "/tasks");
   if (!threads.ok()) threads = host::read_file(leaf + "/cgroup.threads");
   if (!threads.ok()) return false;
@@ -51,7 +52,7 @@ bool all_asleep(const std::string& leaf) {
     if (!stat.ok()) continue;
     size_t end = stat->rfind(") ");
     char state = end == std::string::npos || end + 2 >= stat->size() ? 'R' : (*stat)[end + 2];
-    if (state == 'R' || state == 'S') return false;
+    if (state == 'R' || (v1 && state == 'S')) return false;
   }
   return true;
 }
@@ -246,7 +247,7 @@ ResultX<void> freeze_groups(const State& s, bool frozen) {
         if (!events.ok() || events->find(frozen ? "frozen 1" : "frozen 0") != std::string::npos) return {};
       }
       if (frozen && i >= 10 && i % 5 == 0) {
-        asleep = all_asleep(leaf) ? asleep + 1 : 0;
+        asleep = all_asleep(leaf, v1) ? asleep + 1 : 0;
         if (asleep >= 3) return {};
       }
       host::sleep_us(4000);
