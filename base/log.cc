@@ -20,10 +20,32 @@
 namespace base {
 namespace {
 
+// How many bytes the UTF-8 character at the beginning has; 0: it is none.
+size_t utf8_length(std::string_view s) {
+  auto at = [&](size_t i) -> unsigned { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0; };
+  const unsigned first = at(0);
+  if (first < 0x80) return 1;
+  const size_t n = first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+  for (size_t i = 1; i < n; i++)
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  // Longer than need be, half of a pair, beyond the last.
+  if ((first == 0xe0 && at(1) < 0xa0) || (first == 0xed && at(1) > 0x9f) || (first == 0xf0 && at(1) < 0x90) || (first == 0xf4 && at(1) > 0x8f))
+    return 0;
+  return n;
+}
+
+// What is no UTF-8 becomes U+FFFD: a line must be one that every reader of JSON takes.
 std::string json_quote(std::string_view s) {
   std::string out = "\"";
-  for (char c : s) {
+  for (size_t i = 0; i < s.size(); i++) {
+    const char c = s[i];
     auto u = static_cast<unsigned char>(c);
+    if (u >= 0x80) {
+      const size_t n = utf8_length(s.substr(i));
+      out += n ? s.substr(i, n) : std::string_view("\xef\xbf\xbd");
+      i += n ? n - 1 : 0;
+      continue;
+    }
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;

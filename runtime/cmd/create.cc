@@ -43,8 +43,9 @@ CreateOptions options_of(const Globals& g, const CreateFlags& c, const std::stri
   o.console_socket = c.console_socket;
   o.pid_file = c.pid_file;
   o.preserve_fds = static_cast<int>(std::min<int64_t>(std::max<int64_t>(c.preserve_fds, -1), 1000));
-  // Sockets that a service manager passes come first, as in the other runtimes.
-  if (const char* n = ::getenv("LISTEN_FDS")) o.listen_fds = std::max(0, std::min(atoi(n), 1000));
+  // Sockets that a service manager passes come first, as in the other runtimes: to this process, not to one it was started by.
+  const char *n = ::getenv("LISTEN_FDS"), *pid = ::getenv("LISTEN_PID");
+  if (n && pid && atoi(pid) == ::getpid()) o.listen_fds = std::max(0, std::min(atoi(n), 1000));
   o.preserve_fds += o.preserve_fds >= 0 ? o.listen_fds : 0;
   o.debug = g.debug;
   o.systemd_cgroup = g.systemd_cgroup;

@@ -76,7 +76,7 @@ ordered_json figures(const host::CgroupStats& s) {
 void print_event(const std::string& id, const char* type, const ordered_json* data) {
   ordered_json e{{"type", type}, {"id", id}};
   if (data) e["data"] = *data;
-  std::string line = e.dump() + "\n";
+  std::string line = e.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
   fwrite(line.data(), 1, line.size(), stdout);
   fflush(stdout);
 }
@@ -128,7 +128,9 @@ base::ResultX<int> events(const Globals& g, const Args& args) {
       if (inside) {
         // The container's own count of tasks and its limit: the host's group also holds the sandbox's.
         stats.pids = inside->pids;
-        if (stats.pids_limit && stats.pids_limit != UINT64_MAX) stats.pids_limit -= static_cast<uint64_t>(container::kOwnPids);
+        constexpr uint64_t kOwn = static_cast<uint64_t>(container::kOwnPids);
+        // Less than what is added to every limit: somebody else has set it, by linux.resources.unified for one.
+        if (stats.pids_limit > kOwn && stats.pids_limit != UINT64_MAX) stats.pids_limit -= kOwn;
       }
       auto data = figures(stats);
       if (inside) data["sandbox"] = sandbox_figures(*inside);

@@ -10,6 +10,7 @@
 #include "runtime/cmd/foreground.h"
 #include "runtime/container/keeper.h"
 #include "runtime/container/lifecycle.h"
+#include "runtime/container/plan.h"
 #include "runtime/host/spawn.h"
 #include "runtime/host/terminal.h"
 
@@ -128,6 +129,7 @@ ResultX<int> run_exec(const Globals& g, const ExecFlags& e, const Args& rest) {
   wire::ExecRequest q;
   q.id = id;
   q.process = TRY(make_process(e, d, Args(rest.begin() + 1, rest.end())));
+  container::inherit_limits(q.process);
   q.preserve_fds = static_cast<uint32_t>(e.preserve_fds);
   host::Terminal terminal;
   if (q.process.terminal) {

@@ -31,7 +31,7 @@ base::ResultX<int> list(const Globals& g, const Args& args) {
     all.push_back(std::move(j));
   }
   if (format == "json" && !quiet) {
-    out = all.dump() + "\n";
+    out = all.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   } else if (!quiet) {
     for (auto& row : rows) {
       for (size_t c = 0; c < row.size(); c++) {

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,39 +45,27 @@ namespace {
 }
 
 ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const std::string& directory, int sandbox) {
-  int p[2];
-  TRY_MSG(sys::from_libc(::pipe2(p, O_CLOEXEC)), "make a pipe");
-  Fd in(p[0]), out(p[1]);
+  // A file, not a pipe: a hook need not read it, and no size of it is too much for nobody reading.
+  Fd in(static_cast<int>(TRY_MSG(sys::from_libc(::memfd_create("state", MFD_CLOEXEC)), "make a file for its state")));
+  TRY_MSG(sys::write_all(in.get(), state_json.data(), state_json.size()), "write its state");
+  TRY_MSG(sys::from_libc(::lseek(in.get(), 0, SEEK_SET)), "write its state");
   host::Report report = TRY_MSG(host::Report::create(), "make a pipe");
   int pid = TRY_MSG(host::clone_process({}), "start a process");
-  if (pid == 0) {
-    out.reset();
-    hook_child(h, in.get(), report, directory, sandbox);
-  }
+  if (pid == 0) hook_child(h, in.get(), report, directory, sandbox);
   in.reset();
   auto started = report.await(5000, pid);
   if (!started.ok()) {
     host::kill_and_wait(host::process_name(pid), 1000);
     return started.error();
   }
-  // A hook need not read its state: a closed or full pipe is no failure. Nothing blocks here.
-  auto nonblocking = sys::set_nonblocking(out.get(), true);
-  if (nonblocking.ok()) {
-    struct sigaction ignore{}, before{};
-    ignore.sa_handler = SIG_IGN;
-    ::sigaction(SIGPIPE, &ignore, &before);
-    IGNORE_ERROR(sys::write_all(out.get(), state_json.data(), state_json.size()), "see above");
-    ::sigaction(SIGPIPE, &before, nullptr);
-  }
-  out.reset();
   Fd pidfd = TRY_MSG(sys::pidfd_open(pid), "watch the hook");
   pollfd pf{pidfd.get(), POLLIN, 0};
   int64_t end = host::now_ms() + int64_t{h.timeout_s} * 1000;
   for (;;) {
-    int64_t left = h.timeout_s ? std::max<int64_t>(end - host::now_ms(), 0) : -1;
+    int64_t left = h.timeout_s ? std::max<int64_t>(end - host::now_ms(), 0) : 1 << 30;
     int n = ::poll(&pf, 1, static_cast<int>(std::min<int64_t>(left, 1 << 30)));
     if (n > 0) break;
-    if (n == 0 && h.timeout_s) {
+    if (n == 0 && left == 0) {
       IGNORE_ERROR(sys::pidfd_send_signal(pidfd.get(), SIGKILL), "it may have ended this moment");
       host::reap(pid);
       return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s and was killed", h.timeout_s);

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -180,6 +181,15 @@ void add_settings(const oci::Resources& r, host::CgroupLimits& l) {
 
 }  // namespace
 
+void inherit_limits(wire::Process& p) {
+  for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
+    bool named = std::any_of(p.rlimits.begin(), p.rlimits.end(), [&](auto& l) { return l.resource == static_cast<uint32_t>(resource); });
+    rlimit now{};
+    if (named || ::getrlimit(static_cast<__rlimit_resource>(resource), &now) != 0) continue;
+    p.rlimits.push_back({static_cast<uint32_t>(resource), now.rlim_cur, now.rlim_max});
+  }
+}
+
 host::CgroupLimits host_limits(const oci::Resources& r) {
   host::CgroupLimits l;
   l.memory = r.memory_limit;
@@ -251,6 +261,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.hostname = spec.hostname;
   w.domainname = spec.domainname;
   w.process = spec.process;
+  inherit_limits(w.process);
   w.process.scheduling.cpus.clear();  // execCPUAffinity is not for the first process
   w.root_readonly = spec.root_readonly;
   // Nothing is written to a read-only root but the mount points that it lacks, which nobody needs afterwards.

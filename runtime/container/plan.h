@@ -39,6 +39,9 @@ struct Plan {
   std::vector<std::string> warnings;
 };
 
+// Limits of the calling process, for those that the spec does not name: a program inherits them, as it would on the host.
+void inherit_limits(base::wire::Process& p);
+
 base::ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options);
 
 // The host's limits of a container: the spec's, with room in pids for the sandbox's own threads. The sentry keeps

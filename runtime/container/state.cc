@@ -271,12 +271,18 @@ ResultX<void> Directory::remove() {
   return {};
 }
 
-Result<void> remove_tree(int dir, const char* name) {
-  auto r = sys::from_libc(::unlinkat(dir, name, 0));
-  if (r.ok() || r.error() == base::kENOENT) return {};
-  if (r.error() != base::kEISDIR && r.error() != base::kEPERM) return r.error();
-  Fd sub = TRY(sys::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  DIR* d = ::fdopendir(TRY(sys::dup_cloexec(sub.get())).release());
+namespace {
+
+Result<Fd> open_to_empty(int dir, const char* name) {
+  auto fd = sys::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (fd.ok() || fd.error() != base::kEACCES) return fd;
+  // One of a user's own that he may not look into.
+  TRY(sys::from_libc(::fchmodat(dir, name, 0700, 0)));
+  return sys::openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+Result<std::vector<std::string>> names_in(int directory) {
+  DIR* d = ::fdopendir(TRY(sys::openat(directory, ".", O_RDONLY | O_DIRECTORY)).release());
   if (!d) return base::kENOMEM;
   std::vector<std::string> names;
   while (dirent* e = ::readdir(d)) {
@@ -284,7 +290,45 @@ Result<void> remove_tree(int dir, const char* name) {
     if (n != "." && n != "..") names.push_back(std::move(n));
   }
   ::closedir(d);
-  for (auto& n : names) TRY(remove_tree(sub.get(), n.c_str()));
+  return names;
+}
+
+// Whether it is gone, or is a directory with something in it.
+Result<bool> remove_one(int dir, const char* name) {
+  auto r = sys::from_libc(::unlinkat(dir, name, 0));
+  if (r.ok() || r.error() == base::kENOENT) return true;
+  if (r.error() != base::kEISDIR && r.error() != base::kEPERM) return r.error();
+  auto removed = sys::from_libc(::unlinkat(dir, name, AT_REMOVEDIR));
+  if (removed.ok() || removed.error() == base::kENOENT) return true;
+  if (removed.error() != base::kENOTEMPTY && removed.error() != base::kEEXIST) return removed.error();
+  return false;
+}
+
+}  // namespace
+
+// However deep it is: what is in a directory of it is moved up until nothing is below the first level.
+Result<void> remove_tree(int dir, const char* name) {
+  if (TRY(remove_one(dir, name))) return {};
+  Fd top = TRY(open_to_empty(dir, name));
+  uint64_t moved = 0;
+  for (;;) {
+    auto names = TRY(names_in(top.get()));
+    if (names.empty()) break;
+    for (auto& n : names) {
+      if (TRY(remove_one(top.get(), n.c_str()))) continue;
+      Fd sub = TRY(open_to_empty(top.get(), n.c_str()));
+      for (auto& below : TRY(names_in(sub.get()))) {
+        if (TRY(remove_one(sub.get(), below.c_str()))) continue;
+        for (;;) {
+          std::string free_name = ".moved." + std::to_string(moved++);
+          auto up = sys::from_libc(::renameat(sub.get(), below.c_str(), top.get(), free_name.c_str()));
+          if (up.ok()) break;
+          if (up.error() != base::kENOTEMPTY && up.error() != base::kEEXIST && up.error() != base::kENOTDIR) return up.error();
+        }
+      }
+      TRY(remove_one(top.get(), n.c_str()));
+    }
+  }
   auto removed = sys::from_libc(::unlinkat(dir, name, AT_REMOVEDIR));
   if (!removed.ok() && removed.error() != base::kENOENT) return removed.error();
   return {};

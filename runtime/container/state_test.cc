@@ -133,5 +133,24 @@ TEST_F(StateFiles, RemoveTreeDoesNotFollowLinks) {
   EXPECT_TRUE(remove_tree(AT_FDCWD, (path + "/tree").c_str()).ok()) << "what is gone is no failure";
 }
 
+// Deeper than a path can be, than descriptors can be open, and than a stack allows.
+TEST_F(StateFiles, RemoveTreeTakesAnyDepth) {
+  ASSERT_EQ(::mkdir((path + "/deep").c_str(), 0700), 0);
+  int at = ::open((path + "/deep").c_str(), O_RDONLY | O_DIRECTORY);
+  for (int i = 0; i < 20000; i++) {
+    const char* name = i % 3 ? "a" : ".moved.0";
+    ASSERT_EQ(::mkdirat(at, name, 0700), 0);
+    ::close(::openat(at, "file", O_CREAT | O_WRONLY, 0600));
+    int below = ::openat(at, name, O_RDONLY | O_DIRECTORY);
+    ::close(at);
+    at = below;
+    ASSERT_GE(at, 0);
+  }
+  ::close(at);
+  auto removed = remove_tree(AT_FDCWD, (path + "/deep").c_str());
+  EXPECT_TRUE(removed.ok()) << removed.error().text();
+  EXPECT_NE(::access((path + "/deep").c_str(), F_OK), 0);
+}
+
 }  // namespace
 }  // namespace runtime::container

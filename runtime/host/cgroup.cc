@@ -202,6 +202,7 @@ ResultX<void> check_supported(const std::vector<Hierarchy>& usable, const Cgroup
   TRY(need(l.cpu_quota && *l.cpu_quota > 0, "cpu", "linux.resources.cpu.quota"));
   TRY(need(l.pids && *l.pids > 0, "pids", "linux.resources.pids.limit"));
   TRY(need(!l.cpus.empty(), "cpuset", "linux.resources.cpu.cpus"));
+  TRY(need(!l.mems.empty(), "cpuset", "linux.resources.cpu.mems"));
   // What both kinds of hierarchy can say stands in both lists.
   auto can = [&](const CgroupSetting& s, bool v2) {
     return std::any_of(usable.begin(), usable.end(), [&](auto& h) { return h.v2 == v2 && h.has(s.controller); });
@@ -407,6 +408,17 @@ ResultX<Cgroups> Cgroups::create(const std::vector<Hierarchy>& hosts, const std:
 
 ResultX<void> Cgroups::apply(const std::vector<std::string>& leaves, const std::vector<Hierarchy>& hosts,
                              const CgroupLimits& limits) {
+  std::vector<Hierarchy> usable;
+  for (auto& leaf : leaves) {
+    const Hierarchy* h = hierarchy_of(hosts, leaf);
+    if (!h) continue;
+    usable.push_back(*h);
+    if (auto here = read_file(leaf + "/cgroup.controllers"); h->v2 && here.ok()) {
+      here->erase(std::remove(here->begin(), here->end(), '\n'), here->end());
+      usable.back().controllers = split(*here, ' ');
+    }
+  }
+  TRY(check_supported(usable, limits));
   for (auto& leaf : leaves) {
     const Hierarchy* h = hierarchy_of(hosts, leaf);
     if (!h) continue;

@@ -82,6 +82,7 @@ ResultX<int> spawn(Report& report, const Launch& l, uint64_t flags, F&& fn) {
   auto pid = clone_process({flags, l.cgroups.v2_leaf()});
   if (!pid.ok()) return base::wrap(pid.error(), base::format("start a process for {}", l.program.path));
   if (*pid != 0) return *pid;
+  lift_limits();
   ResultX<void> r = fn();
   report.fail(r.ok() ? base::error(base::kEIO, "a child ended without executing its program") : r.error());
 }

@@ -168,6 +168,16 @@ Result<void> refuse_core_dumps() {
   return {};
 }
 
+void lift_limits() {
+  constexpr __rlimit_resource kLifted[] = {RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_AS, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_RTTIME};
+  for (auto resource : kLifted) {
+    rlimit now{}, none{RLIM_INFINITY, RLIM_INFINITY};
+    if (::setrlimit(resource, &none) == 0 || ::getrlimit(resource, &now) != 0) continue;
+    now.rlim_cur = now.rlim_max;
+    IGNORE_ERROR(sys::from_libc(::setrlimit(resource, &now)), "then the caller's limit holds for the sandbox as a whole");
+  }
+}
+
 Result<void> limit_open_files(uint64_t limit) {
   rlimit now{};
   TRY(sys::from_libc(::getrlimit(RLIMIT_NOFILE, &now)));

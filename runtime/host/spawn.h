@@ -61,6 +61,8 @@ base::Result<void> set_no_new_privileges();
 base::Result<void> become_namespace_root();
 // RLIMIT_CORE {1,1}: no core file, and no host core helper either (a limit of 1 tells the kernel not to run it).
 base::Result<void> refuse_core_dumps();
+// The caller's limits are for programs inside, whose kernel applies them: none of them shall end a program of ours.
+void lift_limits();
 // Soft = hard = min(limit, hard limit); 0: the hard limit.
 base::Result<void> limit_open_files(uint64_t limit);
 // A signal state that a new program can expect: nothing blocked, nothing ignored.

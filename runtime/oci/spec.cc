@@ -171,7 +171,7 @@ std::vector<Hook> read_hooks(const View& v) {
     if (h.path.empty() || h.path[0] != '/') e["path"].fail(base::format("is '{}': it must be an absolute path", h.path));
     h.args = e["args"].texts();
     h.env = e["env"].texts();
-    auto timeout = e["timeout"].integer(1, 1 << 20);
+    auto timeout = e["timeout"].integer(1, INT32_MAX);
     if (timeout) h.timeout_s = static_cast<int>(*timeout);
     out.push_back(std::move(h));
   }

@@ -143,7 +143,6 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
         served += 50;
       }
     });
-    unsigned died = 0;
     std::atomic<unsigned> forked{0};
     for (unsigned round = 0; round < 6 * scale(); round++) {
       Guest g(*world);
@@ -165,7 +164,6 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
         }
       });
       sleep_ns(80'000'000);
-      died += g->space().gone();
       g->space().kill();
       victim.join();
       t->join();
@@ -177,7 +175,6 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
     EXPECT_FALSE(neighbour->space().gone());
     EXPECT_GT(forked, 0u);
     EXPECT_EQ(neighbour.context().impl().queued_copy_failed, false);
-    (void)died;
     // The zygote and its pool are well.
     Guest fresh(*world);
     EXPECT_EQ(fresh.call_and_run(App::null_calls, {kNull, 10}), 45);

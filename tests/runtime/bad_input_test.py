@@ -177,6 +177,10 @@ class BadInput(unittest.TestCase):
         self.assertIn('apparmorProfile', lines[1]['msg'])
         self.assertIn('/no/such', lines[2]['msg'])
         self.assertIn('/none/such', lines[3]['msg'])
+        # Whatever is in a name, the line is JSON.
+        self.assertEqual(self.box.call('exec', id, b'/none/\xff\xc3\xa4\xe2\x82', flags=['--log', log, '--log-format', 'json'])[0], 255)
+        with open(log, 'rb') as f:
+            self.assertIn('/none/\ufffd\u00e4\ufffd', json.loads(f.read().splitlines()[-1].decode())['msg'])
         text = os.path.join(self.box.top, 'log.text')
         code, _, err = self.box.call('start', 'none', flags=['--log', text])
         self.assertEqual(code, 1)

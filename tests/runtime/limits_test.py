@@ -135,6 +135,10 @@ for pid in children:
     def test_stats_have_the_shape_that_engines_read(self):
         id = self.idle(memory={'limit': 128 * MB}, pids={'limit': 77})
         s = json.loads(self.box.call('events', '--stats', id)[1])
+        limit = group_file(self.box.pid(id), 'pids', 'pids.max', 'pids.max')
+        with open(limit, 'w') as f:
+            f.write('100')  # somebody else's, less than what Caisson adds for its own processes
+        self.assertEqual(json.loads(self.box.call('events', '--stats', id)[1])['data']['pids']['limit'], 100)
         self.assertEqual((s['type'], s['id']), ('stats', id))
         d = s['data']
         self.assertGreater(d['cpu']['usage']['total'], 0)

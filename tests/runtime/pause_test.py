@@ -124,6 +124,14 @@ class Pause(unittest.TestCase):
                         os._exit(code)
                 self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
+    def has(self, controller):
+        if os.path.isdir('/sys/fs/cgroup/' + controller):
+            return True
+        if not os.path.exists('/sys/fs/cgroup/cgroup.controllers'):
+            return False
+        with open('/sys/fs/cgroup/cgroup.controllers') as f:
+            return controller in f.read().split()
+
     def in_layout(self, change):
         alone.libc.unshare(alone.CLONE_NEWNS)
         if change:
@@ -143,6 +151,9 @@ class Pause(unittest.TestCase):
             wait_until(lambda: self.mark() != mark, 'it to go on')
         self.ok('exec', id, '/bin/true')
         self.assertEqual(json.loads(self.box.call('events', '--stats', id)[1])['type'], 'stats')
+        # Nor is an update that nothing here can carry out.
+        code, _, err = self.box.call('update', '--cpuset-cpus', '0', id)
+        self.assertEqual((code, 'cpuset' in err), (0, False) if self.has('cpuset') else (1, True), err)
         self.ok('pause', id)
         self.ok('delete', '--force', id)
         self.assertNotEqual(p.wait(30), 0)
@@ -150,10 +161,7 @@ class Pause(unittest.TestCase):
         c = config(['/bin/true'])
         c['linux']['resources'] = {'pids': {'limit': 100}}
         code, _, err = self.box.run(c)
-        can = os.path.isdir('/sys/fs/cgroup/pids')
-        if os.path.exists('/sys/fs/cgroup/cgroup.controllers'):
-            with open('/sys/fs/cgroup/cgroup.controllers') as f:
-                can = 'pids' in f.read().split()
+        can = self.has('pids')
         self.assertEqual(code, 0 if can else 1, err)
         self.assertIn('' if can else 'pids', err)
         left = alone.more(before, alone.count(self.box.state))

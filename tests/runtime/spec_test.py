@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Members of the OCI spec, one by one, under runc and under Caisson: what a program inside can observe is the same."""
-import json, os, subprocess, time, unittest
+import json, os, resource, subprocess, time, unittest
 
 from lab import Box, config
 
@@ -272,9 +272,66 @@ class Unsupported(unittest.TestCase):
                     self.assertIn(words, err)
 
 
+class InheritedLimits(unittest.TestCase):
+    """What the config does not limit has the limits of the caller, of create and of exec, and they hold."""
+    LIMITS = {resource.RLIMIT_FSIZE: (32 << 20, 1 << 40), resource.RLIMIT_STACK: (4 << 20, 64 << 20), resource.RLIMIT_CORE: (0, 5),
+              resource.RLIMIT_MEMLOCK: (1 << 16, 1 << 17), resource.RLIMIT_MSGQUEUE: (9999, 99999),
+              resource.RLIMIT_CPU: (500, 10 ** 8), resource.RLIMIT_AS: (8 << 30, 1 << 46), resource.RLIMIT_NPROC: (3000, 4000)}
+    SCRIPT = 'ulimit -Sn; ulimit -Hn; grep -v "open files\\|pending" /proc/self/limits; dd if=/dev/zero of=/tmp/big bs=64k count=600 2>/dev/null; echo $?'
+
+    def limit(self, change=0):
+        for which, (soft, hard) in self.LIMITS.items():
+            resource.setrlimit(which, (soft - change if soft > change else soft, hard))
+
+    def test_of_the_caller(self):
+        self.maxDiff = None
+        seen = {}
+        for name in ('runc', 'caisson'):
+            with Box(name) as box:
+                c = process(self.SCRIPT, rlimits=[{'type': 'RLIMIT_NOFILE', 'soft': 77, 'hard': 99}])
+                code, out, err = box.run(c, preexec_fn=self.limit)
+                self.assertEqual(code, 0, err)
+                id = box.start(process('sleep 1000'))
+                p = subprocess.run(box.command + ['exec', id, '/bin/bash', '-c', self.SCRIPT.split(';', 2)[2]], stdin=subprocess.DEVNULL,
+                                   capture_output=True, text=True, timeout=60, preexec_fn=lambda: self.limit(1000))
+                seen[name] = (out, p.returncode, p.stdout)
+        self.assertEqual(seen['caisson'], seen['runc'])
+        self.assertRegex(seen['caisson'][0], r'^77\n99\n')
+        self.assertRegex(seen['caisson'][0], r'Max stack size +4194304 +67108864 +bytes')
+        self.assertRegex(seen['caisson'][0], r'\n153\n$')  # dd died of SIGXFSZ
+        # None of them is for the programs of the sandbox itself (the hard ones need CAP_SYS_RESOURCE on the host to be lifted).
+        with Box('caisson') as box:
+            tight = {resource.RLIMIT_AS: 1 << 29, resource.RLIMIT_CPU: 1, resource.RLIMIT_FSIZE: 1 << 20, resource.RLIMIT_NPROC: 10}
+            c = process('ulimit -v unlimited; ulimit -t unlimited; ulimit -f unlimited; ulimit -u 100; dd if=/dev/zero of=/tmp/x bs=1M count=8 2>/dev/null; '
+                        'timeout 2 bash -c "while :; do :; done"; echo $?', capabilities={k: ['CAP_SYS_RESOURCE'] for k in ('bounding', 'effective', 'permitted')})
+            code, out, err = box.run(c, preexec_fn=lambda: [resource.setrlimit(k, (v, resource.getrlimit(k)[1])) for k, v in tight.items()])
+            self.assertEqual((code, out), (0, '124\n'), err)
+
+
 class Hooks(unittest.TestCase):
     def both(self):
         return [Box('runc'), Box('caisson')]
+
+    def test_a_state_of_any_size_and_a_patience_of_years(self):
+        for box in self.both():
+            with self.subTest(box.runtime), box:
+                c = config(['/bin/true'], annotations={'large': 'x' * 300000})
+                c['hooks'] = {'createRuntime': [{'path': '/bin/sh', 'args': ['sh', '-c', 'cat > %s/told' % box.top], 'timeout': 1 << 28},
+                                                {'path': '/bin/true'}]}  # one that does not read it
+                code, _, err = box.run(c)
+                self.assertEqual(code, 0, err)
+                with open(box.top + '/told') as f:
+                    self.assertEqual(len(json.load(f)['annotations']['large']), 300000)
+
+    def test_sockets_of_a_service_manager_are_for_the_process_that_it_names(self):
+        script = 'echo "$LISTEN_FDS $LISTEN_PID" $(ls /proc/self/fd | wc -l)'
+        for pid, want in (('$$', '1 1 5'), ('1', ' 4'), ('', ' 4')):
+            for box in self.both():
+                with self.subTest(box.runtime + ' ' + pid), box:
+                    bundle = box.bundle(config(['/bin/sh', '-c', script]))
+                    p = subprocess.run(['sh', '-c', 'export LISTEN_FDS=1 LISTEN_PID=%s; exec "$@" 3</dev/null' % pid, 'x'] + box.command +
+                                       ['run', '--bundle', bundle, box.name()], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+                    self.assertEqual((p.returncode, p.stdout.strip()), (0, want.strip()), p.stderr)
 
     def test_hooks_run_where_and_when_the_spec_says(self):
         for box in self.both():

@@ -37,8 +37,9 @@ Result<std::string> limits_text(const Subject& s, Task&) {
   append(out, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
   for (const auto& l : kLimits) {
     struct rlimit64 r = s.group->get_rlimit(l.resource);
-    append(out, "%-25s %-20s %-20s %-10s\n", l.name, limit_value(r.rlim_cur).c_str(), limit_value(r.rlim_max).c_str(),
-           l.unit);
+    append(out, "%-25s %-20s %-20s ", l.name, limit_value(r.rlim_cur).c_str(), limit_value(r.rlim_max).c_str());
+    if (*l.unit) append(out, "%-10s", l.unit);
+    out += "\n";
   }
   return out;
 }
