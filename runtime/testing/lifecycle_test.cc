@@ -419,7 +419,7 @@ TEST_F(Lifecycle, PreservedDescriptorsReachTheProgram) {
   caisson.env = {{"LISTEN_FDS", "1"}, {"LISTEN_PID", "1"}};
   auto listening = caisson(with_bundle({"run", "a"}));
   EXPECT_EQ(listening.value("process.fds"), "3");
-  EXPECT_EQ(listening.value("env.LISTEN_FDS"), "");
+  EXPECT_EQ(listening.value("env.LISTEN_FDS"), "(none)");
   caisson.env.clear();
   auto missing = caisson(with_bundle({"run", "--preserve-fds", "25", "a"}));
   EXPECT_EQ(missing.code, 1);

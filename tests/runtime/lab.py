@@ -88,7 +88,7 @@ class Box:
         self.count += 1
         return 'rt-%s-%d-%d' % (self.runtime, os.getpid(), self.count)
 
-    def call(self, *args, input=None, timeout=60, flags=(), **more):
+    def call(self, *args, input=None, timeout=200, flags=(), **more):
         """Runs a verb to its end: (exit code, stdout, stderr)."""
         p = subprocess.run(self.command + list(flags) + list(args), input=input, capture_output=True, timeout=timeout,
                            **({'stdin': subprocess.DEVNULL} if input is None else {}), **more)
@@ -97,7 +97,7 @@ class Box:
     def create(self, bundle, id, *flags):
         """Exit code alone: the container keeps the standard streams."""
         return subprocess.run(self.command + ['create', *flags, '--bundle', bundle, id], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=200).returncode
 
     def run(self, c, *flags, **more):
         """A container from config to end."""
@@ -108,7 +108,7 @@ class Box:
         id = self.name()
         with open(os.path.join(self.top, id + '.out'), 'w') as out:
             p = subprocess.run(self.command + ['run', '--detach', '--bundle', self.bundle(c)] + list(flags) + [id],
-                               stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60)
+                               stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=200)
         if p.returncode:
             raise AssertionError('%s run -d: exit %d: %s' % (self.runtime, p.returncode, self.output(id)))
         return id
