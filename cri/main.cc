@@ -8,7 +8,7 @@
 #include "cri/endpoint.h"
 #include "cri/notify.h"
 #include "cri/options.h"
-#include "cri/pass_gate.h"
+#include "cri/policy_gate.h"
 #include "cri/proxy.h"
 
 namespace {
@@ -19,6 +19,24 @@ base::LogLevel level_of(const std::string& name) {
   return name == "error" ? base::LogLevel::error : base::LogLevel::info;
 }
 
+// A file that is wrong changes nothing.
+void reload(const cri::Options& o, cri::PolicyGate& gate, cri::Metrics& metrics) {
+  if (o.policy.empty()) {
+    LOG(info, "SIGHUP: there is no policy to read again (--no-policy)");
+    return;
+  }
+  cri::notify_manager("RELOADING=1");
+  auto fresh = cri::Policy::load(o.policy);
+  metrics.policy_loaded(fresh.ok());
+  if (fresh.ok()) {
+    LOG(info, "policy {} read again: {} rules", o.policy, fresh->rules().size());
+    gate.set_policy(std::make_shared<const cri::Policy>(std::move(fresh).value()));
+  } else {
+    LOG(error, "the policy in force is kept, since the new one is wrong: {}", fresh.error().text());
+  }
+  cri::notify_manager("READY=1");
+}
+
 base::ResultX<void> serve(const cri::Options& o) {
   // Waited for below; blocked before any thread starts, so that none takes them.
   sigset_t signals;
@@ -27,19 +45,27 @@ base::ResultX<void> serve(const cri::Options& o) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   auto endpoint = TRY(cri::Endpoint::claim(o.listen));
-  cri::PassGate gate;
+  cri::Metrics metrics;
+  std::shared_ptr<const cri::Policy> policy;
+  if (!o.policy.empty()) {
+    policy = std::make_shared<const cri::Policy>(TRY(cri::Policy::load(o.policy)));
+    metrics.policy_loaded(true);
+  }
+  cri::Backend backend("unix:" + o.backend);
+  cri::PolicyGate gate(backend, metrics, policy);
   cri::Proxy proxy("unix:" + o.backend, gate);
   mode_t before = ::umask(0177);
   auto started = proxy.start("unix:" + o.listen);
   ::umask(before);
   TRY(std::move(started));
   TRY(endpoint.open_to(o.mode, o.owner, o.group));
-  LOG(info, "serving {} for {}", o.listen, o.backend);
+  LOG(info, "serving {} for {}, {}", o.listen, o.backend, policy ? base::format("{} rules of {}", policy->rules().size(), o.policy) : "without a policy");
   cri::notify_manager("READY=1");
   for (;;) {
     int s = 0;
     sigwait(&signals, &s);
     if (s != SIGHUP) break;
+    reload(o, gate, metrics);
   }
   cri::notify_manager("STOPPING=1");
   LOG(info, "stopping: {} calls have {} s to end", proxy.calls_in_flight(), o.grace);
@@ -59,6 +85,12 @@ int main(int argc, char** argv) {
   auto o = cri::parse_options(argc, argv);
   if (!o.ok()) return fail(o.error());
   if (!o.value()) return 0;
+  if (auto& check = o.value()->check; !check.empty()) {
+    auto p = cri::Policy::load(check);
+    if (!p.ok()) return fail(p.error());
+    printf("%s: %zu rules, no fault found\n", check.c_str(), p->rules().size());
+    return 0;
+  }
   base::log_init("caisson-cri", 2, level_of(o.value()->log_level), o.value()->json_log ? base::LogFormat::json : base::LogFormat::text);
   auto r = serve(*o.value());
   return r.ok() ? 0 : fail(r.error());

@@ -65,7 +65,9 @@ base::ResultX<void> Proxy::start(const std::string& listen) {
 void Proxy::stop(std::chrono::milliseconds grace) {
   if (!server_) return;
   server_->Shutdown(std::chrono::system_clock::now() + grace);
-  server_thread_.join();  // all calls have ended
+  drained_.acquire();
+  queue_->Shutdown();
+  server_thread_.join();
   stopping_ = true;
   waiting_count_.release(kJudges);
   for (auto& t : judges_) t.join();
@@ -89,7 +91,7 @@ void Proxy::serve() {
     Call* call = op->call;
     if (call->happened(*op, ok)) calls_.erase(call);
     // There is always one that waits for a client, until the server takes no more.
-    if (calls_.empty()) queue_->Shutdown();
+    if (calls_.empty()) drained_.release();
   }
 }
 

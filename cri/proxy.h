@@ -68,6 +68,7 @@ class Proxy {
   base::Guarded<std::deque<Call*>> waiting_{base::LockRank::kIo};
   std::counting_semaphore<> waiting_count_{0};
   std::atomic<bool> stopping_{false};
+  std::binary_semaphore drained_{0};  // no call is left and none will come
   std::thread server_thread_;
   std::vector<std::thread> judges_;
 };

@@ -182,6 +182,171 @@ class Socket(Case):
         self.assertTrue(self.ready())
 
 
+POLICY = '''
+default_handler = "runc"
+[sandbox]
+handlers = ["caisson"]
+runtime_type = "io.containerd.caisson.v1"
+host_paths = ["%(top)s/shared"]
+[[rule]]
+name = "untrusted"
+annotations = { "io.kubernetes.cri.untrusted-workload" = "true" }
+handler = "caisson"
+[[rule]]
+name = "tenants"
+namespaces = ["tenant-*"]
+handler = "caisson"
+[[rule]]
+name = "nowhere"
+namespaces = ["nowhere"]
+handler = "nothing"
+[[rule]]
+name = "foreign images"
+images = ["localhost/caisson-test:*"]
+labels = { origin = "foreign" }
+handler = "caisson"
+'''
+UNTRUSTED = {'io.kubernetes.cri.untrusted-workload': 'true'}
+
+
+class WithAPolicy(Case):
+    def setUp(self):
+        self.policy = daemon.top + '/policy.toml'
+        self.write(POLICY)
+        self.flags = ('--policy', self.policy)
+        super().setUp()
+
+    def write(self, text):
+        with open(self.policy, 'w') as f:
+            f.write(text % {'top': daemon.top})
+
+    def refused(self, code, text, call, *args, **more):
+        with self.assertRaises(CriError) as e:
+            call(*args, **more)
+        self.assertIn(': %d caisson-cri: ' % code, str(e.exception))
+        self.assertIn(text, str(e.exception))
+
+    def pods(self):
+        return len(self.cri.call('ListPodSandbox')['items'])
+
+    def test_the_policy_chooses_the_handler(self):
+        for more, handler in (({}, 'runc'), ({'annotations': UNTRUSTED}, 'caisson'), ({'annotations': {'a': 'b'}, 'labels': {'c': 'd'}}, 'runc')):
+            pod = self.pod(**more)
+            self.assertEqual(self.handler(pod[0]), handler)
+            c = self.add(pod)
+            self.assertEqual(self.cri.call('ExecSync', container_id=c, cmd=['/bin/true'], timeout=30)['exit_code'], 0)
+            # What the policy does not look at is there too.
+            s = self.cri.call('PodSandboxStatus', pod_sandbox_id=pod[0])['status']
+            self.assertEqual(s['metadata']['uid'], pod[1]['metadata']['uid'])
+            self.remove(pod)
+        self.assertIn("runs under handler caisson, rule 'untrusted'", self.server.log())
+
+    def test_what_defeats_a_sandbox_is_refused_and_nothing_is_started(self):
+        before = self.pods()
+        for linux, word in (({'security_context': {'privileged': True}}, 'privileged'),
+                            ({'security_context': {'namespace_options': {'network': 'NODE'}}}, 'host-network'),
+                            ({'security_context': {'namespace_options': {'pid': 'NODE'}}}, 'host-pid'),
+                            ({'security_context': {'namespace_options': {'ipc': 'NODE'}}}, 'host-ipc')):
+            self.refused(7, word + ': handler caisson is a sandbox', self.pod, annotations=UNTRUSTED, linux=linux)
+        self.refused(7, 'asks for handler runc', self.pod, 'runc', annotations=UNTRUSTED)
+        self.assertEqual(self.pods(), before)
+
+    def test_containers_of_a_sandbox(self):
+        os.makedirs(daemon.top + '/shared/ok', exist_ok=True)
+        link = daemon.top + '/shared/link'
+        if not os.path.islink(link):
+            os.symlink('/etc', link)
+        pod = self.pod(annotations=UNTRUSTED)
+        mount = lambda p: [{'container_path': '/m', 'host_path': p}]
+        for path in ('/etc', daemon.top + '/shared/../root', link, link + '/passwd'):
+            self.refused(7, 'host-path: ', self.add, pod, mounts=mount(path))
+        self.refused(7, 'privileged: ', self.add, pod, linux={'security_context': {'privileged': True}})
+        self.add(pod, mounts=mount(daemon.top + '/shared/ok'))
+        self.remove(pod)
+        # A trusted pod may.
+        pod = self.pod()
+        self.add(pod, mounts=mount('/etc'))
+        self.remove(pod)
+
+    def test_an_image_that_needs_a_sandbox(self):
+        pod = self.pod(labels={'origin': 'foreign'})
+        self.assertEqual(self.handler(pod[0]), 'runc')
+        self.refused(7, "rule 'foreign images' wants this container under handler caisson, and its pod runs under runc", self.add, pod)
+        # Also when it is named by its digest, as kubelet does.
+        id = daemon.ctr('images', 'ls', '-q')[1].split()
+        digest = [i for i in id if i.startswith('sha256:')]
+        for d in digest:
+            config = {'metadata': {'name': 'd'}, 'image': {'image': d}, 'command': ['/bin/true'], 'log_path': 'd.log'}
+            try:
+                self.cri.call('CreateContainer', pod_sandbox_id=pod[0], config=config, sandbox_config=pod[1])
+            except CriError as e:
+                self.assertIn('foreign images', str(e))
+                break
+        else:
+            self.fail('no digest was refused: %s' % id)
+        self.remove(pod)
+        pod = self.pod('caisson', labels={'origin': 'foreign'})
+        self.add(pod)
+        self.remove(pod)
+
+    def test_a_handler_that_is_missing_or_of_another_type_starts_nothing(self):
+        before = self.pods()
+        with self.assertRaises(CriError) as e:
+            self.pod(**{'metadata': {'name': 'x', 'uid': 'x', 'namespace': 'nowhere'}})
+        self.assertIn('nothing', str(e.exception))  # containerd's own words: no sandbox by the policy's account
+        for change in (('handlers = ["caisson"]', 'handlers = ["caisson", "nothing"]'),):
+            self.write(POLICY.replace(*change))
+            self.reload('read again')
+            self.refused(9, "containerd has no runtime handler 'nothing' (it has caisson, runc)", self.pod,
+                         **{'metadata': {'name': 'x', 'uid': 'x', 'namespace': 'nowhere'}})
+        self.write(POLICY.replace('handler = "caisson"', 'handler = "runc"').replace('handlers = ["caisson"]', 'handlers = ["runc"]'))
+        self.reload('read again')
+        self.refused(9, "'runc' is of type 'io.containerd.runc.v2', and the policy wants 'io.containerd.caisson.v1'", self.pod, annotations=UNTRUSTED)
+        self.assertEqual(self.pods(), before)
+
+    def reload(self, word):
+        n = self.server.log().count(word)
+        self.server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.server.log().count(word) > n, word)
+
+    def test_reload_checks_first(self):
+        self.write(POLICY.replace('"untrusted"', '"untrusted"\nnamespace = ["x"]'))
+        self.reload('the policy in force is kept')
+        self.assertIn('did you mean namespaces?', self.server.log())
+        pod = self.pod(annotations=UNTRUSTED)
+        self.assertEqual(self.handler(pod[0]), 'caisson')
+        self.remove(pod)
+        self.write('default_handler = "runc"')
+        self.reload('read again')
+        pod = self.pod(annotations=UNTRUSTED)
+        self.assertEqual(self.handler(pod[0]), 'runc')
+        self.remove(pod)
+
+    def test_without_containerd_an_untrusted_pod_does_not_start(self):
+        daemon.kill()
+        self.refused(14, 'it is not started without', self.pod, annotations=UNTRUSTED)
+        daemon.start()
+        wait_until(self.ready, 'the CRI to be ready again')
+
+    def test_a_bad_file_is_not_started_with(self):
+        self.write('defaul_handler = "runc"')
+        for flags in (('--check', self.policy), self.command_again()):
+            p = subprocess.run([PROGRAM, *flags], capture_output=True, text=True, timeout=60)
+            self.assertEqual(p.returncode, 1)
+            self.assertIn('policy.toml:1: defaul_handler: there is no such key; did you mean default_handler?', p.stderr)
+        self.write(POLICY)
+        p = subprocess.run([PROGRAM, '--check', self.policy], capture_output=True, text=True, timeout=60)
+        self.assertEqual((p.returncode, p.stdout), (0, self.policy + ': 4 rules, no fault found\n'))
+        os.chmod(self.policy, 0o666)
+        p = subprocess.run([PROGRAM, '--check', self.policy], capture_output=True, text=True, timeout=60)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn('may be written by others', p.stderr)
+        os.chmod(self.policy, 0o644)
+
+    def command_again(self):
+        return ('--listen', daemon.top + '/other.sock', '--backend', daemon.top + '/c.sock', '--policy', self.policy)
+
+
 class CommandLine(unittest.TestCase):
     def run_it(self, *args):
         p = subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=60)
