@@ -6,9 +6,10 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build ccache pkg-config libspdlog-dev libfmt-dev libseccomp-dev libcap-dev nlohmann-json3-dev
   libprotobuf-dev protobuf-compiler libgrpc++-dev prometheus-cpp-dev libcli11-dev libtomlplusplus-dev libgtest-dev libgmock-dev
-  libc6-dev busybox-static binutils python3)
+  libc6-dev busybox-static binutils python3 dpkg-dev file)
 test=(clang debootstrap runc libbenchmark-dev python3 git musl-tools strace procps podman conmon containerd
-  containernetworking-plugins iproute2 iptables uidmap systemd dbus-daemon python3-dbus python3-gi)
+  containernetworking-plugins iproute2 iptables uidmap systemd dbus-daemon python3-dbus python3-gi python3-yaml
+  python3-jsonschema)
 
 want=("${build[@]}")
 [ "${1:-}" = test ] && want+=("${test[@]}")

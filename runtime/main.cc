@@ -72,10 +72,10 @@ int main(int argc, char** argv) {
   ensure_stdio();
   Globals g;
   bool version = false;
-  std::string rootless, criu, config_path;
+  std::string rootless, criu;
   Flags f("caisson", "[flags] VERB [flags of the verb] …", verbs_text());
   f.flag("-v,--version", version, "print the version");
-  f.value("--config", config_path, base::format("configuration file (default: {}, if it is there)", runtime::config::kDefaultPath));
+  f.value("--config", g.config_path, base::format("configuration file (default: {}, if it is there)", runtime::config::kDefaultPath));
   f.value("--root", g.root, base::format("directory for the state of containers (default: {})", default_root()));
   f.value("--log", g.log, "file for messages of this program (default: standard error)");
   f.choice("--log-format", g.log_format, {"text", "json"}, "text or json");
@@ -92,7 +92,7 @@ int main(int argc, char** argv) {
     print_version();
     return 0;
   }
-  auto config = runtime::config::load_config(config_path);
+  auto config = runtime::config::load_config(g.config_path);
   if (config.ok()) g.config = *config;
   bool root_given = !g.root.empty();
   // The file speaks for the host's root alone.

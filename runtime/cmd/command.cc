@@ -31,6 +31,9 @@ const std::vector<Command>& commands() {
       {"features", "print what this runtime supports as JSON", features, Needs::nothing},
       {"checkpoint", "not supported", checkpoint, Needs::nothing},
       {"restore", "not supported", restore, Needs::nothing},
+      {"doctor", "look whether this host can run sandboxes, and say what to do", doctor_verb, Needs::nothing},
+      {"install", "make Caisson a handler of containerd's", install_verb, Needs::nothing},
+      {"uninstall", "take that out again", uninstall_verb, Needs::nothing},
       {"completion", "print shell completion for bash", completion, Needs::nothing},
   };
   return all;

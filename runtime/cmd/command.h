@@ -18,6 +18,7 @@ struct Globals {
   bool debug = false, systemd_cgroup = false;
   // How sandboxes are made; before the verb (where an engine's configuration puts it) or after it.
   SandboxOptions sandbox;
+  std::string config_path;  // as --config gave it
   config::Config config;
 };
 
@@ -67,6 +68,9 @@ base::ResultX<int> features(const Globals&, const Args&);
 base::ResultX<int> do_verb(const Globals&, const Args&);
 base::ResultX<int> checkpoint(const Globals&, const Args&);
 base::ResultX<int> restore(const Globals&, const Args&);
+base::ResultX<int> install_verb(const Globals&, const Args&);
+base::ResultX<int> uninstall_verb(const Globals&, const Args&);
+base::ResultX<int> doctor_verb(const Globals&, const Args&);
 base::ResultX<int> completion(const Globals&, const Args&);
 
 }  // namespace runtime::cmd

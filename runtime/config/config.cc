@@ -9,11 +9,8 @@
 
 #include <algorithm>
 
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
-
 #include "base/sys.h"
+#include "runtime/config/toml.h"
 #include "runtime/host/launch.h"
 
 namespace runtime::config {
