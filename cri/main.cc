@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "cri/endpoint.h"
+#include "cri/http.h"
 #include "cri/notify.h"
 #include "cri/options.h"
 #include "cri/policy_gate.h"
@@ -37,6 +38,18 @@ void reload(const cri::Options& o, cri::PolicyGate& gate, cri::Metrics& metrics)
   cri::notify_manager("READY=1");
 }
 
+cri::HttpAnswer answer_http(const std::string& path, cri::PolicyGate& gate, cri::Metrics& metrics) {
+  if (path == "/metrics") {
+    cri::Inventory i;
+    bool known = gate.inventory(&i).ok();
+    return {200, metrics.text(known ? &i : nullptr), "text/plain; version=0.0.4; charset=utf-8"};
+  }
+  if (path == "/livez") return {200, "ok\n"};
+  if (path != "/healthz") return {404, "here are /metrics, /healthz and /livez\n"};
+  auto s = gate.health();
+  return s.ok() ? cri::HttpAnswer{200, "ok\n"} : cri::HttpAnswer{503, s.error_message() + "\n"};
+}
+
 base::ResultX<void> serve(const cri::Options& o) {
   // Waited for below; blocked before any thread starts, so that none takes them.
   sigset_t signals;
@@ -59,6 +72,8 @@ base::ResultX<void> serve(const cri::Options& o) {
   ::umask(before);
   TRY(std::move(started));
   TRY(endpoint.open_to(o.mode, o.owner, o.group));
+  std::unique_ptr<cri::HttpServer> http;
+  if (!o.metrics.empty()) http = TRY(cri::HttpServer::start(o.metrics, o.mode, [&](const std::string& path) { return answer_http(path, gate, metrics); }));
   LOG(info, "serving {} for {}, {}", o.listen, o.backend, policy ? base::format("{} rules of {}", policy->rules().size(), o.policy) : "without a policy");
   cri::notify_manager("READY=1");
   for (;;) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "cri/policy.h"
+
 namespace cri {
 namespace {
 
@@ -60,6 +62,12 @@ Metrics::Metrics()
       exec_(family(registry_, prometheus::BuildHistogram(), "caisson_cri_exec_duration_seconds",
                    "Time of ExecSync calls that did well, with that of the command itself.")) {
   up_.Add({}).Set(0);
+  // Counters that alerts look at begin at 0: the first of a kind is then an increase.
+  for (auto* kind : {"pod", "container"}) {
+    for (auto* reason : {"named-handler", "rule", "image", "malformed", "handler-unusable"}) refusals_.Add({{"kind", kind}, {"reason", reason}});
+    for (auto danger : kDangers) refusals_.Add({{"kind", kind}, {"reason", std::string(danger)}});
+  }
+  for (auto* result : {"success", "failure"}) reloads_.Add({{"result", result}});
 }
 
 std::string Metrics::handler_label(const std::string& handler) {

@@ -48,6 +48,7 @@ base::ResultX<std::optional<Options>> parse_options(int argc, char** argv) {
   app.add_option("--check", o.check, "only check this policy file");
   app.add_option("--socket-mode", mode, "mode of the socket, octal (default: 0660)");
   app.add_option("--socket-owner", owner, "USER:GROUP of the socket, names or numbers");
+  app.add_option("--metrics", o.metrics, "where /metrics, /healthz and /livez are served: a socket's path, or 127.0.0.1:9469");
   app.add_option("--grace", o.grace, "seconds for running calls when stopping (default: 20)")->check(CLI::Range(0, 3600));
   app.add_option("--log-level", o.log_level, "debug, info, warn or error (default: info)")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));

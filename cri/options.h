@@ -17,6 +17,7 @@ struct Options {
   std::string listen = "/run/caisson/cri.sock";
   std::string backend = "/run/containerd/containerd.sock";
   std::string policy;       // empty: --no-policy
+  std::string metrics;      // address for /metrics and /healthz; empty: none
   std::string check;        // only look at this file
   mode_t mode = 0660;
   uid_t owner = uid_t(-1);

@@ -347,6 +347,106 @@ class WithAPolicy(Case):
         return ('--listen', daemon.top + '/other.sock', '--backend', daemon.top + '/c.sock', '--policy', self.policy)
 
 
+class Metrics(Case):
+    def setUp(self):
+        self.policy, self.http = daemon.top + '/policy.toml', daemon.top + '/metrics.sock'
+        with open(self.policy, 'w') as f:
+            f.write(POLICY % {'top': daemon.top})
+        self.flags = ('--policy', self.policy, '--metrics', self.http)
+        super().setUp()
+
+    def get(self, path, method='GET'):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(60)
+            s.connect(self.http)
+            s.sendall(('%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method, path)).encode())
+            data = b''.join(iter(lambda: s.recv(65536), b''))
+        head, body = data.decode().split('\r\n\r\n', 1)
+        return int(head.split()[1]), body
+
+    def values(self):
+        code, body = self.get('/metrics')
+        self.assertEqual(code, 200)
+        out = {}
+        for line in body.splitlines():
+            if not line.startswith('#'):
+                name, value = line.rsplit(' ', 1)
+                name, _, labels = name.partition('{')
+                out[name, tuple(sorted(labels.rstrip('}').split(',')))] = float(value)
+        return lambda name, *labels: out.get((name, tuple(sorted(labels)) or ('',)))
+
+    def test_what_is_counted(self):
+        parent = '/' + os.path.basename(daemon.top) + '.pod'
+        pod = self.pod(annotations=UNTRUSTED, linux={'cgroup_parent': parent})
+        c = self.add(pod)
+        self.cri.call('ExecSync', container_id=c, cmd=['/bin/true'], timeout=30)
+        with self.assertRaises(CriError):
+            self.pod(annotations=UNTRUSTED, linux={'security_context': {'privileged': True}})
+        with self.assertRaises(CriError):
+            self.add(pod, mounts=[{'container_path': '/m', 'host_path': '/etc'}])
+        v = self.values()
+        caisson = 'handler="caisson"'
+        self.assertEqual(v('caisson_cri_decisions_total', caisson, 'kind="pod"', 'outcome="allowed"', 'rule="untrusted"'), 1)
+        self.assertEqual(v('caisson_cri_decisions_total', 'handler="none"', 'kind="pod"', 'outcome="refused"', 'rule="untrusted"'), 1)
+        self.assertEqual(v('caisson_cri_refusals_total', 'kind="pod"', 'reason="privileged"'), 1)
+        self.assertEqual(v('caisson_cri_refusals_total', 'kind="container"', 'reason="host-path"'), 1)
+        self.assertEqual(v('caisson_cri_requests_total', 'method="RunPodSandbox"', 'code="OK"'), 1)
+        self.assertEqual(v('caisson_cri_requests_total', 'method="RunPodSandbox"', 'code="PermissionDenied"'), 1)
+        for name in ('pod_start', 'container_create', 'container_start', 'exec'):
+            self.assertEqual(v('caisson_cri_%s_duration_seconds_count' % name, caisson), 1, name)
+        self.assertEqual(v('caisson_cri_pods', caisson, 'state="ready"'), 1)
+        self.assertEqual(v('caisson_cri_containers', caisson, 'state="running"'), 1)
+        self.assertEqual(v('caisson_cri_backend_up'), 1)
+        self.assertEqual(v('caisson_cri_policy_loads_total', 'result="success"'), 1)
+        self.assertEqual(v('caisson_cri_sandbox_memory_measured_pods', caisson), 1)
+        self.assertGreater(v('caisson_cri_sandbox_memory_overhead_bytes', caisson), 0)
+        self.remove(pod)
+        v = self.values()
+        self.assertEqual(v('caisson_cri_pods', caisson, 'state="ready"'), 0)
+
+    def test_pods_that_were_there_before_are_known(self):
+        pod = self.pod('runc')
+        c = self.add(pod)
+        self.assertEqual(self.server.stop(), 0)
+        self.server.start()
+        wait_until(self.ready, 'the client to find it again')
+        self.assertEqual(self.values()('caisson_cri_pods', 'handler="runc"', 'state="ready"'), 1)
+        self.cri.call('ExecSync', container_id=c, cmd=['/bin/true'], timeout=30)
+        self.assertEqual(self.values()('caisson_cri_exec_duration_seconds_count', 'handler="runc"'), 1)
+        self.remove(pod)
+
+    def test_hostile_words_make_no_labels(self):
+        for handler in ('hostile"} 1\n', 'y' * 200):
+            with self.assertRaises(CriError):
+                self.pod(handler)
+        body = self.get('/metrics')[1]
+        self.assertNotIn('yyy', body)
+        self.assertNotIn('hostile', body)
+
+    def test_health(self):
+        self.assertEqual(self.get('/healthz'), (200, 'ok\n'))
+        self.assertEqual(self.get('/livez'), (200, 'ok\n'))
+        self.assertEqual(self.get('/nothing')[0], 404)
+        self.assertEqual(self.get('/metrics', 'POST')[0], 405)
+        self.assertEqual(self.get('/livez', 'HEAD'), (200, ''))
+        with open(self.policy, 'w') as f:
+            f.write('[sandbox]\nhandlers = ["nothing"]')
+        self.server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.get('/healthz')[0] == 503, 'the health to change')
+        self.assertIn("no runtime handler 'nothing'", self.get('/healthz')[1])
+
+    def test_without_containerd_it_says_so(self):
+        daemon.kill()
+        v = self.values()
+        self.assertEqual(v('caisson_cri_backend_up'), 0)
+        self.assertIsNone(v('caisson_cri_pods', 'handler="runc"', 'state="ready"'))
+        self.assertEqual(self.get('/healthz')[0], 503)
+        self.assertEqual(self.get('/livez')[0], 200)
+        daemon.start()
+        wait_until(lambda: self.get('/healthz')[0] == 200, 'containerd to be found again')
+        wait_until(self.ready, 'the CRI to be ready again')
+
+
 class CommandLine(unittest.TestCase):
     def run_it(self, *args):
         p = subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=60)
