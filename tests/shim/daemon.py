@@ -39,6 +39,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri",
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -60,15 +61,15 @@ def read(path):
         return f.read()
 
 
-def shims(top):
-    """Pids of the shims that this containerd started."""
+def shims(top, id=None):
+    """Pids of the shims that this containerd started, or of those of one container or pod."""
     found = []
     for path in glob.glob('/proc/[0-9]*/cmdline'):
         try:
             words = read(path).split('\0')
         except OSError:
             continue
-        if 'containerd-shim' in words[0] and top + '/c.sock' in words:
+        if 'containerd-shim' in words[0] and top + '/c.sock' in words and (id is None or id in words):
             found.append(int(path.split('/')[2]))
     return found
 
@@ -96,6 +97,10 @@ class Daemon:
         self.image(tar, IMAGE)
         if config is CRI_CONFIG:
             self.image(tar, 'localhost/caisson-pause:latest', 'ENTRYPOINT ["/bin/sleep", "1000000"]')
+
+    def cgroups(self):
+        """The group of this containerd's pods, in every hierarchy."""
+        return [d for d in glob.glob('/sys/fs/cgroup/*/' + self.group) + glob.glob('/sys/fs/cgroup/' + self.group) if os.path.isdir(d)]
 
     def write(self, name, text):
         with open(os.path.join(self.top, name), 'w') as f:
@@ -125,7 +130,8 @@ class Daemon:
     def sockets_left(self, ids):
         """Of the shims of these containers and pods: their names are hashes."""
         name = lambda id: hashlib.sha256(('%s/c.sock/%s/%s' % (self.top, self.space, id)).encode()).hexdigest()
-        return [id for id in ids if name(id) in os.listdir(SOCKETS)]
+        there = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
+        return [id for id in ids if name(id) in there]
 
     def kill(self):
         self.process.kill()
@@ -144,6 +150,9 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(PATIENCE)
             self.log.close()
+            for d in self.cgroups():
+                for top, _, _ in os.walk(d, topdown=False):
+                    os.rmdir(top)
             if self.prefix:
                 subprocess.run(['ip', 'netns', 'del', self.netns])
             shutil.rmtree(self.top, ignore_errors=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of pods share: a containerd with its CRI, pods made through it, and a look at what is left behind."""
-import base64, glob, os, time
+import base64, glob, os, re, time
 
-from daemon import CRI_CONFIG, IMAGE, SOCKETS, Cri, CriError, Daemon, read, shims, wait_until
+from daemon import CRI_CONFIG, IMAGE, Cri, CriError, Daemon, read, shims, wait_until
 from stream import Stream
 
 
@@ -18,19 +18,19 @@ class Left:
 
     def __init__(self, daemon):
         self.top, self.now = daemon.top, {}
-        self.now['mounts'] = {l.split()[1] for l in read('/proc/mounts').splitlines() if daemon.top in l or '/run/netns/cni-' in l}
-        self.now['netns'] = set(glob.glob('/run/netns/cni-*'))
-        self.now['cgroups'] = {d for h in glob.glob('/sys/fs/cgroup/*/') for d in glob.glob(h + 'k8s.io/*') + glob.glob(h + daemon.group + '/*')}
-        self.now['sockets'] = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
+        self.now['mounts'] = {l.split()[1] for l in read('/proc/mounts').splitlines() if daemon.top in l}
+        self.now['netns'] = set(glob.glob(daemon.top + '/state/*/netns/*'))
+        self.now['cgroups'] = {top for d in daemon.cgroups() for top, _, _ in os.walk(d) if top != d}
+        # Their names are hashes: of every id that this containerd has ever spoken of.
+        self.now['sockets'] = set(daemon.sockets_left(set(re.findall('[0-9a-f]{64}', read(daemon.top + '/log')))))
         self.now['state'] = set(glob.glob(daemon.top + '/caisson/*/*')) | set(glob.glob(daemon.top + '/state/io.containerd.runtime.v2.task/*/*'))
         self.now['fifos'] = set(glob.glob(daemon.top + '/state/io.containerd.grpc.v1.cri/containers/*')) | set(glob.glob('/run/containerd/fifo/*'))
-        self.now['processes'] = {'%s %s' % (p, words[0]) for p, words in processes() if words[0].rsplit('/', 1)[-1].startswith(
-            ('caisson-', 'containerd-shim')) and self.of(p, words)}
+        self.now['processes'] = {'%s %s' % (p, words[0]) for p, words in processes() if self.of(p, words)}
         self.now['devices'] = {l.split(':')[1].strip() for l in daemon.network('ip', '-o', 'link').splitlines() if 'veth' in l}
 
     def of(self, pid, words):
         try:
-            return self.top in read('/proc/%d/environ' % pid) or self.top + '/c.sock' in words
+            return os.path.basename(self.top) in read('/proc/%d/cgroup' % pid) or 'shim' in words[0] and self.top + '/c.sock' in words
         except OSError:
             return False
 
@@ -69,6 +69,7 @@ class PodCase:
     def pod(self, changes={}, **linux):
         name = 'p%d' % time.monotonic_ns()
         os.mkdir(os.path.join(self.daemon.top, name))
+        linux.setdefault('cgroup_parent', '/' + self.daemon.group)
         config = {'metadata': {'name': name, 'uid': name, 'namespace': 'tests'}, 'hostname': name,
                   'log_directory': os.path.join(self.daemon.top, name), 'linux': linux, **changes}
         id = self.cri.call('RunPodSandbox', config=config, runtime_handler=self.handler)['pod_sandbox_id']
@@ -111,6 +112,20 @@ class PodCase:
             return [l.split(' ', 3)[1::2] for l in read(os.path.join(pod[1]['log_directory'], name + '.log')).splitlines()]
         except FileNotFoundError:
             return []
+
+    def groups(self, id):
+        """Pids of a container's processes on the host, with the names of their programs."""
+        found = {}
+        for d in self.daemon.cgroups():
+            path = os.path.join(d, id, 'cgroup.procs')
+            if not os.path.exists(path):
+                continue
+            for pid in read(path).split():
+                try:
+                    found[int(pid)] = read('/proc/%s/comm' % pid).strip()
+                except OSError:
+                    pass
+        return found
 
     def remove(self, pod):
         self.cri.call('StopPodSandbox', pod_sandbox_id=pod[0])
