@@ -278,7 +278,6 @@ struct Kernel::Impl {
   std::unique_ptr<FutexTable> futexes;
   std::unique_ptr<PiTable> pi;
   std::unique_ptr<KeyTable> keys;
-  RefOrNull<NetNamespace> first_net;
   Mutex random_mu{LockRank::kIo};
   unsigned char random[256] GUARDED_BY(random_mu);
   size_t random_left GUARDED_BY(random_mu) = 0;

@@ -92,7 +92,6 @@ RefOrNull<SeccompFilter> Container::seccomp() const { return seccomp_; }
 void Container::set_seccomp(RefOrNull<SeccompFilter> f) { seccomp_ = std::move(f); }
 
 Kernel::Impl::Impl() : futexes(std::make_unique<FutexTable>()), pi(std::make_unique<PiTable>()), keys(std::make_unique<KeyTable>()) {
-  first_net = make_ref<NetNamespace>();
   fill_random(boot_id, sizeof boot_id);
   fill_random(&namespace_secret, sizeof namespace_secret);
 }

@@ -274,7 +274,17 @@ Ref<NetNamespace> net_of(Task& t) {
     MutexLock l(t.impl().mu);
     if (t.impl().net) return t.impl().net.get_ref();
   }
-  return t.kernel().impl().first_net.get_ref();
+  return Ref<NetNamespace>(NetNamespace::first());
+}
+
+Ref<NetNamespace> current_net() {
+  Task* t = Task::find_current();
+  return t ? net_of(*t) : Ref<NetNamespace>(NetNamespace::first());
+}
+
+NetNamespace& NetNamespace::first() {
+  static auto* ns = new NetNamespace(nullptr, {});
+  return *ns;
 }
 
 RefOrNull<TimeNamespace> time_of(const Task& t) {

@@ -9,25 +9,12 @@
 
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
+#include "sentry/kernel/net_namespace.h"
 
 namespace sentry::kernel {
 
 using auth::NamespaceKind;
 using UserNs = RefOrNull<auth::UserNamespace>;
-
-// The sockets of its programs, and what they see of the network; sentry/net hangs its own on it. Held by: tasks, sockets, the kernel.
-class NetNamespace : public RefCounted<NetNamespace> {
- public:
-  NetNamespace() = default;
-  NetNamespace(UserNs user_ns, auth::NamespaceCharge charge) : user_ns_(std::move(user_ns)), charge_(std::move(charge)) {}
-  const UserNs& user_ns() const { return user_ns_; }
-
- private:
-  friend class RefCounted<NetNamespace>;
-  ~NetNamespace() = default;
-  UserNs user_ns_;
-  auth::NamespaceCharge charge_;
-};
 
 // The root of what is seen of the cgroups: a container has one group, so all see the same. Held by: tasks, the container.
 class CgroupNamespace : public RefCounted<CgroupNamespace> {
@@ -105,7 +92,6 @@ Result<void> join_namespaces(Task& t, const std::vector<AnyNamespace>& which);
 // unshare(2), setns(2): from now on t is in these.
 void enter_namespaces(Task& t, NewNamespaces fresh);
 
-Ref<NetNamespace> net_of(Task& t);
 RefOrNull<TimeNamespace> time_of(const Task& t);  // null: the first
 // What this clock is ahead of the host's by, for t.
 int64_t clock_offset(const Task& t, int clock);

@@ -119,11 +119,13 @@ Result<long> interrupt(Task& tracer, Task& t) {
 }
 
 Result<long> listen(Task& tracer, Task& t) {
-  return with_stopped(tracer, t, [&](TraceState& s) -> Result<long> {
+  TRY(with_stopped(tracer, t, [&](TraceState& s) -> Result<long> {
     if (!s.seized() || s.code >> 8 != kEventStop) return kEIO;
     s.listening = s.reported = true;
     return 0L;
-  });
+  }));
+  t.impl().trace.queue.wake_all();  // what it listens for may have come already
+  return 0L;
 }
 
 // ---- Memory ----

@@ -192,4 +192,42 @@ Result<long> sys_process_madvise(Task& task, int pidfd, UserIn<struct iovec> vec
   return total;
 }
 
+// Linux: mm/filemap.c. The pages of a file are the host's to cache.
+Result<long> sys_cachestat(Task& task, int fd, UserIn<void> range, UserOut<void> stat, unsigned flags) {
+  struct Range {
+    uint64_t offset, length;
+  } r;
+  struct Answer {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+  } a{};
+  Ref<vfs::File> f = TRY(task.file(fd));
+  TRY(range.copy_bytes_in(task.context(), &r, sizeof r));
+  const vfs::Attributes now = TRY(f->inode().attributes());
+  if (!f->writable() && !task.own_credentials().owns_or(now.uid, CAP_FOWNER) &&
+      !f->inode().check_access(task.own_credentials(), W_OK).ok())
+    return kEPERM;
+  if (flags != 0) return kEINVAL;
+  constexpr uint64_t kPage = 4096;
+  if (f->inode().is_regular()) {
+    const uint64_t end = (now.size + kPage - 1) / kPage, first = std::min(r.offset / kPage, end);
+    const uint64_t last = r.length == 0 || r.offset + r.length < r.offset ? end : std::min(end, (r.offset + r.length + kPage - 1) / kPage);
+    a.cached = std::min(last > first ? last - first : 0, (now.blocks + 7) / 8);
+  }
+  TRY(stat.copy_bytes_out(task.context(), &a, sizeof a));
+  return 0L;
+}
+
+// The memory of a process that is being killed: it goes as fast as it can anyway. Linux: mm/oom_kill.c.
+Result<long> sys_process_mrelease(Task& task, int pidfd, unsigned flags) {
+  if (flags != 0) return kEINVAL;
+  Ref<vfs::File> f = TRY(task.file(pidfd));
+  Ref<kernel::ThreadGroup> g = TRY(kernel::process_of_pidfd(*f));
+  RefOrNull<Task> alive;
+  for (const Ref<Task>& t : g->tasks())
+    if (t->find_mm()) alive = t;
+  if (!alive) return kESRCH;
+  MutexLock l(g->impl().mu);
+  return g->impl().exiting ? Result<long>(0L) : Result<long>(kEINVAL);
+}
+
 }  // namespace sentry::syscalls

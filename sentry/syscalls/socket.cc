@@ -23,7 +23,7 @@ Result<Ref<net::Sock>> make_sock(Task& task, int family, int type, int protocol)
     case AF_INET:
     case AF_INET6:
       // The host's network is that of the first namespace; others have a loopback.
-      if (net::host::enabled() && kernel::net_of(task).get() == task.kernel().impl().first_net.get()) return net::host::create(family, type, protocol);
+      if (net::host::enabled() && kernel::net_of(task)->is_first()) return net::host::create(family, type, protocol);
       return net::inet::create(family, type, protocol, task.own_credentials());
     default: return kEAFNOSUPPORT;
   }

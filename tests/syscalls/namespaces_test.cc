@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // User namespaces and those that they own: maps of ids, capabilities, setns(2), files of /proc/PID/ns. Passes on Linux first, then in
 // the sandbox. Every case is a child, so that the test's own process stays where it is.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -14,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 
 #include <string>
@@ -466,6 +471,183 @@ TEST_F(Namespaces, PidForChildren) {
     pid_t p = child([] { EXPECT_EQ(getpid(), 1); });
     EXPECT_EQ(status_of(p), 0);
     EXPECT_ERRNO(static_cast<int>(fork()), ENOMEM);  // its init is gone
+  }), 0);
+}
+
+// ---- Networks ----
+
+sockaddr_in loopback(uint16_t port) {
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = port;
+  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return a;
+}
+int bind_to(int fd, sockaddr_in a) { return bind(fd, reinterpret_cast<sockaddr*>(&a), sizeof a); }
+int connect_to(int fd, sockaddr_in a) { return connect(fd, reinterpret_cast<sockaddr*>(&a), sizeof a); }
+short flags_of_loopback() {
+  ifreq r{};
+  strcpy(r.ifr_name, "lo");
+  int s = socket(AF_INET, SOCK_DGRAM, 0);
+  EXPECT_EQ(ioctl(s, SIOCGIFFLAGS, &r), 0);
+  close(s);
+  return r.ifr_flags;
+}
+void switch_loopback_on() {
+  ifreq r{};
+  strcpy(r.ifr_name, "lo");
+  r.ifr_flags = static_cast<short>(flags_of_loopback() | IFF_UP);
+  int s = socket(AF_INET, SOCK_DGRAM, 0);
+  EXPECT_EQ(ioctl(s, SIOCSIFFLAGS, &r), 0) << strerror(errno);
+  close(s);
+}
+// A request of NETLINK_ROUTE that is acknowledged: 0 or the errno.
+template <typename T>
+int ask(uint16_t type, uint16_t flags, const T& body, int attribute = 0, const void* value = nullptr, size_t size = 0) {
+  struct {
+    nlmsghdr h;
+    T body;
+    char rest[64];
+  } m{};
+  m.h.nlmsg_type = type;
+  m.h.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
+  m.body = body;
+  size_t length = NLMSG_LENGTH(sizeof body);
+  if (size) {
+    auto* a = reinterpret_cast<rtattr*>(reinterpret_cast<char*>(&m) + NLMSG_ALIGN(length));
+    a->rta_type = static_cast<unsigned short>(attribute);
+    a->rta_len = static_cast<unsigned short>(RTA_LENGTH(size));
+    memcpy(RTA_DATA(a), value, size);
+    length = NLMSG_ALIGN(length) + RTA_ALIGN(a->rta_len);
+  }
+  m.h.nlmsg_len = static_cast<uint32_t>(length);
+  int s = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  EXPECT_EQ(send(s, &m, length, 0), static_cast<ssize_t>(length));
+  struct {
+    nlmsghdr h;
+    nlmsgerr e;
+    char rest[256];
+  } got{};
+  EXPECT_GT(recv(s, &got, sizeof got, 0), 0);
+  close(s);
+  EXPECT_EQ(got.h.nlmsg_type, NLMSG_ERROR);
+  return -got.e.error;
+}
+
+TEST_F(Namespaces, ANewNetworkIsEmpty) {
+  EXPECT_EQ(in_child([] {
+    int outer = socket(AF_INET, SOCK_STREAM, 0), named = socket(AF_UNIX, SOCK_STREAM, 0);
+    ASSERT_EQ(bind_to(outer, loopback(0)), 0);
+    ASSERT_EQ(listen(outer, 1), 0);
+    sockaddr_in there;
+    socklen_t n = sizeof there;
+    ASSERT_EQ(getsockname(outer, reinterpret_cast<sockaddr*>(&there), &n), 0);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    socklen_t length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + static_cast<size_t>(snprintf(name.sun_path + 1, 60, "ns_%d", getpid())));
+    ASSERT_EQ(bind(named, reinterpret_cast<sockaddr*>(&name), length), 0);
+    ASSERT_EQ(listen(named, 1), 0);
+    int home = open("/proc/self/ns/net", O_RDONLY);
+    become(1000);
+    own_namespace(1000, CLONE_NEWNET);
+    EXPECT_EQ(flags_of_loopback() & IFF_UP, 0);
+    int s = socket(AF_INET, SOCK_STREAM, 0), u = socket(AF_INET, SOCK_DGRAM, 0);
+    EXPECT_ERRNO(connect_to(s, there), ENETUNREACH);
+    EXPECT_ERRNO(connect_to(u, there), ENETUNREACH);
+    // Names without a file belong to the network as well.
+    int x = socket(AF_UNIX, SOCK_STREAM, 0);
+    EXPECT_ERRNO(connect(x, reinterpret_cast<sockaddr*>(&name), length), ECONNREFUSED);
+    EXPECT_EQ(bind(x, reinterpret_cast<sockaddr*>(&name), length), 0);
+    switch_loopback_on();
+    EXPECT_EQ(flags_of_loopback() & IFF_UP, IFF_UP);
+    EXPECT_ERRNO(connect_to(s, loopback(htons(9))), ECONNREFUSED);
+    close(s);  // it may have this very port now
+    // The same port, and one that elsewhere needs privileges.
+    int mine = socket(AF_INET, SOCK_STREAM, 0), low = socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(bind_to(mine, there), 0) << strerror(errno);
+    EXPECT_EQ(bind_to(low, loopback(htons(7))), 0) << strerror(errno);
+    EXPECT_EQ(listen(mine, 1), 0);
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(connect_to(c, there), 0) << strerror(errno);
+    // No way back without privileges there, and the descriptors from there are what they were.
+    EXPECT_ERRNO(setns(home, CLONE_NEWNET), EPERM);
+    int on = 1;
+    EXPECT_ERRNO(setsockopt(outer, SOL_SOCKET, SO_MARK, &on, sizeof on), EPERM);
+    EXPECT_EQ(setsockopt(mine, SOL_SOCKET, SO_MARK, &on, sizeof on), 0);
+  }), 0);
+}
+
+TEST_F(Namespaces, TheLoopbackByNetlink) {
+  EXPECT_EQ(in_child([] {
+    ifinfomsg link{};
+    link.ifi_family = AF_UNSPEC;
+    link.ifi_index = 1;
+    link.ifi_flags = IFF_UP;
+    link.ifi_change = IFF_UP;
+    become(1000);
+    EXPECT_EQ(ask(RTM_NEWLINK, 0, link), EPERM);
+    own_namespace(1000, CLONE_NEWNET);
+    ifaddrmsg address{};
+    address.ifa_family = AF_INET;
+    address.ifa_prefixlen = 8;
+    address.ifa_flags = IFA_F_PERMANENT;
+    address.ifa_scope = RT_SCOPE_HOST;
+    address.ifa_index = 1;
+    in_addr one{htonl(INADDR_LOOPBACK)};
+    EXPECT_EQ(ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address, IFA_LOCAL, &one, sizeof one), 0);
+    EXPECT_EQ(ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address, IFA_LOCAL, &one, sizeof one), EEXIST);
+    EXPECT_EQ(ask(RTM_NEWLINK, 0, link), 0);
+    EXPECT_EQ(flags_of_loopback() & IFF_UP, IFF_UP);
+    link.ifi_index = 77;
+    EXPECT_EQ(ask(RTM_NEWLINK, 0, link), ENODEV);
+    int u = socket(AF_INET, SOCK_DGRAM, 0);
+    EXPECT_EQ(connect_to(u, loopback(htons(9))), 0);
+  }), 0);
+}
+
+// ---- Clocks ----
+
+int64_t clock_now(clockid_t clock) {
+  timespec t{};
+  EXPECT_EQ(syscall(SYS_clock_gettime, clock, &t), 0);
+  return t.tv_sec;
+}
+
+TEST_F(Namespaces, ClocksThatAreAhead) {
+  EXPECT_EQ(in_child([] {
+    EXPECT_EQ(write_file("/proc/self/timens_offsets", "monotonic 1000 0"), EACCES) << "of the first";
+    ASSERT_EQ(unshare(CLONE_NEWTIME), 0);
+    for (const char* bad : {"x 1 1", "monotonic 1", "monotonic 1 1000000000"})
+      EXPECT_EQ(write_file("/proc/self/timens_offsets", bad), EINVAL) << bad;
+    EXPECT_EQ(write_file("/proc/self/timens_offsets", "monotonic -100000000000 0"), ERANGE);
+    EXPECT_EQ(write_file("/proc/self/timens_offsets", "monotonic 100000 5\nboottime 200000 0\n"), 0);
+    EXPECT_EQ(read_file("/proc/self/timens_offsets"), "monotonic      100000         5\nboottime       200000         0\n");
+    EXPECT_NE(link_of("/proc/self/ns/time"), link_of("/proc/self/ns/time_for_children"));
+    int64_t here = clock_now(CLOCK_MONOTONIC), boot = clock_now(CLOCK_BOOTTIME);
+    pid_t p = child([&] {
+      EXPECT_EQ(link_of("/proc/self/ns/time"), link_of("/proc/self/ns/time_for_children"));
+      EXPECT_GE(clock_now(CLOCK_MONOTONIC), here + 100000);
+      EXPECT_LT(clock_now(CLOCK_MONOTONIC), here + 101000);
+      EXPECT_GE(clock_now(CLOCK_BOOTTIME), boot + 200000);
+      // What has been by this clock is over at once.
+      timespec past{static_cast<time_t>(here + 50000), 0};
+      EXPECT_EQ(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &past, nullptr), 0);
+      int t = timerfd_create(CLOCK_MONOTONIC, 0);
+      itimerspec i{};
+      i.it_value = past;
+      EXPECT_EQ(timerfd_settime(t, TFD_TIMER_ABSTIME, &i, nullptr), 0);
+      uint64_t ticks = 0;
+      EXPECT_EQ(read(t, &ticks, sizeof ticks), 8);
+      EXPECT_GE(atol(read_file("/proc/uptime").c_str()), 200000);
+    });
+    EXPECT_EQ(status_of(p), 0);
+    EXPECT_EQ(write_file("/proc/self/timens_offsets", "monotonic 1 0"), EACCES) << "somebody was in it";
+    EXPECT_LT(clock_now(CLOCK_MONOTONIC), here + 50000);
+    int fd = open("/proc/self/ns/time_for_children", O_RDONLY), home = open("/proc/self/ns/time", O_RDONLY);
+    EXPECT_EQ(setns(fd, CLONE_NEWTIME), 0) << strerror(errno);
+    EXPECT_GE(clock_now(CLOCK_MONOTONIC), here + 100000);
+    EXPECT_EQ(setns(home, 0), 0);
+    EXPECT_LT(clock_now(CLOCK_MONOTONIC), here + 50000);
   }), 0);
 }
 

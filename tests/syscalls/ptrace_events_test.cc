@@ -253,6 +253,28 @@ TEST(PtraceAttach, NotAChild) {
   close(fds[1]);
 }
 
+// It is continued before its tracer says that it listens: the tracer hears of that all the same.
+TEST(PtraceAttach, ListensForWhatHasCome) {
+  pid_t p = child([] {
+    raise(SIGSTOP);
+    _exit(3);
+  });
+  int s;
+  ASSERT_EQ(waitpid(p, &s, WUNTRACED), p);
+  ASSERT_EQ(trace(PTRACE_SEIZE, p), 0);
+  EXPECT_STOP(stop_of(p), SIGSTOP | kEventStop << 8);
+  EXPECT_EQ(kill(p, SIGCONT), 0);
+  EXPECT_EQ(trace(PTRACE_LISTEN, p), 0);
+  int got = 0;
+  for (int i = 0; i < 3000 && (got = waitpid(p, &s, __WALL | WNOHANG)) == 0; i++) sleep_ms(10);
+  EXPECT_EQ(got, p) << "no word for 30 seconds";
+  if (got == p) EXPECT_STOP(s, SIGTRAP | kEventStop << 8);
+  else kill(p, SIGKILL);
+  EXPECT_EQ(trace(PTRACE_CONT, p), got == p ? 0 : -1);
+  for (s = stop_of(p); WIFSTOPPED(s); s = stop_of(p)) trace(PTRACE_CONT, p, 0, 0);
+  EXPECT_EQ(s, 3 << 8);
+}
+
 TEST(PtraceAttach, EndOfTheTracer) {
   Sleeper p, q;
   EXPECT_EQ(in_child([&] {

@@ -7,6 +7,7 @@
 #include <linux/ioprio.h>
 #include <linux/mempolicy.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -248,6 +250,69 @@ TEST(Epoll, ALookHoldsNothing) {
 }
 
 // A period longer than anybody's life: one expiration, and no other.
+TEST(Cachestat, CountsWhatAFileHolds) {
+  struct { uint64_t offset, length; } whole{0, 0}, part{4096, 8192}, beyond{1 << 20, 4096};
+  struct { uint64_t cached, dirty, writeback, evicted, recently; } s;
+  constexpr long kCachestat = 451;
+  char name[] = "/tmp/cachestatXXXXXX";
+  int fd = mkstemp(name);
+  ASSERT_GE(fd, 0);
+  unlink(name);
+  std::string data(16384, 'x');
+  ASSERT_EQ(write(fd, data.data(), data.size()), 16384);
+  if (syscall(kCachestat, fd, &whole, &s, 0) == -1 && errno == ENOSYS) GTEST_SKIP() << "Linux 6.5 and later";
+  EXPECT_EQ(s.cached, 4u);
+  EXPECT_EQ(syscall(kCachestat, fd, &part, &s, 0), 0);
+  EXPECT_EQ(s.cached, 2u);
+  EXPECT_EQ(syscall(kCachestat, fd, &beyond, &s, 0), 0);
+  EXPECT_EQ(s.cached, 0u);
+  EXPECT_ERRNO(syscall(kCachestat, fd, &whole, &s, 1), EINVAL);
+  EXPECT_ERRNO(syscall(kCachestat, fd, nullptr, &s, 0), EFAULT);
+  EXPECT_ERRNO(syscall(kCachestat, 999, &whole, &s, 0), EBADF);
+  close(fd);
+}
+
+TEST(ProcessMrelease, OnlyOfTheDying) {
+  int self = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  EXPECT_ERRNO(syscall(448, self, 1), EINVAL);
+  EXPECT_ERRNO(syscall(448, self, 0), EINVAL);
+  EXPECT_ERRNO(syscall(448, 999, 0), EBADF);
+  pid_t p = child([] {});
+  int fd = static_cast<int>(syscall(SYS_pidfd_open, p, 0));
+  siginfo_t info;
+  EXPECT_EQ(waitid(P_PID, static_cast<id_t>(p), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_ERRNO(syscall(448, fd, 0), ESRCH);
+  EXPECT_EQ(status_of(p), 0);
+  close(fd);
+  close(self);
+}
+
+// A stop does not lengthen the wait of poll(2). How soon a process runs is nobody's promise, so one try of many is enough; one that
+// waited anew for the whole time could never be that quick.
+TEST(Poll, GoesOnWithWhatWasLeftAfterAStop) {
+  constexpr int kWait = 400;
+  auto now = [] {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+  };
+  long best = 1000000;
+  for (int tries = 0; tries < 20 && best >= kWait; tries++) {
+    pid_t p = child([] { EXPECT_EQ(poll(nullptr, 0, kWait), 0); });
+    usleep(50000);
+    ASSERT_EQ(kill(p, SIGSTOP), 0);
+    int s;
+    ASSERT_EQ(waitpid(p, &s, WUNTRACED), p);
+    if (WIFEXITED(s)) continue;
+    usleep(kWait * 1000);
+    long from = now();
+    ASSERT_EQ(kill(p, SIGCONT), 0);
+    EXPECT_EQ(status_of(p), 0);
+    best = std::min(best, now() - from);
+  }
+  EXPECT_LT(best, kWait);
+}
+
 TEST(Timerfd, TheLongestPeriod) {
   int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
   ASSERT_GE(fd, 0);

@@ -285,6 +285,33 @@ TEST(Seccomp, Tsync) {
   }), 0);
 }
 
+// Nobody escapes by being born at that moment.
+TEST(Seccomp, TsyncReachesThreadsThatAreBeingMade) {
+  for (int round = 0; round < 10; round++) {
+    ASSERT_EQ(in_child([] {
+      no_new_privs();
+      std::atomic<int> made{0}, go{0}, escaped{0};
+      std::thread maker([&] {
+        std::vector<std::thread> all;
+        for (int i = 0; i < 40; i++) {
+          all.emplace_back([&] {
+            made++;
+            while (go == 0) usleep(500);
+            if (syscall(SYS_getppid) != -1) escaped++;
+          });
+        }
+        for (auto& t : all) t.join();
+      });
+      while (made < 5) usleep(100);
+      EXPECT_EQ(install(on(SYS_getppid, SECCOMP_RET_ERRNO | EXDEV), SECCOMP_FILTER_FLAG_TSYNC), 0);
+      while (made < 40) usleep(1000);
+      go = 1;
+      maker.join();
+      EXPECT_EQ(escaped, 0);
+    }), 0);
+  }
+}
+
 // ---- Supervisors ----
 
 struct Supervised {

@@ -188,9 +188,7 @@ Result<void> timens_store(const Subject&, Task& t, vfs::File& f, std::string_vie
     char clock[10];
     long long seconds;
     unsigned long nanoseconds;
-    int used = 0;
-    if (sscanf(line.c_str(), "%9s %lld %lu%n", clock, &seconds, &nanoseconds, &used) != 3) return kEINVAL;
-    if (line.find_first_not_of(" \t", static_cast<size_t>(used)) != std::string::npos || nanoseconds >= kSecond) return kEINVAL;
+    if (sscanf(line.c_str(), "%9s %lld %lu", clock, &seconds, &nanoseconds) != 3 || nanoseconds >= kSecond) return kEINVAL;
     const std::string_view name = clock;
     const bool boottime = name == "boottime" || name == "7";
     if (!boottime && name != "monotonic" && name != "1") return kEINVAL;

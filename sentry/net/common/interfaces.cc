@@ -116,7 +116,16 @@ Result<void> answer(uint32_t command, struct ifreq& r) {
 Result<long> interface_ioctl(platform::Context& c, uint32_t command, uint64_t arg) {
   switch (command) {
     case SIOCGIFCONF: return list_addresses(c, arg);
-    case SIOCSIFFLAGS: case SIOCSIFADDR: case SIOCSIFDSTADDR: case SIOCSIFBRDADDR: case SIOCSIFNETMASK: case SIOCSIFMETRIC:
+    case SIOCSIFFLAGS: {
+      struct ifreq r;
+      TRY(c.copy_in(&r, arg, sizeof r));
+      Ref<kernel::NetNamespace> ns = kernel::current_net();
+      if (!kernel::Task::current().own_credentials().has_cap_in(ns->user_ns().get(), CAP_NET_ADMIN)) return kEPERM;
+      if (std::string_view(r.ifr_name, strnlen(r.ifr_name, IFNAMSIZ)) != "lo") return ns->is_first() ? kEPERM : kENODEV;
+      TRY(set_loopback(*ns, r.ifr_flags & IFF_UP));
+      return 0L;
+    }
+    case SIOCSIFADDR: case SIOCSIFDSTADDR: case SIOCSIFBRDADDR: case SIOCSIFNETMASK: case SIOCSIFMETRIC:
     case SIOCSIFMTU: case SIOCSIFHWADDR: case SIOCSIFNAME: case SIOCSIFTXQLEN: case SIOCSIFMAP: case SIOCADDMULTI:
     case SIOCDELMULTI: case SIOCADDRT: case SIOCDELRT: case SIOCSARP: case SIOCDARP: return kEPERM;
     case SIOCGIFNAME: case SIOCGIFINDEX: case SIOCGIFFLAGS: case SIOCGIFADDR: case SIOCGIFDSTADDR: case SIOCGIFNETMASK:

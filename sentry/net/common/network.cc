@@ -10,7 +10,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <optional>
 
 namespace sentry::net {
 namespace {
@@ -19,6 +18,15 @@ std::string bytes(std::initializer_list<int> v) {
   std::string s;
   for (int b : v) s += static_cast<char>(b);
   return s;
+}
+
+// A loopback that nobody has switched on, without an address.
+Ref<Network> loopback_down() {
+  auto n = make_ref<Network>();
+  n->interfaces.push_back({.index = 1, .flags = IFF_LOOPBACK, .mtu = 65536, .tx_queue = 1000, .type = ARPHRD_LOOPBACK,
+                           .operstate = 2 /* IF_OPER_DOWN */, .name = "lo", .address = std::string(6, '\0'),
+                           .broadcast = std::string(6, '\0')});
+  return n;
 }
 
 Ref<Network> loopback_alone() {
@@ -51,9 +59,15 @@ Ref<Network> loopback_alone() {
   return n;
 }
 
-Guarded<std::optional<Ref<Network>>>& current() {
-  static auto* g = new Guarded<std::optional<Ref<Network>>>(LockRank::kFilePrivate);
-  return *g;
+struct NetworkPart final : kernel::NetPart {
+  explicit NetworkPart(bool first) : up(first), network(LockRank::kFilePrivate, first ? loopback_alone() : loopback_down()) {}
+  std::atomic<bool> up;
+  Guarded<Ref<Network>> network;
+};
+
+NetworkPart& part_of(kernel::NetNamespace& ns) { return ns.part<NetworkPart>(kernel::NetNamespace::kNetwork); }
+void put_in_force(kernel::NetNamespace& ns, Ref<Network> n) {
+  part_of(ns).network.with([&](Ref<Network>& now) { std::swap(now, n); });  // the old one goes outside the lock
 }
 
 bool within(std::string_view address, const Route& r) {
@@ -111,15 +125,36 @@ const Route* Network::route_to(std::string_view to) const {
 }
 
 Ref<Network> network() {
-  return current().with([](auto& n) {
-    if (!n) n = loopback_alone();
-    return *n;
-  });
+  Ref<kernel::NetNamespace> ns = kernel::current_net();
+  return part_of(*ns).network.with([](const Ref<Network>& n) { return n; });
 }
 
-void set_network(Ref<Network> n) {
-  std::optional<Ref<Network>> old(std::move(n));  // goes outside the lock
-  current().with([&](auto& c) { std::swap(c, old); });
+void set_network(Ref<Network> n) { put_in_force(kernel::NetNamespace::first(), std::move(n)); }
+
+bool loopback_is_up(kernel::NetNamespace& ns) { return part_of(ns).up.load(std::memory_order_relaxed); }
+
+Result<void> set_loopback(kernel::NetNamespace& ns, bool up) {
+  if (ns.is_first()) return kEPERM;
+  if (part_of(ns).up.exchange(up) != up) put_in_force(ns, up ? loopback_alone() : loopback_down());
+  return {};
+}
+
+Result<void> add_loopback_address(kernel::NetNamespace& ns, std::string_view address, uint8_t prefix) {
+  const std::string one = bytes({127, 0, 0, 1}), six = std::string(15, '\0') + '\1';
+  if (ns.is_first() || (address != one && address != six)) return kEPERM;
+  Ref<Network> now = part_of(ns).network.with([](const Ref<Network>& n) { return n; });
+  for (auto& a : now->addresses)
+    if (a.own() == address) return kEEXIST;
+  auto next = make_ref<Network>();
+  next->interfaces = now->interfaces;
+  next->addresses = now->addresses;
+  next->routes = now->routes;
+  InterfaceAddress a{.index = 1, .flags = IFA_F_PERMANENT, .prefix = prefix, .scope = RT_SCOPE_HOST, .address = std::string(address),
+                     .local = {}, .broadcast = {}, .label = {}};
+  if (address == one) a.local = one, a.label = "lo";
+  next->addresses.push_back(std::move(a));
+  put_in_force(ns, std::move(next));
+  return {};
 }
 
 std::string dev_text() {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "sentry/base.h"
+#include "sentry/kernel/net_namespace.h"
 
 namespace sentry::net {
 
@@ -46,9 +46,14 @@ class Network : public RefCounted<Network> {
   ~Network() = default;
 };
 
-// The one in force; at first a loopback alone.
+// The one in force where the calling task is; at first a loopback alone, which is down in a new namespace.
 Ref<Network> network();
-void set_network(Ref<Network> n);
+void set_network(Ref<Network> n);  // of the sandbox
+// Whether packets pass over the loopback of this namespace.
+bool loopback_is_up(kernel::NetNamespace& ns);
+// What `ip link set lo up` and `ip address add 127.0.0.1/8 dev lo` do in a namespace other than the sandbox's. ENODEV, EPERM, EEXIST.
+Result<void> set_loopback(kernel::NetNamespace& ns, bool up);
+Result<void> add_loopback_address(kernel::NetNamespace& ns, std::string_view address, uint8_t prefix);
 
 // /proc/net/dev, route, if_inet6, ipv6_route. Counters are not told: they are the host's.
 std::string dev_text();

@@ -33,9 +33,9 @@ uint64_t next_cookie() {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-bool may(int cap) {
+bool may(const Sock& s, int cap) {
   auto* t = kernel::Task::find_current();
-  return !t || t->own_credentials().has_cap(cap);
+  return !t || t->own_credentials().has_cap_in(s.net->user_ns().get(), cap);
 }
 
 // Linux: sock_set_timeout. Negative seconds: no waiting at all is what it means there for 0 jiffies; we keep "none".
@@ -80,7 +80,7 @@ struct ucred Identity::for_caller() const {
 }
 
 Sock::Sock(int family_, int type_, int protocol_)
-    : family(family_), type(type_), protocol(protocol_), budget_(make_ref<SendBudget>()), cookie_(next_cookie()) {
+    : family(family_), type(type_), protocol(protocol_), net(kernel::current_net()), budget_(make_ref<SendBudget>()), cookie_(next_cookie()) {
   budget_->limit = kDefaultBuffer;
 }
 
@@ -131,17 +131,17 @@ Result<void> Sock::set_option(int level, int option, OptionBytes value) {
     case SO_RCVBUF: receive_buffer_ = buffer_size(v, 2304, kDefaultBuffer); return {};
     case SO_SNDBUFFORCE:
     case SO_RCVBUFFORCE:
-      if (!may(CAP_NET_ADMIN)) return kEPERM;
+      if (!may(*this, CAP_NET_ADMIN)) return kEPERM;
       if (option == SO_SNDBUFFORCE) budget_->limit = buffer_size(v, 4608, kMaxForcedBuffer);
       else receive_buffer_ = buffer_size(v, 2304, kMaxForcedBuffer);
       return {};
     case SO_NO_CHECK: return {};
     case SO_PRIORITY:
-      if ((v < 0 || v > 6) && !may(CAP_NET_ADMIN)) return kEPERM;
+      if ((v < 0 || v > 6) && !may(*this, CAP_NET_ADMIN)) return kEPERM;
       priority_ = v;
       return {};
     case SO_MARK:
-      if (!may(CAP_NET_ADMIN)) return kEPERM;
+      if (!may(*this, CAP_NET_ADMIN)) return kEPERM;
       mark_ = v;
       return {};
     case SO_LINGER: {

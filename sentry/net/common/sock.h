@@ -3,6 +3,7 @@
 // file that the application holds. They are two objects because a peer keeps the one and descriptors keep the other.
 #pragma once
 
+#include "sentry/kernel/net_namespace.h"
 #include "sentry/net/common/packet.h"
 
 namespace sentry::net {
@@ -35,6 +36,7 @@ Result<T> option_as(OptionBytes b) {
 class Sock : public RefCounted<Sock> {
  public:
   const int family, type, protocol;
+  const Ref<kernel::NetNamespace> net;  // of who made it
 
   // The calls of sockets; defaults answer EOPNOTSUPP as sock_no_*(). All may park.
   virtual Result<void> bind(const Address&) { return kEOPNOTSUPP; }

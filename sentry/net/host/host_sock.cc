@@ -100,7 +100,7 @@ Result<void> HostSock::bind(const Address& a) {
   if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) {
     uint16_t port = 0;  // at the same place in both
     if (a.size >= 4) memcpy(&port, a.bytes.data() + 2, sizeof port);
-    if (a.family() == family) TRY(may_bind_port(ntohs(port)));
+    if (a.family() == family) TRY(may_bind_port(ntohs(port), *net));
   }
   TRY(sys::raw(SYS_bind, fd_.get(), pointer(a.bytes.data()), a.size));
   return {};

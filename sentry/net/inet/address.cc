@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 
+#include "sentry/net/common/network.h"
 #include "sentry/net/common/ports.h"
 
 namespace sentry::net::inet {
@@ -24,10 +25,11 @@ struct Ports {
   uint16_t next[2] = {kFirstEphemeral, kFirstEphemeral};
   size_t turn = 0;  // SO_REUSEPORT: who is next
 };
-Guarded<Ports>& ports() {
-  static auto* p = new Guarded<Ports>(LockRank::kFilePrivate);
-  return *p;
-}
+struct PortsPart final : kernel::NetPart {
+  explicit PortsPart(bool) {}
+  Guarded<Ports> ports{LockRank::kFilePrivate};
+};
+Guarded<Ports>& ports(const Sock& of) { return of.net->part<PortsPart>(kernel::NetNamespace::kPorts).ports; }
 size_t index(Transport t) { return static_cast<size_t>(t); }
 
 // Whether a packet could be for both.
@@ -122,18 +124,18 @@ Result<Endpoint> endpoint_of(const Address& a, int family) {
   return e;
 }
 
-Result<void> check_local(const Endpoint& e) {
+Result<void> check_local(const Endpoint& e, const Sock& owner) {
   if (!e.is_any() && !e.is_loopback()) return kEADDRNOTAVAIL;
-  return may_bind_port(e.port);
+  return may_bind_port(e.port, *owner.net);
 }
 
-Result<Endpoint> check_destination(const Endpoint& to) {
+Result<Endpoint> check_destination(const Endpoint& to, const Sock& owner) {
   Endpoint e = to;
   if (e.is_any()) {
     e = source_for(to);
     e.port = to.port;
   }
-  if (!e.is_loopback()) return kENETUNREACH;
+  if (!e.is_loopback() || !loopback_is_up(*owner.net)) return kENETUNREACH;
   return e;
 }
 
@@ -145,7 +147,7 @@ Endpoint source_for(const Endpoint& to) {
 }
 
 Result<void> take_port(Transport t, Sock& owner, Binding& b) {
-  return ports().with([&](Ports& p) -> Result<void> {
+  return ports(owner).with([&](Ports& p) -> Result<void> {
     auto& table = p.of[index(t)];
     if (b.local.port != 0) {
       if (!is_free(p, t, owner, b)) return kEADDRINUSE;
@@ -168,7 +170,7 @@ Result<void> take_port(Transport t, Sock& owner, Binding& b) {
 }
 
 void update_port(Transport t, Sock& owner, const Binding& b) {
-  ports().with([&](Ports& p) {
+  ports(owner).with([&](Ports& p) {
     auto [from, to] = p.of[index(t)].equal_range(b.local.port);
     for (auto it = from; it != to; ++it)
       if (it->second.sock == &owner) it->second.binding = b;
@@ -176,11 +178,11 @@ void update_port(Transport t, Sock& owner, const Binding& b) {
 }
 
 void leave_port(Transport t, Sock& owner) {
-  ports().with([&](Ports& p) { std::erase_if(p.of[index(t)], [&](const auto& e) { return e.second.sock == &owner; }); });
+  ports(owner).with([&](Ports& p) { std::erase_if(p.of[index(t)], [&](const auto& e) { return e.second.sock == &owner; }); });
 }
 
 Result<void> may_listen(const Sock& owner) {
-  return ports().with([&](Ports& p) -> Result<void> {
+  return ports(owner).with([&](Ports& p) -> Result<void> {
     for (const auto& [port, e] : p.of[index(Transport::tcp)]) {
       if (e.sock != &owner) continue;
       if (!is_free(p, Transport::tcp, owner, e.binding)) return kEADDRINUSE;
@@ -189,8 +191,8 @@ Result<void> may_listen(const Sock& owner) {
   });
 }
 
-RefOrNull<Sock> find_port(Transport t, const Endpoint& to, const Endpoint& from) {
-  return ports().with([&](Ports& p) {
+RefOrNull<Sock> find_port(Transport t, const Endpoint& to, const Endpoint& from, const Sock& asker) {
+  return ports(asker).with([&](Ports& p) {
     // Whoever is connected to the sender comes first, then its very address, then the wildcard of its version, then ::.
     int best = 0;
     std::vector<Sock*> found;

@@ -51,13 +51,13 @@ void leave_port(Transport t, Sock& owner);
 // May it listen: another socket listens there already (both with SO_REUSEADDR could be bound). EADDRINUSE.
 Result<void> may_listen(const Sock& owner);
 // The socket that a datagram or connection to `to` is for: the closest match; null: nobody.
-RefOrNull<Sock> find_port(Transport t, const Endpoint& to, const Endpoint& from);
+RefOrNull<Sock> find_port(Transport t, const Endpoint& to, const Endpoint& from, const Sock& asker);
 
 // Checks shared by bind and connect. EADDRNOTAVAIL: not an address of this sandbox. EACCES: port below 1024 without
 // CAP_NET_BIND_SERVICE.
-Result<void> check_local(const Endpoint& e);
+Result<void> check_local(const Endpoint& e, const Sock& owner);
 // Where `to` leads: the wildcard is loopback. ENETUNREACH for everything else; EINVAL: port 0 (UDP).
-Result<Endpoint> check_destination(const Endpoint& to);
+Result<Endpoint> check_destination(const Endpoint& to, const Sock& owner);
 // The address a socket bound to the wildcard has towards `to`.
 Endpoint source_for(const Endpoint& to);
 

@@ -36,7 +36,7 @@ Result<void> LocalEnd::bind(const Address& a, Reuse reuse) {
   Endpoint e = TRY(endpoint_of(a, owner_.family));
   if (owner_.family == AF_INET && a.family() == AF_UNSPEC && !e.is_any()) return kEAFNOSUPPORT;
   if (e.is_v4() && owner_.family == AF_INET6 && v6_only()) return kEINVAL;
-  TRY(check_local(e));
+  TRY(check_local(e, owner_));
   sched::SleepLock l(bind_lock_);
   if (has_port()) return kEINVAL;
   TRY(take(e, reuse));
@@ -144,7 +144,7 @@ Result<Ref<Sock>> create(int family, int type, int protocol, const auth::Credent
       if (protocol != 0 && protocol != IPPROTO_UDP) return kEPROTONOSUPPORT;
       return make_udp(family);
     case SOCK_RAW:
-      if (!cred.has_cap(CAP_NET_RAW)) return kEPERM;
+      if (!cred.has_cap_in(kernel::current_net()->user_ns().get(), CAP_NET_RAW)) return kEPERM;
       return kEPROTONOSUPPORT;
     default: return kESOCKTNOSUPPORT;
   }

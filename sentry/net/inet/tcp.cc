@@ -76,7 +76,7 @@ class TcpSock final : public StreamSock {
 
 Result<void> TcpSock::connect_now(const Endpoint& to, bool nonblock) {
   for (;;) {
-    auto listener = find_port(Transport::tcp, to, {});
+    auto listener = find_port(Transport::tcp, to, {}, *this);
     if (!listener) return kECONNREFUSED;
     auto r = connect_to(static_cast<TcpSock&>(*listener), nonblock);
     if (r.ok() || r.error() != kESTALE) return r;
@@ -94,7 +94,7 @@ Result<void> TcpSock::connect(const Address& a, bool nonblock) {
   if (state() == State::listening) return kEISCONN;
   Endpoint to = TRY(endpoint_of(a, family));
   if (to.is_v4() && family == AF_INET6 && local_.v6_only()) return kENETUNREACH;
-  to = TRY(check_destination(to));
+  to = TRY(check_destination(to, *this));
   TRY(local_.ensure_port({false, false}));
   local_.connected_to(to);
   remote_.with([&](Endpoint& e) { e = to; });

@@ -92,7 +92,7 @@ class UdpSock final : public Sock {
   Result<Endpoint> destination(const Address& a) const {
     Endpoint to = TRY(endpoint_of(a, family));
     if (to.is_v4() && family == AF_INET6 && local_.v6_only()) return kENETUNREACH;
-    return check_destination(to);
+    return check_destination(to, *this);
   }
   // Lost when there is no room.
   void deliver(std::unique_ptr<Packet> p) {
@@ -141,7 +141,7 @@ Result<size_t> UdpSock::send(SendRequest& r) {
     from = source_for(to);
     from.port = port;
   }
-  auto found = find_port(Transport::udp, to, from);
+  auto found = find_port(Transport::udp, to, from, *this);
   if (!found) {
     if (connected && !r.to) {  // the port-unreachable message comes back to who is connected
       set_error(kECONNREFUSED);

@@ -225,12 +225,43 @@ int one_link(Answer& out, const Request& r, const Network& n) {
   return 0;
 }
 
-// What is asked; 0 or an errno. Changes are EPERM, also for root: a sandbox's network is made outside.
+// A change of the loopback of a namespace that a program has made; the sandbox's own network is made outside, and for others than the
+// loopback there is nothing that could be changed.
+int change(const Request& r) {
+  Ref<kernel::NetNamespace> ns = kernel::current_net();
+  auto* t = kernel::Task::find_current();
+  if (ns->is_first() || !t || !t->own_credentials().has_cap_in(ns->user_ns().get(), CAP_NET_ADMIN)) return EPERM;
+  auto number = [](const Result<void>& done) { return done.ok() ? 0 : done.error().value(); };
+  switch (r.head.nlmsg_type) {
+    case RTM_NEWLINK: {
+      auto m = r.fixed<ifinfomsg>();
+      auto name = r.attribute<ifinfomsg>(IFLA_IFNAME);
+      std::string_view text(reinterpret_cast<const char*>(name.data()), name.size());
+      text = text.substr(0, text.find('\0'));
+      if (m.ifi_index != 1 && !(m.ifi_index == 0 && text == "lo"))
+        return m.ifi_index == 0 && (r.head.nlmsg_flags & NLM_F_CREATE) ? EOPNOTSUPP : ENODEV;
+      const unsigned changed = m.ifi_change ? m.ifi_change : ~0u;  // Linux: rtnl_dev_get_flags(), for older programs
+      return changed & IFF_UP ? number(set_loopback(*ns, m.ifi_flags & IFF_UP)) : 0;
+    }
+    case RTM_NEWADDR: {
+      auto m = r.fixed<ifaddrmsg>();
+      auto address = r.attribute<ifaddrmsg>(IFA_LOCAL);
+      if (address.empty()) address = r.attribute<ifaddrmsg>(IFA_ADDRESS);
+      if (m.ifa_index != 1) return ENODEV;
+      if (address.size() != (m.ifa_family == AF_INET ? 4u : 16u)) return EINVAL;
+      int e = number(add_loopback_address(*ns, {reinterpret_cast<const char*>(address.data()), address.size()}, m.ifa_prefixlen));
+      return e == EEXIST && !(r.head.nlmsg_flags & NLM_F_EXCL) ? 0 : e;
+    }
+    default: return EOPNOTSUPP;
+  }
+}
+
+// What is asked; 0 or an errno.
 int answer(Answer& d, const Request& r) {
   int kind = (r.head.nlmsg_type - RTM_BASE) & 3;  // 0 new, 1 delete, 2 get, 3 set
   if (r.head.nlmsg_type > RTM_MAX) return EOPNOTSUPP;
   if (r.body.empty()) return 0;
-  if (kind != 2) return EPERM;
+  if (kind != 2) return change(r);
   int family = static_cast<uint8_t>(r.body[0]);
   auto n = network();
   switch (r.head.nlmsg_type) {

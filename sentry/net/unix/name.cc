@@ -14,10 +14,16 @@ namespace {
 
 constexpr size_t kPathOffset = offsetof(sockaddr_un, sun_path);
 
-// Sockets are in these tables from bind to close; look-ups take a reference unless the socket is dying. One set of abstract
-// names: a sandbox is one network namespace.
+// Sockets are in these tables from bind to close; look-ups take a reference unless the socket is dying. Abstract names are those of
+// one network namespace.
+struct AbstractName {
+  const kernel::NetNamespace* net;
+  int type;
+  std::string name;
+  auto operator<=>(const AbstractName&) const = default;
+};
 struct Tables {
-  std::map<std::pair<int, std::string>, Sock*> abstract;
+  std::map<AbstractName, Sock*> abstract;
   std::map<const vfs::Inode*, Sock*> by_inode;
   std::map<Sock*, const Name*> all;
   uint32_t next_automatic = 0;
@@ -96,7 +102,7 @@ Result<void> Name::bind_path(std::string_view path) {
 
 Result<void> Name::bind_abstract(std::string_view name) {
   bool entered = tables().with([&](Tables& t) {
-    return t.abstract.emplace(std::pair{owner_.type, std::string(name)}, &owner_).second;
+    return t.abstract.emplace(AbstractName{owner_.net.get(), owner_.type, std::string(name)}, &owner_).second;
   });
   if (!entered) return kEADDRINUSE;
   state_.with([&](State& s) {
@@ -139,7 +145,7 @@ void Name::leave() {
   if (!old.inode && !old.has_abstract) return;
   tables().with([&](Tables& t) {
     if (old.inode) t.by_inode.erase(old.inode.get());
-    if (old.has_abstract) t.abstract.erase({owner_.type, old.abstract});
+    if (old.has_abstract) t.abstract.erase({owner_.net.get(), owner_.type, old.abstract});
   });
 }
 
@@ -159,8 +165,9 @@ Address Name::address() const {
 Result<Ref<Sock>> find(const Address& a, int type) {
   std::string_view name = name_bytes(a);
   if (name[0] == 0) {
+    Ref<kernel::NetNamespace> net = kernel::current_net();
     auto found = tables().with([&](Tables& t) {
-      auto it = t.abstract.find({type, std::string(name.substr(1))});
+      auto it = t.abstract.find({net.get(), type, std::string(name.substr(1))});
       return it == t.abstract.end() ? RefOrNull<Sock>() : RefOrNull<Sock>::upgrade(it->second);
     });
     if (!found) return kECONNREFUSED;
@@ -190,7 +197,9 @@ std::vector<Info> list() {
       if (auto s = RefOrNull<Sock>::upgrade(sock)) socks.emplace_back(s.get_ref(), name->for_receiver());
   });
   std::vector<Info> out;
+  Ref<kernel::NetNamespace> net = kernel::current_net();
   for (auto& [sock, address] : socks) {
+    if (sock->net.get() != net.get()) continue;
     Info i;
     i.references = sock->ref_count();
     i.type = sock->type;
