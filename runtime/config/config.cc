@@ -236,9 +236,8 @@ ResultX<SandboxOptions> read_annotations(const Config& c, const std::map<std::st
   SandboxOptions out;
   for (auto& [name, value] : annotations) {
     if (name.compare(0, kAnnotationPrefix.size(), kAnnotationPrefix) != 0) continue;
-    auto k = std::find_if(keys().begin(), keys().end(), [&](const Key& x) {
-      return x.annotation && name.substr(kAnnotationPrefix.size()) == dashed(x.name);
-    });
+    std::string own = name.substr(kAnnotationPrefix.size());
+    auto k = std::find_if(keys().begin(), keys().end(), [&](const Key& x) { return x.annotation && own == dashed(x.name); });
     if (k == keys().end()) return base::error(base::kEINVAL, "there is no annotation {}: {}", name, hint(name, annotation_names()));
     if (std::find(c.allowed.begin(), c.allowed.end(), name) == c.allowed.end()) {
       return base::error(base::kEPERM, "annotation {} is not allowed on this host: remove it, or have it named in [annotations] allow of {}",

@@ -211,7 +211,8 @@ ResultX<Edit> remove_handler(const std::string& text, const std::string& path, c
   if (from >= 2 && text[from - 1] == '\n' && text[from - 2] == '\n') from--;
   e.text.erase(from, part->to - from);
   View v = TRY(view_of(before, text, path));
-  TRY(verify(before, e.text, path, v.version, name));
+  auto after = verify(before, e.text, path, v.version, name);
+  if (!after.ok()) return after.error();
   if (TRY(look(e.text, path)).runtimes.count(name)) {
     return base::error(base::kEIO, "{}: the handler {} is there twice: take it out by hand", path, name);
   }
