@@ -69,7 +69,13 @@ class Package(unittest.TestCase):
     def test_what_is_built_is_in_it(self):
         """caisson-cri too, where it is built."""
         if os.path.exists(BUILD + '/bin/caisson-cri'):
-            self.assertTrue(os.path.exists(self.path('usr/bin/caisson-cri')))
+            for p in ('usr/bin/caisson-cri', 'usr/lib/systemd/system/caisson-cri.service', 'etc/caisson/cri.toml'):
+                self.assertTrue(os.path.exists(self.path(p)), p)
+            self.assertIn('/etc/caisson/cri.toml', run('dpkg-deb', '--info', self.deb, 'conffiles').stdout)
+            # The unit names what is there.
+            with open(self.path('usr/lib/systemd/system/caisson-cri.service')) as f:
+                for name in set(re.findall(r'[= ](?:file://)?/((?:usr|etc)/[^ \n]*)', f.read())):
+                    self.assertTrue(os.path.exists(self.path(name)), name)
 
     def test_doctor_finds_all_of_one_version(self):
         j = json.loads(run(self.path('usr/bin/caisson'), '--config', self.path('etc/caisson/config.toml'), 'doctor', '--format', 'json', ok=False).stdout)
