@@ -287,7 +287,7 @@ TEST(Seccomp, Tsync) {
 
 // Nobody escapes by being born at that moment.
 TEST(Seccomp, TsyncReachesThreadsThatAreBeingMade) {
-  for (int round = 0; round < 10; round++) {
+  for (int round = 0; round < 5; round++) {
     ASSERT_EQ(in_child([] {
       no_new_privs();
       std::atomic<int> made{0}, go{0}, escaped{0};
@@ -296,7 +296,7 @@ TEST(Seccomp, TsyncReachesThreadsThatAreBeingMade) {
         for (int i = 0; i < 40; i++) {
           all.emplace_back([&] {
             made++;
-            while (go == 0) usleep(500);
+            while (go == 0) usleep(5000);
             if (syscall(SYS_getppid) != -1) escaped++;
           });
         }
