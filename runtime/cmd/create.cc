@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // create and run.
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -99,6 +100,12 @@ ResultX<int> run_container(const CreateOptions& options, bool detach, bool keep)
                                                   made.sentry_words.get()},
                                                  signals)
                             : ResultX<int>(started.error());
+  // Who is told that it ended may delete it: its sandbox, which told the end, ends too.
+  if (started.ok() && keep && !made.state.member()) {
+    pollfd gone{made.sentry_pidfd.get(), POLLIN, 0};
+    constexpr int kGoneMs = 4000;
+    ::poll(&gone, 1, kGoneMs);
+  }
   auto locked = started.ok() && !keep ? made.directory.lock(4000) : ResultX<void>();
   if (!locked.ok()) {
     // Another command has removed it, and all its processes were killed.

@@ -112,7 +112,8 @@ class Config(unittest.TestCase):
         self.assertEqual(self.box.call('run', '--keep', '-b', bundle, 'x', flags=flags)[0], 0)
         self.assertIn('x', os.listdir(top))
         self.assertEqual(self.box.call('list', '-q', flags=flags)[1], 'x\n')
-        self.assertEqual(self.box.call('delete', 'x', flags=flags)[0], 0)
+        code, _, err = self.box.call('delete', 'x', flags=flags)
+        self.assertEqual(code, 0, err)
         self.box.command = root_flag
 
     def test_do_discards_what_it_writes_whatever_the_file_says(self):
