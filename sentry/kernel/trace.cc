@@ -321,6 +321,7 @@ bool trace_group_stop(Task& t) {
   }
   {
     MutexLock l(t.group().impl().mu);
+    if (!t.group().impl().stop_pending) return false;  // continued before it saw its tracer, who hears of that as well
     t.impl().trap_pending = false;
     stop.code = t.group().impl().stop_signal;
   }
