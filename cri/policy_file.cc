@@ -246,6 +246,11 @@ struct PolicyReader {
 ResultX<Policy> Policy::parse(std::string_view text, const std::string& path) {
   if (text.size() > kMaxFile) return base::error(base::kEFBIG, "{} has {} bytes, and may have {}", path, text.size(), kMaxFile);
   if (too_deep(text)) return base::error(base::kEINVAL, "{}: brackets are nested deeper than {}", path, kMaxDepth);
+  for (size_t i = 0; i < text.size(); i++) {
+    auto c = static_cast<unsigned char>(text[i]);
+    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+      return base::error(base::kEINVAL, "{}: byte {} is a control character ({:#04x}), which TOML does not have", path, i, c);
+  }
   try {
     toml::table t = toml::parse(text, path);
     PolicyReader reader{path, {}};
@@ -253,6 +258,8 @@ ResultX<Policy> Policy::parse(std::string_view text, const std::string& path) {
     return std::move(reader.policy);
   } catch (const toml::parse_error& e) {
     return base::error(base::kEINVAL, "{}:{}: {}", path, e.source().begin.line, e.description());
+  } catch (const std::exception& e) {
+    return base::error(base::kEINVAL, "{}: {}", path, e.what());
   }
 }
 

@@ -219,6 +219,8 @@ TEST(Policy, FaultsAreToldWithLineAndNearestName) {
       {"a = [[[[[[[[[[1]]]]]]]]]]", "nested deeper"},
   };
   for (auto& [text, words] : rows) EXPECT_NE(fault(text).find(words), std::string::npos) << text << "\n" << fault(text);
+  EXPECT_NE(fault(std::string("[\0sandbox]", 10)).find("control character"), std::string::npos);
+  EXPECT_NE(fault("[\x7f").find("control character"), std::string::npos);
   EXPECT_NE(fault(std::string((1 << 20) + 1, '#')).find("may have 1048576"), std::string::npos);
 }
 
