@@ -218,6 +218,16 @@ class Features(PodCase):
         wait_until(lambda: self.held() <= count + 10, 'descriptors to be closed: %d, now %d' % (count, self.held()))
         self.remove(pod)
 
+    def test_many_pods_come_and_go(self):
+        before = Left(self.daemon)
+        pods = [self.pod() for _ in range(100 if LONG else 6)]
+        ids = [self.add(p, 'c', *SLEEP) for p in pods]
+        for id in ids:
+            self.assertEqual(self.run_in(id, '/bin/echo', 'here'), (0, 'here\n', ''))
+        for p in pods:
+            self.remove(p)
+        wait_until(lambda: not Left(self.daemon).more_than(before), 'nothing to be left: %s' % Left(self.daemon).more_than(before))
+
     def held(self):
         """Descriptors and threads of everything that belongs to this containerd's pods."""
         n = 0

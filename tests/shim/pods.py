@@ -42,10 +42,11 @@ def processes():
     for path in glob.glob('/proc/[0-9]*/cmdline'):
         try:
             words = read(path).split('\0')
+            if not words[0]:  # of those that have given up the memory that it was in
+                words = [read(os.path.dirname(path) + '/comm').strip()]
         except OSError:
             continue
-        if words[0]:
-            yield int(path.split('/')[2]), words
+        yield int(path.split('/')[2]), words
 
 
 class PodCase:
