@@ -203,8 +203,8 @@ class Features(PodCase):
         pod = self.pod()
         c = self.add(pod, 'c', *SLEEP)
         self.run_in(c, '/bin/true')
-        before, count = Left(self.daemon), self.held()
-        for i in range(1000 if LONG else 20):
+        count = self.held()
+        for i in range(1000 if LONG else 40):
             self.assertEqual(self.run_in(c, '/bin/echo', str(i)), (0, '%d\n' % i, ''))
         for i in range(5):
             with self.assertRaises(CriError):
@@ -213,9 +213,8 @@ class Features(PodCase):
             self.run_in(c, *SLEEP, timeout=1)
         wait_until(lambda: self.sh(c, 'ls /proc | grep -c "^[0-9]"') == self.sh(c, 'ls /proc | grep -c "^[0-9]"') and
                    'sleep\x001000000' in self.sh(c, 'cat /proc/[0-9]*/cmdline') and self.sh(c, 'cat /proc/[0-9]*/cmdline').count('sleep') == 2, 'the processes to be gone')
-        wait_until(lambda: not Left(self.daemon).more_than(before), 'what the execs had to be gone')
-        # A descriptor each would show.
-        wait_until(lambda: self.held() <= count + 10, 'descriptors to be closed: %d, now %d' % (count, self.held()))
+        # A process or a descriptor each would show; a process that can be used again may be kept for the next.
+        wait_until(lambda: self.held() <= count + 25, 'descriptors to be closed: %d, now %d' % (count, self.held()))
         self.remove(pod)
 
     def test_many_pods_come_and_go(self):
