@@ -123,5 +123,5 @@ int main(int argc, char** argv) {
     if (!r.ok()) return report(g, r.error(), verb == "exec" ? kExitExecFailure : kExitFailure);
     return *r;
   }
-  return report(g, base::error(base::kEINVAL, "'{}' is no verb: see caisson --help", verb), kExitFailure);
+  return report(g, base::error(base::kEINVAL, "'{}' is no verb: see caisson --help", verb), kExitNoVerb);
 }

@@ -15,7 +15,7 @@
 
 namespace base::wire {
 
-inline constexpr uint32_t kControlVersion = 3;
+inline constexpr uint32_t kControlVersion = 4;
 inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
 inline constexpr size_t kMaxRecordFds = 32;
 
@@ -148,6 +148,13 @@ struct Joins {
   template <typename A> void visit(A& a) { a(pid); a(ipc); a(uts); }
 };
 
+// Ids of a container's files that have another name on the host: `count` from `inside` on are those from `outside` on.
+struct IdExtent {
+  uint32_t inside = 0, outside = 0, count = 0;
+  template <typename A> void visit(A& a) { a(inside); a(outside); a(count); }
+};
+inline constexpr size_t kMaxIdExtents = 340;  // as on Linux
+
 inline constexpr size_t kMaxContainers = 256;  // of one sandbox, ended ones that nobody destroyed included
 inline constexpr size_t kMaxContainerId = 255;
 inline constexpr size_t kMaxVolumes = 256;     // in memory, of one sandbox
@@ -176,10 +183,13 @@ struct ContainerSpec {
   Joins joins;
   // A member of a pod: its end is the end of its gofer, which is told init's exit code, and not of the sandbox.
   bool member = false;
+  // The gofer's own user namespace; empty: it has none, and every id is the host's. No other id means anything inside then.
+  std::vector<IdExtent> uids, gids;
   template <typename A> void visit(A& a) {
     a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
     a(has_threads_file); a(sysctls); a(seccomp); a(devices); a(root_shared); a(joins); a(member); a(network);
+    a(uids); a(gids);
   }
 };
 

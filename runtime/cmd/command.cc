@@ -60,8 +60,8 @@ ResultX<int> parse_signal(const std::string& text) {
   char* end = nullptr;
   long n = strtol(text.c_str(), &end, 10);
   if (!text.empty() && *end == 0) {
-    if (n >= 1 && n <= 64) return static_cast<int>(n);
-    return base::error(base::kEINVAL, "signal {} is not between 1 and 64", text);
+    if (n >= 0 && n <= 64) return static_cast<int>(n);
+    return base::error(base::kEINVAL, "signal {} is not between 0 and 64", text);
   }
   std::string name = text;
   for (char& c : name) c = static_cast<char>(toupper(static_cast<unsigned char>(c)));

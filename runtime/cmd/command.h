@@ -36,7 +36,7 @@ struct Command {
 const std::vector<Command>& commands();
 
 // Exit codes as runc has them: an exec that cannot be done is 255, everything else 1.
-inline constexpr int kExitFailure = 1, kExitExecFailure = 255;
+inline constexpr int kExitFailure = 1, kExitNoVerb = 3, kExitExecFailure = 255;
 
 void add_sandbox_flags(Flags& f, SandboxOptions& o);
 

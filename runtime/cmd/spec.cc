@@ -34,6 +34,7 @@ base::ResultX<int> features(const Globals&, const Args& args) {
   Flags f("caisson features", "", "Prints what this runtime supports, as the OCI spec's features document.");
   Args rest;
   if (!TRY(f.parse(args, &rest, false))) return 0;
+  if (!rest.empty()) return base::error(base::kEINVAL, "features: '{}' is one word too many", rest[0]);
   nlohmann::ordered_json j;
   j["ociVersionMin"] = "1.0.0";
   j["ociVersionMax"] = "1.2.0";

@@ -170,10 +170,38 @@ ResultX<NetworkChoice> choose_network(const oci::Spec& spec, Network mode) {
   return c;
 }
 
-ResultX<void> check_mappings(const oci::Spec& spec, bool own_namespace) {
-  if (!spec.find_namespace("user") || own_namespace) return {};
-  return base::error(base::kEOPNOTSUPP, "linux.namespaces asks for a user namespace with id mappings, which is not "
-                     "supported for root: remove it (the sandbox runs under host ids of its own anyway)");
+ResultX<void> check_mapping(const std::vector<oci::IdMapping>& maps, const char* name) {
+  bool root = false;
+  for (size_t i = 0; i < maps.size(); i++) {
+    auto& m = maps[i];
+    if (m.size == 0 || m.size > UINT32_MAX - m.container || m.size > UINT32_MAX - m.host) {
+      return base::error(base::kEINVAL, "{}[{}] is no range of ids: containerID {}, hostID {}, size {}", name, i, m.container, m.host, m.size);
+    }
+    root |= m.container == 0;
+    for (size_t k = 0; k < i; k++) {
+      auto& o = maps[k];
+      auto meet = [&](uint32_t a, uint32_t b) { return a < b + o.size && b < a + m.size; };
+      if (meet(m.container, o.container) || meet(m.host, o.host)) {
+        return base::error(base::kEINVAL, "{}[{}] overlaps with {}[{}]: no id may be in two ranges", name, i, name, k);
+      }
+    }
+  }
+  if (maps.size() > wire::kMaxIdExtents) return base::error(base::kEINVAL, "{} has more than {} ranges", name, wire::kMaxIdExtents);
+  if (!root) return base::error(base::kEINVAL, "{} has no containerID 0: the container needs a root, to whom its files belong", name);
+  return {};
+}
+
+// Of a caller who is root, in whose user namespace hostIDs are. Others make a user namespace for the whole sandbox first.
+ResultX<void> check_mappings(const oci::Spec& spec) {
+  auto* space = spec.find_namespace("user");
+  bool given = !spec.uid_mappings.empty() || !spec.gid_mappings.empty();
+  if (!space && !given) return {};
+  if (!space) {
+    return base::error(base::kEINVAL, "linux.uidMappings or gidMappings are set, but linux.namespaces has no user namespace: add "
+                       "{{\"type\": \"user\"}}, or remove them");
+  }
+  TRY(check_mapping(spec.uid_mappings, "linux.uidMappings"));
+  return check_mapping(spec.gid_mappings, "linux.gidMappings");
 }
 
 std::vector<host::IdMap> id_maps(const std::vector<oci::IdMapping>& from) {
@@ -331,7 +359,11 @@ class Maker {
     auto& wanted = plan_.wire.process.scheduling;
     host::Scheduling scheduling{wanted.policy, wanted.nice, wanted.io_priority};
     host::GoferLaunch g{common(programs_.gofer, null), gofer_pair.a.get(), log.valid() ? log.get() : -1, plan_.attaches, state_.store,
-                        wanted.io_priority};
+                        wanted.io_priority, {}, {}};
+    if (!plan_.wire.uids.empty()) {
+      g.uids = id_maps(spec_.uid_mappings);
+      g.gids = id_maps(spec_.gid_mappings);
+    }
     auto gofer = TRY(host::start_gofer(g));
     state_.gofer = host::process_name(gofer.pid);
     LOG(debug, "gofer is pid {}", gofer.pid);
@@ -525,7 +557,7 @@ ResultX<Created> create_container(const CreateOptions& options) {
     config = TRY(read_config(o.bundle));
     spec = TRY_MSG(oci::parse_spec(config), "{}/config.json", o.bundle);
   }
-  TRY(check_mappings(spec, own_namespace));
+  if (!own_namespace) TRY(check_mappings(spec));
   Place place = TRY(find_place(o.id, spec.annotations));
   if (o.adjust) TRY(o.adjust(spec, place.role, o));
   for (auto& n : spec.namespaces) {
@@ -541,6 +573,10 @@ ResultX<Created> create_container(const CreateOptions& options) {
   if (o.listen_fds > 0) {
     plan.wire.process.env.push_back("LISTEN_FDS=" + std::to_string(o.listen_fds));
     plan.wire.process.env.push_back("LISTEN_PID=1");
+  }
+  if (!own_namespace) {
+    for (auto& m : spec.uid_mappings) plan.wire.uids.push_back({m.container, m.host, m.size});
+    for (auto& m : spec.gid_mappings) plan.wire.gids.push_back({m.container, m.host, m.size});
   }
   for (auto& w : spec.warnings) LOG(warn, "{}", w);
   for (auto& w : plan.warnings) LOG(warn, "{}", w);

@@ -201,6 +201,7 @@ ResultX<void> signal_container(const Directory& d, const State& s, int signo, bo
     if (all && status == Status::stopped) return {};
     return base::error(base::kESRCH, "container '{}' is not running: it is {}", s.id, status_name(status));
   }
+  if (signo == 0) return {};  // only asks whether there is somebody to get one
   if (status == Status::paused && signo == SIGKILL) TRY(freeze_container(d, s, false));
   auto send = [&]() -> ResultX<void> {
     if (is_stopped(s)) {

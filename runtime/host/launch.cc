@@ -87,13 +87,59 @@ ResultX<int> spawn(Report& report, const Launch& l, uint64_t flags, F&& fn) {
   report.fail(r.ok() ? base::error(base::kEIO, "a child ended without executing its program") : r.error());
 }
 
+uint32_t root_of(const std::vector<IdMap>& maps) {
+  for (auto& m : maps) {
+    if (m.inside == 0) return m.outside;
+  }
+  return 0;
+}
+
+// The maps of a user namespace are written from outside it: by a child that was born before.
+ResultX<int> start_map_writer(const GoferLaunch& l, const Fd& self, int go) {
+  int child = TRY_MSG(clone_process({}), "start a process that maps ids");
+  if (child != 0) return child;
+  auto write = [&](const char* name, const std::vector<IdMap>& maps) -> base::Result<void> {
+    std::string text;
+    for (auto& m : maps) text += base::format("{} {} {}\n", m.inside, m.outside, m.count);
+    Fd file = TRY(sys::openat(self.get(), name, O_WRONLY));
+    TRY(sys::write(file.get(), text.data(), text.size()));
+    return {};
+  };
+  char c;
+  auto n = sys::read(go, &c, 1);
+  bool done = n.ok() && *n == 1 && write("uid_map", l.uids).ok() && write("gid_map", l.gids).ok();
+  _exit(done ? 0 : 1);
+}
+
+ResultX<void> enter_mapped_namespace(int writer, const Fd& go) {
+  TRY_MSG(sys::raw(SYS_unshare, CLONE_NEWUSER), "make a user namespace for the container's files (see /proc/sys/user/max_user_namespaces)");
+  TRY_MSG(sys::write_all(go.get(), "g", 1), "have the ids mapped");
+  if (reap(writer) != 0) {
+    return base::error(base::kEPERM, "linux.uidMappings and gidMappings cannot be set on this host: their hostIDs must be ids that the caller may use");
+  }
+  TRY_MSG(become_namespace_root(), "become root of the container's user namespace");
+  return {};
+}
+
 ResultX<void> gofer_child(const GoferLaunch& l) {
   TRY_MSG(l.common.cgroups.join_v1(), "join the container's cgroups");
   reset_signals();
   TRY_MSG(sys::from_libc(::setsid()), "start a session");
   TRY(schedule({0, 0, l.io_priority}));
-  TRY(enter_gofer_root(l.attaches, l.store));
+  const bool mapped = !l.uids.empty();
+  Fd self, go_read, go_write;
+  int writer = 0;
+  if (mapped) {
+    self = TRY_MSG(sys::open("/proc/self", O_RDONLY | O_DIRECTORY), "open /proc/self");
+    int go[2];
+    TRY_MSG(sys::from_libc(::pipe2(go, O_CLOEXEC)), "make a pipe");
+    go_read = Fd(go[0]);
+    go_write = Fd(go[1]);
+    writer = TRY(start_map_writer(l, self, go_read.get()));
+  }
+  TRY(enter_gofer_root(l.attaches, l.store, {root_of(l.uids), root_of(l.gids)}));
   TRY_MSG(limit_open_files(0), "raise RLIMIT_NOFILE");
+  if (mapped) TRY(enter_mapped_namespace(writer, go_write));
   ::umask(0);
   std::vector<std::string> args{"caisson-gofer", "3", l.log >= 0 ? "4" : "-1"};
   for (size_t i = 0; i < l.attaches.size(); i++) {

@@ -39,6 +39,11 @@ struct Scheduling {
   uint32_t io_priority = 0;  // as ioprio_set(2) takes it
 };
 
+// Ids of a user namespace: count ids from `inside` on are those from `outside` on.
+struct IdMap {
+  uint32_t inside = 0, outside = 0, count = 0;
+};
+
 struct GoferLaunch {
   Launch common;
   int socket;                    // to the sentry
@@ -46,6 +51,7 @@ struct GoferLaunch {
   std::vector<Attach> attaches;  // [0] is the root file system
   std::string store;             // host directory of the upper files
   uint32_t io_priority = 0;      // it is who reads and writes for the container
+  std::vector<IdMap> uids, gids; // of a user namespace of its own, if not empty: the container's ids are others on the host
 };
 
 // The user namespace of a sandbox: its ids 0 … count-1 are host ids first … first+count-1.
@@ -98,10 +104,6 @@ base::ResultX<Starting> start_sentry(const SentryLaunch& l);
 // Becomes a child of the sentry (pid 1 of their pid namespace). The caller has nothing to reap.
 base::ResultX<Starting> start_zygote(const ZygoteLaunch& l);
 
-// Ids of a user namespace: count ids from `inside` on are those from `outside` on.
-struct IdMap {
-  uint32_t inside = 0, outside = 0, count = 0;
-};
 // In a rootless run: this process enters a user namespace in which it is root. With empty maps its own ids alone are mapped; others
 // are for newuidmap and newgidmap to write, and must have the caller's own ids as 0.
 base::ResultX<void> enter_own_user_namespace(const std::vector<IdMap>& uids, const std::vector<IdMap>& gids);

@@ -155,7 +155,7 @@ ResultX<void> enter_empty_root() {
   return {};
 }
 
-ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store) {
+ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store, Owner owner) {
   TRY(make_private());
   std::vector<Clone> clones;
   for (size_t i = 0; i < attaches.size(); i++) clones.push_back(TRY(clone_tree(i, attaches[i])));
@@ -170,6 +170,9 @@ ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::s
   TRY_MSG(attach(st.get(), root.get(), "store"), "attach the store {}", store);
   Fd shm = TRY_MSG(new_tmpfs("0700"), "mount a tmpfs");
   TRY_MSG(attach(shm.get(), root.get(), "shm"), "attach the tmpfs for shared memory");
+  for (const Fd* own : {&st, &shm}) {
+    if (owner.uid || owner.gid) TRY_MSG(sys::from_libc(::fchownat(own->get(), "", owner.uid, owner.gid, AT_EMPTY_PATH)), "give the store to {}:{}", owner.uid, owner.gid);
+  }
   if (!attaches.empty() && attaches[0].drop_pseudo) {
     TRY_MSG(sys::from_libc(::fchdir(root.get())), "enter the new root");
     drop_pseudo_mounts("0");

@@ -26,6 +26,10 @@ struct Attach {
 // Root becomes an empty tmpfs; nothing of the host is reachable.
 base::ResultX<void> enter_empty_root();
 // Root becomes a tmpfs with 0/, 1/, … (the attaches), store/ (a bind of that host directory) and shm/ (a tmpfs).
-base::ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store);
+// owner: host ids that store and shm belong to.
+struct Owner {
+  uint32_t uid = 0, gid = 0;
+};
+base::ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store, Owner owner);
 
 }  // namespace runtime::host

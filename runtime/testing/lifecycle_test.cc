@@ -167,7 +167,7 @@ TEST_F(Lifecycle, KillSendsTheNamedSignal) {
   auto r = caisson.start(with_bundle({"run", "a"}));
   ASSERT_TRUE(eventually([&] { return caisson.status("a") == "running"; }));
   EXPECT_EQ(caisson({"kill", "a", "usr1"}).code, 0);
-  EXPECT_EQ(caisson({"kill", "a", "0"}).code, 1);
+  EXPECT_EQ(caisson({"kill", "a", "0"}).code, 0);
   EXPECT_EQ(caisson({"kill", "a", "65"}).code, 1);
   EXPECT_EQ(caisson({"kill", "a", "NONSENSE"}).code, 1);
   EXPECT_EQ(caisson({"kill", "a", "SIGINT"}).code, 0);
@@ -596,7 +596,7 @@ TEST_F(Lifecycle, BadBundlesAreRefusedInOneLine) {
       {"user namespace", [](json& c) {
          c["linux"]["namespaces"].push_back({{"type", "user"}});
          c["linux"]["uidMappings"] = json::array({{{"containerID", 0}, {"hostID", 1000}, {"size", 1000}}});
-       }, "user namespace"},
+       }, "linux.gidMappings has no containerID 0"},
       {"no args", [](json& c) { c["process"]["args"] = json::array(); }, "process.args is empty"},
       {"cpus", [](json& c) { c["linux"]["resources"]["cpu"]["cpus"] = "900-901"; }, "cpuset.cpus"},
   };

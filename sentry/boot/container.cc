@@ -443,6 +443,29 @@ Result<void, Failure> check_cwd(const vfs::MountNamespace& ns, const std::string
   return {};
 }
 
+Result<std::unique_ptr<const auth::IdMap>, Failure> id_map_of(const std::vector<wire::IdExtent>& from) {
+  if (from.empty()) return std::unique_ptr<const auth::IdMap>();
+  if (from.size() > wire::kMaxIdExtents) return fail(kEINVAL, "too many id mappings");
+  std::vector<auth::IdExtent> out;
+  for (const auto& e : from) {
+    if (e.count == 0 || e.count > UINT32_MAX - e.inside || e.count > UINT32_MAX - e.outside) return fail(kEINVAL, "an id mapping is out of range");
+    out.push_back({e.inside, e.outside, e.count});
+  }
+  return std::make_unique<const auth::IdMap>(std::move(out));
+}
+
+Result<void, Failure> check_ids(const wire::Process& p, const kernel::Container& container) {
+  const auth::IdMap *uids = container.host_uids(), *gids = container.host_gids();
+  if (uids && uids->to_kernel(p.uid) == auth::kNoId)
+    return fail(kEINVAL, base::format("process.user.uid {} is none of linux.uidMappings", p.uid));
+  if (!gids) return {};
+  std::vector<uint32_t> groups = p.groups;
+  groups.push_back(p.gid);
+  for (uint32_t g : groups)
+    if (gids->to_kernel(g) == auth::kNoId) return fail(kEINVAL, base::format("group {} of process.user is none of linux.gidMappings", g));
+  return {};
+}
+
 kernel::ContainerLimits limits_of(const wire::ContainerSpec& spec) {
   kernel::ContainerLimits l;
   l.memory_bytes = spec.memory_limit;
@@ -610,6 +633,11 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
       unmount_all(*container->mounts());
     }
   } unfinished{container.get()};
+  auto uids = id_map_of(spec.uids);
+  if (!uids.ok()) return uids.error();
+  auto gids = id_map_of(spec.gids);
+  if (!gids.ok()) return gids.error();
+  container->set_host_ids(std::move(uids).value(), std::move(gids).value());
   container->set_file_systems(file_systems_of(kernel, *container, gofer));
   if (spec.seccomp.given) container->set_seccomp(STEP(compile_profile(spec.seccomp), "making a filter of linux.seccomp"));
   auto queues = set_queue_limits(shared.ipc ? *shared.ipc : *container->ipc(), spec.sysctls);
@@ -620,6 +648,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   if (spec.root_readonly) mounts->root().mount->set_flags(mounts->root().mount->flags() | MS_RDONLY);
 
   RefOrNull<kernel::TtyLink> tty;
+  if (auto known = check_ids(spec.process, *container); !known.ok()) return known.error();
   auto process = process_of(spec.process, std::span(fds).subspan(2), *container, Console::mount, &tty);
   if (!process.ok()) return process.error();
   auto cwd = check_cwd(*mounts, process->cwd, true);
@@ -647,6 +676,7 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   if (fds.size() < 3) return fail(kEINVAL, "a process needs three stdio descriptors");
   if (running.init()->exit_status()) return fail(kESRCH, "the container is stopped");
   RefOrNull<kernel::TtyLink> tty;
+  if (auto known = check_ids(request.process, *running.container); !known.ok()) return known.error();
   auto process = process_of(request.process, fds, *running.container, Console::none, &tty);
   if (!process.ok()) return process.error();
   auto cwd = check_cwd(*running.container->mounts(), process->cwd, false);

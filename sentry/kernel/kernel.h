@@ -59,6 +59,13 @@ class Container : public RefCounted<Container> {
   void set_seccomp(RefOrNull<SeccompFilter> f);
   ContainerLimits limits() const { return limits_; }
   void set_limits(ContainerLimits l) { limits_ = l; }
+  // Where ids that programs see are others on the host (linux.uidMappings): only these are anybody. Null: all are. Set before any process.
+  const auth::IdMap* host_uids() const { return host_uids_.get(); }
+  const auth::IdMap* host_gids() const { return host_gids_.get(); }
+  void set_host_ids(std::unique_ptr<const auth::IdMap> uids, std::unique_ptr<const auth::IdMap> gids) {
+    host_uids_ = std::move(uids);
+    host_gids_ = std::move(gids);
+  }
   FileSystems* file_systems() const { return file_systems_.get(); }  // null until boot/ has set it
   void set_file_systems(std::unique_ptr<FileSystems> f) { file_systems_ = std::move(f); }
 
@@ -81,6 +88,7 @@ class Container : public RefCounted<Container> {
   RefOrNull<SeccompFilter> seccomp_;
   ContainerLimits limits_;
   std::unique_ptr<FileSystems> file_systems_;
+  std::unique_ptr<const auth::IdMap> host_uids_, host_gids_;
   std::map<uint32_t, int> user_tasks_;  // RLIMIT_NPROC; guarded by the task-set lock
   int64_t task_count_ = 0;              // likewise
 };

@@ -13,15 +13,17 @@ namespace {
 constexpr uint32_t kKeep = ~0u;  // -1: leave as it is
 constexpr int kMaxGroups = 65536;
 
+bool is_nobodys(const auth::IdMap* host, uint32_t id) { return host && id != kKeep && host->to_kernel(id) == auth::kNoId; }
+
 // Ids as the caller says them. EINVAL: of nobody here; kKeep stays what it is.
 Result<uint32_t> uid_of(Task& task, uint32_t uid) {
   const uint32_t id = auth::kernel_uid(kernel::user_ns_of(task), uid);
-  if (id == auth::kNoId && uid != kKeep) return kEINVAL;
+  if ((id == auth::kNoId && uid != kKeep) || is_nobodys(task.container().host_uids(), id)) return kEINVAL;
   return id;
 }
 Result<uint32_t> gid_of(Task& task, uint32_t gid) {
   const uint32_t id = auth::kernel_gid(kernel::user_ns_of(task), gid);
-  if (id == auth::kNoId && gid != kKeep) return kEINVAL;
+  if ((id == auth::kNoId && gid != kKeep) || is_nobodys(task.container().host_gids(), id)) return kEINVAL;
   return id;
 }
 uint32_t shown_uid(Task& task, uint32_t id) { return auth::shown_uid(kernel::user_ns_of(task), id); }

@@ -154,6 +154,8 @@ class BadInput(unittest.TestCase):
             for w in words:
                 self.assertIn(w, err)
         self.assertEqual(self.box.call('exec', id, '/no/such')[0], 255)
+        self.assertEqual(self.box.call('kill', id, '0'), (0, '', ''))  # is there anybody?
+        self.assertEqual(self.box.status(id), 'running')
         self.assertEqual(self.box.call('delete', '--force', id)[0], 0)
         self.assertEqual(self.ours(), {'state': [], 'ids': [], 'cgroups': []})
 
@@ -194,7 +196,7 @@ class BadInput(unittest.TestCase):
     def test_what_is_not_there_is_refused(self):
         for verb in ('checkpoint', 'restore'):
             self.check(verb, self.box.call(verb, 'x'), 1, verb, 'not supported')
-        self.check('a verb', self.box.call('fly', 'x'), 1, 'fly')
+        self.check('a verb', self.box.call('fly', 'x'), 3, 'fly')
 
     def test_features_name_what_runc_names(self):
         ours = json.loads(self.box.call('features')[1])

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Members of the OCI spec, one by one, under runc and under Caisson: what a program inside can observe is the same."""
-import json, os, resource, subprocess, time, unittest
+import json, os, resource, shutil, subprocess, time, unittest
 
-from lab import Box, config
+from lab import ROOTFS, Box, config
 
 
 def shell(script, **changes):
@@ -25,6 +25,21 @@ def linux(script, **changes):
 def mount(script, destination, kind, options, source='none'):
     c = shell(script)
     c['mounts'].append({'destination': destination, 'type': kind, 'source': source, 'options': options})
+    return c
+
+
+CAPS_ALL = ['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_SETGID', 'CAP_SETUID']
+MAPS = [{'containerID': 0, 'hostID': 300000, 'size': 1000}, {'containerID': 5000, 'hostID': 305000, 'size': 10}]
+
+
+def mapped(script, uids=MAPS, user=None):
+    """In a user namespace."""
+    c = shell(script)
+    c['linux']['namespaces'] = [{'type': t} for t in ('pid', 'ipc', 'uts', 'mount', 'network', 'user')]
+    c['linux'].update(uidMappings=uids, gidMappings=MAPS)
+    c['mounts'] = [m for m in c['mounts'] if m['type'] not in ('sysfs', 'devpts')]
+    if user:
+        c['process']['user'] = user
     return c
 
 
@@ -243,8 +258,13 @@ REFUSED = {
     'flags of a personality': (linux('true', personality={'domain': 'LINUX', 'flags': ['X']}), 'linux.personality.flags'),
     'a clock before its beginning': (linux('true', timeOffsets={'boottime': {'secs': -(1 << 39)}},
                                            namespaces=[{'type': 'time'}, {'type': 'network'}]), 'clocks of the time namespace'),
-    'a user namespace': (linux('true', namespaces=[{'type': 'user'}], uidMappings=[{'containerID': 0, 'hostID': 1000, 'size': 65536}],
-                               gidMappings=[{'containerID': 0, 'hostID': 1000, 'size': 65536}]), 'user namespace'),
+    'mappings without a user namespace': (linux('true', uidMappings=[MAPS[0]], gidMappings=[MAPS[0]]), 'user namespace'),
+    'a user namespace without mappings': (linux('true', namespaces=[{'type': 'user'}]), 'linux.uidMappings has no containerID 0'),
+    'a user namespace by path': (linux('true', namespaces=[{'type': 'user', 'path': '/proc/self/ns/user'}]), 'joins a user namespace'),
+    'mappings that overlap': (mapped('true', [MAPS[0], {'containerID': 5, 'hostID': 900000, 'size': 1}]), 'linux.uidMappings[1] overlaps'),
+    'a mapping of nothing': (mapped('true', [{'containerID': 0, 'hostID': 100000, 'size': 0}]), 'is no range of ids'),
+    'a mapping beyond the last id': (mapped('true', [{'containerID': 0, 'hostID': 4294967290, 'size': 100}]), 'is no range of ids'),
+    'a user without a mapping': (mapped('true', user={'uid': 70000, 'gid': 0}), 'uid 70000 is none of linux.uidMappings'),
     'an id-mapped mount': (mount('true', '/mnt', 'bind', ['rbind', 'ridmap'], '/etc'), 'ridmap'),
     'a device without a path': (linux('true', devices=[{'path': 'x', 'type': 'c'}]), 'linux.devices[0].path'),
     'a kind of device': (linux('true', devices=[{'path': '/x', 'type': 'z'}]), 'linux.devices[0].type'),
@@ -270,6 +290,82 @@ class Unsupported(unittest.TestCase):
                     self.assertEqual(code, 1, err)
                     self.assertEqual(len(err.splitlines()), 1, err)
                     self.assertIn(words, err)
+
+
+class MappedIds(unittest.TestCase):
+    """linux.uidMappings of a caller who is root: ids inside are others on the host, and no other ids mean anything."""
+    SCRIPT = """cat /proc/self/uid_map /proc/self/gid_map; id -u; cat /mnt/roots; stat -c '%u %g' /mnt/roots /mnt/users /mnt/hosts
+echo x > /mnt/new; chown 7:8 /mnt/users; chown 5005 /mnt/new; chown 2000 /mnt/new; echo $?; echo y > /mnt/hosts; echo $?; cat /mnt/hosts; echo $?
+python3 -c '
+import os
+for f in (lambda: os.setuid(2000), lambda: os.setgid(6000), lambda: os.setgroups([2000])):
+    try: f(); print("done")
+    except OSError as e: print(e.errno)
+os.setgid(5001); os.setuid(5001); os.close(os.open("/mnt/own/file", os.O_CREAT)); print(os.stat("/mnt/own/file").st_uid)'
+"""
+
+    def test_files_and_processes(self):
+        seen = {}
+        for name in ('runc', 'caisson'):
+            with Box(name) as box:
+                os.chmod(box.top, 0o755)
+                v = os.path.join(box.top, 'v')
+                os.mkdir(v)
+                os.chown(v, 300000, 300000)
+                for file, owner, mode in (('roots', 300000, 0o600), ('users', 300999, 0o600), ('hosts', 0, 0o600)):
+                    with open(os.path.join(v, file), 'w') as f:
+                        f.write(file + '\n')
+                    os.chown(f.name, owner, owner)
+                    os.chmod(f.name, mode)
+                os.mkdir(v + '/own')
+                os.chown(v + '/own', 305001, 305001)
+                c = mapped(self.SCRIPT)
+                c['mounts'].append({'destination': '/mnt', 'type': 'bind', 'source': v, 'options': ['rbind', 'rw']})
+                c['process']['capabilities'] = {k: CAPS_ALL for k in ('bounding', 'effective', 'permitted')}
+                code, out, err = box.run(c)
+                owners = {f: (os.stat(os.path.join(v, f)).st_uid, os.stat(os.path.join(v, f)).st_gid)
+                          for f in ('roots', 'users', 'hosts', 'new', 'own/file') if os.path.exists(os.path.join(v, f))}
+                seen[name] = (code, out, owners)
+                self.assertEqual(code, 0, err)
+        self.maxDiff = None
+        self.assertEqual(seen['caisson'], seen['runc'])
+        self.assertEqual(seen['caisson'][2]['new'], (305005, 300000))
+        self.assertEqual(seen['caisson'][2]['own/file'], (305001, 305001))
+        self.assertRegex(seen['caisson'][1], r'^ +0 +300000 +1000\n +5000 +305000 +10\n')
+
+    def test_a_root_that_is_written(self):
+        """The root belongs to the container's root; its own layer, and writes through to it."""
+        script = 'echo x > /etc/new; mkdir /made; chown 5 /made; stat -c "%u %a" /etc/new /made; rm /etc/hostname; ls /etc/hostname 2>&1 | wc -l; dd if=/dev/zero of=/big bs=1M count=3 2>/dev/null; wc -c < /big'
+        for flags in ((), ('--overlay', 'none')):
+            with self.subTest(flags), Box('caisson') as box:
+                os.chmod(box.top, 0o755)
+                root = os.path.join(box.top, 'root')
+                for d in ('bin', 'etc', 'proc', 'dev', 'tmp', 'sys'):
+                    os.makedirs(os.path.join(root, d))
+                shutil.copy(os.path.join(ROOTFS, 'bin/busybox'), root + '/bin/busybox')
+                for name in ('sh', 'mkdir', 'chown', 'stat', 'rm', 'ls', 'dd', 'wc'):
+                    os.symlink('busybox', root + '/bin/' + name)
+                with open(root + '/etc/hostname', 'w') as f:
+                    f.write('x')
+                subprocess.run(['chown', '-R', '300000:300000', root], check=True)
+                c = mapped(script)
+                c['process']['args'][0] = '/bin/sh'
+                c['root'] = {'path': root}
+                code, out, err = box.run(c, *flags)
+                self.assertEqual((code, out), (0, '0 644\n5 755\n1\n3145728\n'), err)
+                self.assertEqual(os.path.exists(root + '/made'), bool(flags))
+                if flags:
+                    self.assertEqual((os.stat(root + '/etc/new').st_uid, os.stat(root + '/made').st_uid), (300000, 300005))
+
+    def test_exec_and_what_is_left(self):
+        with Box('caisson') as box:
+            os.chmod(box.top, 0o755)
+            id = box.start(mapped('sleep 1000'))
+            self.assertEqual(box.call('exec', '--user', '5003:5004', id, '/usr/bin/id', '-u')[:2], (0, '5003\n'))
+            code, _, err = box.call('exec', '--user', '2000', id, '/usr/bin/id')
+            self.assertEqual(code, 255)
+            self.assertIn('2000', err)
+            self.assertEqual(box.call('delete', '--force', id), (0, '', ''))
 
 
 class InheritedLimits(unittest.TestCase):

@@ -34,6 +34,11 @@ std::string map_text(Task& t, Ids ids) {
   const UserNamespace* ns = cred->user_ns.get();
   std::string out;
   if (!ns) {
+    const kernel::Container& c = t.container();
+    if (const auth::IdMap* host = ids == Ids::user ? c.host_uids() : ids == Ids::group ? c.host_gids() : nullptr) {
+      for (const IdExtent& e : host->extents()) append(out, "%10u %10u %10u\n", e.inside, e.outside, e.count);
+      return out;
+    }
     append(out, "%10u %10u %10u\n", 0u, 0u, ~0u);
     return out;
   }
