@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shim/command.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -26,6 +27,7 @@ using base::ResultX;
 namespace {
 
 constexpr const char* kSockets = "/run/containerd/s";
+constexpr int kLastMomentsMs = 500;  // of a killed process
 
 struct Flag {
   const char* name;
@@ -158,6 +160,12 @@ void clean_group(const runtime::container::Root& root, const std::string& group)
 
 }  // namespace
 
+// Whether the other side closes the connection within that time.
+bool hangs_up(int fd, int ms) {
+  pollfd p{fd, POLLRDHUP, 0};
+  return ::poll(&p, 1, ms) == 1;
+}
+
 ResultX<void> clean_up(const Arguments& given) {
   namespace rc = runtime::container;
   Arguments a = given;
@@ -171,11 +179,10 @@ ResultX<void> clean_up(const Arguments& given) {
   auto root = TRY(rc::Root::open(state_root(a)));
   std::string path = socket_path(address_of(a, a.id));
   auto there = rpc::connect_unix(path);
-  if (!there.ok()) {
-    clean_group(root, a.id);
-    // The socket of a shim that was killed: nobody else removes it.
-    if (there.error().code() == base::kECONNREFUSED) ::unlink(path.c_str());
-  }
+  // A shim that is being killed closes its connections before the socket where it listens; one that lives keeps this one open.
+  const bool killed = there.ok() ? hangs_up(there->get(), kLastMomentsMs) : there.error().code() == base::kECONNREFUSED;
+  if (!there.ok() || killed) clean_group(root, a.id);
+  if (killed) ::unlink(path.c_str());  // nobody else removes it
   TRY(rc::delete_container(root, a.id, true));
   if (!a.bundle.empty()) task::unmount_root(a.bundle);
   proto::DeleteResponse r;

@@ -116,7 +116,7 @@ struct Remains {
   RefOrNull<platform::Space> space;
   RefOrNull<platform::Context> context;
   void destroy() {
-    if (space) space->kill();
+    if (space) space->retire();
   }
 };
 

@@ -62,9 +62,7 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
   resuming.store(resumes, std::memory_order_relaxed);
   uint64_t cpu = 0;
   sched::Nanos since = 0;
-  const bool notifies = granted && !resumes;
-  if (notifies) platform().notices_expected.fetch_add(1, std::memory_order_relaxed);
-  else if (!resumes) platform().expect_answer(kAnswerUs);
+  if (!resumes) platform().expect_answer(kAnswerUs);
   send_reply(flags);
   // Asked for while the event was being handled, after the last look at it.
   if (resumes && kick_wanted.load(std::memory_order_seq_cst)) send_kick();
@@ -83,7 +81,6 @@ uint32_t Context::Impl::exchange(uint32_t flags) {
       space->kill();
     }
   }
-  if (notifies) platform().notices_expected.fetch_sub(1, std::memory_order_relaxed);
   bool gone = s.gone.load(std::memory_order_acquire) || never_born.load();
   phase.store(Phase::handling, std::memory_order_relaxed);
   if (gone) return 0;

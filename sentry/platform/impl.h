@@ -267,9 +267,14 @@ struct Platform::Impl final : sched::Poller {
   std::vector<Leaving> leaving GUARDED_BY(mu);
   std::unordered_map<const Zygote*, std::shared_ptr<Fd>> threads_files GUARDED_BY(mu);  // null: of the whole sandbox
   std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
+  static constexpr size_t kMaxRetired = 4;
+  std::vector<int> retired GUARDED_BY(mu);                            // processes that nobody needs, until they are killed: their pids
+  std::atomic<size_t> retired_count{0};                               // its size
   std::vector<Fd> condemned GUARDED_BY(mu);                           // pidfds of killed strangers, to be reaped
   static constexpr size_t kMaxSpareControls = 4;
   std::vector<Control> spare_controls GUARDED_BY(mu);                 // of processes that were seen dead; not cleared yet
+  Control clear_control GUARDED_BY(mu);                               // one that is
+  std::atomic<bool> may_prepare{false};                               // prepare_control() has something to do
   int audits_left GUARDED_BY(mu) = 0;
   sched::Nanos next_audit GUARDED_BY(mu) = 0;
   sched::Timer watchdog;
@@ -286,16 +291,16 @@ struct Platform::Impl final : sched::Poller {
 
   // Spinning.
   uint64_t last_request_tsc GUARDED_BY(poll_mu) = 0;
+  bool polling GUARDED_BY(poll_mu) = false;  // the worker that leads looks, not one that has been called
   // Written under poll_mu; hints, relaxed.
   std::atomic<uint64_t> gap_tsc{0};  // moving average of the time between requests
   std::atomic<uint32_t> worker_cpu{~0u}, partner_cpu{~1u};  // of the last request; the latter is the stub's word
   std::atomic<uint64_t> expected_until{0};  // TSC: a stub does what it was told and will answer before this
-  // Stubs that were told to do what they must notify for. Then nobody spins: the notification wakes its receiver on the stub's own
-  // processor, which costs 5 us; if the receiver spun on another one, the answer would wake the stub across processors, 60 us.
-  std::atomic<unsigned> notices_expected{0};
-  uint64_t last_move_tsc = 0, pulled_tsc = 0;  // when it left its partner's processor; when it was found there again, or 0
+  uint64_t last_move_tsc = 0;  // when it left its partner's processor
   uint64_t move_after_us = 100;
-  uint64_t looked_tsc = 0, quiet_until_tsc = 0, quiet_us = 5'000;  // last time in worth_spinning(); nobody spins before …
+  uint64_t looked_tsc = 0, quiet_us = 5'000;  // last time in worth_spinning()
+  std::atomic<uint64_t> quiet_until_tsc{0};     // nobody spins before
+  bool requests_come_fast() const;
   cpu_set_t usable_cpus{};       // of the sandbox, when it started
   bool leave_cpu(unsigned cpu);  // the calling worker goes to another processor
 
@@ -309,6 +314,7 @@ struct Platform::Impl final : sched::Poller {
   bool prepare_sleep() override;
   bool attends() const override { return attended_count.load() != 0; }
   bool worth_spinning(sched::Nanos idle_for) override;
+  bool spinner_wanted() override;
   bool look(Context& c) REQUIRES(poll_mu);
   bool scan(Space& s) REQUIRES(poll_mu);
   void make_hot(Context& c) REQUIRES(poll_mu);
@@ -316,6 +322,7 @@ struct Platform::Impl final : sched::Poller {
   void attend(Space& s) REQUIRES(poll_mu);
   void neglect(Space& s) REQUIRES(poll_mu);
   void note_request(Context& c) REQUIRES(poll_mu);
+  void show_cpu(Space::Impl& s) REQUIRES(poll_mu);
   // A worker stays awake for the answer of a stub's own code, whatever the application's rhythm was: a sleep and a wake-up across
   // CPUs cost more than most of what a stub is told to do.
   void expect_answer(uint64_t within_us) {
@@ -331,6 +338,9 @@ struct Platform::Impl final : sched::Poller {
 
   // ---- watchdog.cc ----
   void start_watchdog();
+  // Kills the retired processes, on this processor or away from it.
+  enum class Where : uint8_t { here, away };
+  void kill_retired(Where where) EXCLUDES(mu);
   void on_watchdog();
   void audit();
   void process_died(Process& p);
@@ -338,6 +348,8 @@ struct Platform::Impl final : sched::Poller {
   Control reap(Process& p) REQUIRES(mu);
   Control retire(Control c) REQUIRES(mu);
   Result<Control> new_control() EXCLUDES(mu);
+  // Clears one for the next new_control(), in an idle moment.
+  void prepare_control() EXCLUDES(mu);
 
   // ---- life.cc ----
   // It will never be: tells whoever waits. Not while it is in the table.
@@ -355,7 +367,6 @@ class ListenerSeat final : public sched::Seat {
  public:
   ListenerSeat(Platform::Impl& p, Fd listener) : platform_(p), listener_(std::move(listener)) {}
   bool sit() override { return platform_.receive(listener_.get()); }
-  bool called() override;
   int fd() const { return listener_.get(); }
 
  private:

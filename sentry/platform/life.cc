@@ -49,7 +49,6 @@ bool Context::Impl::announce(Birth& b) {
     p.births.emplace(token, Ref<Birth>(b));
     p.audits_left = kAuditsAfterBirth;
   }
-  p.notices_expected.fetch_add(1, std::memory_order_relaxed);
   p.start_watchdog();
   return true;
 }
@@ -65,7 +64,6 @@ void Context::Impl::clone_made(int64_t result) {
     pending = p.births.erase(b->token) != 0;
   }
   if (!pending) return;  // it has knocked, whatever the thread says
-  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
   // The host restarts a clone that meets a pending signal, and the grant is used up by then.
   if ((result == -EINTR || result == -ENOSYS) && ++b->tries < kBirthTries && announce(*b)) return;
   queued_birth_error = result == -ENOMEM ? ENOMEM : EAGAIN;
@@ -102,7 +100,6 @@ bool Platform::Impl::drop_lost_births(sched::Nanos t) {
     more = !births.empty();
   }
   for (auto& b : lost) {
-    notices_expected.fetch_sub(1, std::memory_order_relaxed);
     refuse(*b);
   }
   return more;
@@ -127,7 +124,6 @@ void Context::Impl::await(Birth& b) {
     while (b.state.load() == Birth::waiting && !b.parent->gone()) sched::park(sched::now() + kSecond / 1000);
     return;
   }
-  p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
   // A child that nobody knows may exist.
   LOG(warn, "stub {}: a clone that never reported; killed", b.parent->host_pid());
   b.parent->kill();

@@ -170,11 +170,15 @@ void token_knock(Platform::Impl& p, int listener, uint64_t id, int tid, uint64_t
     return;
   }
   bool good = be_born(p, *birth, tid);
+  // Somebody polls its maker: then it need not knock for its first call.
+  if (good && p.attended_count.load() != 0) {
+    MutexLock l(p.poll_mu);
+    p.attend(birth->child->space());
+  }
   if (good && birth->kind == Birth::process && !birth->carried)
     good = answer_with_fd(listener, id, birth->child->space().impl().control.fd(), STUB_CONTROL_FD);
   else if (good)
     answer(listener, id, 0);
-  if (birth->kind != Birth::zygote) p.notices_expected.fetch_sub(1, std::memory_order_relaxed);
   if (!good) {
     answer(listener, id, -ENOSYS);
     p.refuse(*birth);
@@ -226,14 +230,18 @@ void granted_call(Platform::Impl& p, int listener, const seccomp_notif& n) {
 }  // namespace
 
 uint64_t random_token() {
+  // A fiber does not change its thread in here.
+  static thread_local uint64_t drawn[16];
+  static thread_local size_t left = 0;
   uint64_t t = 0;
-  while (t == 0) CHECK(getrandom(&t, sizeof t, 0) == sizeof t);
+  while (t == 0) {
+    if (left == 0) {
+      CHECK(getrandom(drawn, sizeof drawn, 0) == sizeof drawn);
+      left = std::size(drawn);
+    }
+    t = std::exchange(drawn[--left], 0);
+  }
   return t;
-}
-
-bool ListenerSeat::called() {
-  pollfd f{listener_.get(), POLLIN, 0};
-  return ::poll(&f, 1, 0) == 1 && f.revents & POLLIN;
 }
 
 bool Platform::Impl::receive(int listener) {

@@ -232,6 +232,8 @@ class Space : public RefCounted<Space> {
  public:
   // SIGKILL to the host process; its Contexts' resume() return EventKind::gone.
   void kill();
+  // Nobody needs it any more: as kill(), but at a moment and on a processor where the end of its memory keeps nobody waiting.
+  void retire();
   bool gone() const;
   int host_pid() const;
   uint64_t cpu_time();  // ns, all threads that ever ran

@@ -12,15 +12,17 @@ namespace sentry::platform {
 namespace {
 
 constexpr uint64_t kStubSpinUs = 4;        // how long a stub's thread spins for an answer
-constexpr uint64_t kSpinLimitUs = 100;     // how long a worker spins without a request
-constexpr uint64_t kGapLimitUs = 60;         // if requests come less often than this on average, nobody spins
-constexpr uint64_t kGapCapUs = 150;        // one long gap is not the end of a burst
+constexpr uint64_t kSpinLimitUs = 300;     // how long a worker spins without a request
+constexpr uint64_t kGapLimitUs = 120;         // if requests come less often than this on average, nobody spins
+constexpr uint64_t kGapCapUs = 300;        // one long gap is not the end of a burst
 // A spinning worker that was away for so long has lost its processor to somebody: no one is spare. Nobody spins for this time; twice
 // that if it happens again soon after.
-constexpr uint64_t kPreemptedUs = 200, kQuietUs = 5'000, kQuietMostUs = 200'000;
+constexpr uint64_t kPreemptedUs = 600, kQuietUs = 3'000, kQuietMostUs = 100'000;
 // A worker that was pulled to its partner's processor leaves it after this time; twice that if the last time it was pulled back
 // at once, and so on.
 constexpr uint64_t kMoveAfterUs = 100, kMoveAfterMostUs = 4000, kMoveWasGoodUs = 1000;
+
+constexpr sched::Nanos kChoresAfter = 15'000;  // a worker that has spun so long does what could wait
 
 void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
   seccomp_notif_resp r{};
@@ -43,16 +45,20 @@ bool Context::Impl::try_take() {
   return phase.compare_exchange_strong(p, Phase::requested, std::memory_order_acq_rel);
 }
 
+void Platform::Impl::show_cpu(Space::Impl& s) {
+  const uint32_t cpu = worker_cpu.load(std::memory_order_relaxed);
+  if (s.shown_cpu == cpu) return;
+  s.shown_cpu = cpu;
+  s.control.page().worker_cpu = cpu;
+}
+
 void Platform::Impl::note_request(Context& c) {
   unsigned aux;
   uint64_t t = __builtin_ia32_rdtscp(&aux);
-  const uint32_t cpu = aux & 0xfff;
-  worker_cpu.store(cpu, std::memory_order_relaxed);
   Context::Impl& m = c.impl();
-  Space::Impl& s = m.space->impl();
-  if (s.shown_cpu != cpu) {
-    s.shown_cpu = cpu;
-    s.control.page().worker_cpu = cpu;
+  if (polling) {
+    worker_cpu.store(aux & 0xfff, std::memory_order_relaxed);
+    show_cpu(m.space->impl());
   }
   __builtin_prefetch(&m.slot->header.state, 1);  // the answer goes there
   partner_cpu.store(__atomic_load_n(&m.slot->header.cpu, __ATOMIC_RELAXED), std::memory_order_relaxed);
@@ -123,6 +129,7 @@ void Platform::Impl::attend(Space& s) {
   }
   stub::ControlPage& page = s.impl().control.page();
   page.spin_tsc = may_spin && cpus > 1 ? static_cast<uint32_t>(kStubSpinUs * tsc_per_us) : 0;
+  show_cpu(s.impl());
   __atomic_store_n(&page.attended, 1, __ATOMIC_SEQ_CST);
   s.impl().attended = true;
   attended.push_back(&s);
@@ -147,12 +154,15 @@ void Platform::Impl::neglect(Space& s) {
 bool Platform::Impl::poll() {
   MutexLock l(poll_mu);
   bool found = false;
+  polling = true;
   for (unsigned i = 0; i < hot_count; i++) found |= look(*hot[i]);
   for (size_t i = 0; i < attended.size(); i++) found |= scan(*attended[i]);
+  polling = false;
   return found;
 }
 
 bool Platform::Impl::prepare_sleep() {
+  if (retired_count.load(std::memory_order_relaxed) != 0) kill_retired(Where::away);
   MutexLock l(poll_mu);
   for (unsigned i = 0; i < hot_count; i++) {
     hot[i]->impl().hot = false;
@@ -185,33 +195,38 @@ bool Platform::Impl::leave_cpu(unsigned cpu) {
   return r.ok();
 }
 
+bool Platform::Impl::requests_come_fast() const { return gap_tsc.load(std::memory_order_relaxed) <= kGapLimitUs * tsc_per_us; }
+
+bool Platform::Impl::spinner_wanted() {
+  return may_spin && cpus > 1 && requests_come_fast() && read_tsc() >= quiet_until_tsc.load(std::memory_order_relaxed);
+}
+
 bool Platform::Impl::worth_spinning(sched::Nanos idle_for) {
-  if (!may_spin || cpus < 2 || notices_expected.load(std::memory_order_relaxed) != 0) return false;
-  const uint64_t t = read_tsc();
+  if (!may_spin || cpus < 2) return false;
+  unsigned cpu;
+  const uint64_t t = __builtin_ia32_rdtscp(&cpu);
+  cpu &= 0xfff;
   if (idle_for > 0 && t - looked_tsc > kPreemptedUs * tsc_per_us) {
-    quiet_us = t - quiet_until_tsc < 4 * quiet_us * tsc_per_us ? std::min(2 * quiet_us, kQuietMostUs) : kQuietUs;
-    quiet_until_tsc = t + quiet_us * tsc_per_us;
+    const uint64_t until = quiet_until_tsc.load(std::memory_order_relaxed);
+    quiet_us = t - until < 4 * quiet_us * tsc_per_us ? std::min(2 * quiet_us, kQuietMostUs) : kQuietUs;
+    quiet_until_tsc.store(t + quiet_us * tsc_per_us, std::memory_order_relaxed);
   }
   looked_tsc = t;
-  if (t < quiet_until_tsc) return false;
-  const bool fast = gap_tsc.load(std::memory_order_relaxed) <= kGapLimitUs * tsc_per_us;
+  if (idle_for > kChoresAfter) {
+    if (may_prepare.load(std::memory_order_relaxed)) prepare_control();
+    if (retired_count.load(std::memory_order_relaxed) != 0) kill_retired(Where::here);
+  }
+  if (t < quiet_until_tsc.load(std::memory_order_relaxed)) return false;
+  const bool fast = requests_come_fast();
   const uint32_t partner = partner_cpu.load(std::memory_order_relaxed);
-  if (partner == worker_cpu.load(std::memory_order_relaxed)) {
+  if (partner == cpu) {
     // Two that wait for each other on one processor only cost each other time. The host's scheduler wakes us beside our waker and
     // leaves us there, so we go ourselves, if requests come often enough to pay for it.
     if (!fast) return false;
-    if (pulled_tsc == 0) {
-      pulled_tsc = t;
-      move_after_us = t - last_move_tsc > kMoveWasGoodUs * tsc_per_us ? kMoveAfterUs
-                                                                      : std::min(move_after_us * 2, kMoveAfterMostUs);
-    }
-    if (t - pulled_tsc < move_after_us * tsc_per_us) return false;
-    pulled_tsc = 0;
+    move_after_us = t - last_move_tsc > kMoveWasGoodUs * tsc_per_us ? kMoveAfterUs : std::min(move_after_us * 2, kMoveAfterMostUs);
+    if (t - last_move_tsc < move_after_us * tsc_per_us) return false;
     last_move_tsc = t;
     if (!leave_cpu(partner)) return false;
-    partner_cpu.store(~1u, std::memory_order_relaxed);
-  } else {
-    pulled_tsc = 0;
   }
   if (t < expected_until.load(std::memory_order_relaxed)) return true;
   return fast && idle_for < static_cast<sched::Nanos>(kSpinLimitUs * 1000);

@@ -50,10 +50,29 @@ bool Control::clear() {
   return errno == ENXIO;  // no data beyond
 }
 
+void Platform::Impl::prepare_control() {
+  Control c;
+  {
+    MutexLock l(mu);
+    may_prepare.store(false);
+    if (clear_control.fd() >= 0 || spare_controls.empty()) return;
+    c = std::move(spare_controls.back());
+    spare_controls.pop_back();
+  }
+  if (!c.clear()) return;
+  MutexLock l(mu);
+  if (clear_control.fd() < 0) std::swap(clear_control, c);
+  else c = retire(std::move(c));
+}
+
 Result<Control> Platform::Impl::new_control() {
   Control c;
   {
     MutexLock l(mu);
+    if (clear_control.fd() >= 0) {
+      may_prepare.store(!spare_controls.empty());
+      return std::move(clear_control);
+    }
     if (!spare_controls.empty()) {
       c = std::move(spare_controls.back());
       spare_controls.pop_back();
@@ -66,6 +85,7 @@ Result<Control> Platform::Impl::new_control() {
 Control Platform::Impl::retire(Control c) {
   if (c.fd() < 0 || spare_controls.size() >= kMaxSpareControls) return c;
   spare_controls.push_back(std::move(c));
+  may_prepare.store(true);
   return {};
 }
 
@@ -108,6 +128,21 @@ void Space::kill() {
   impl_->platform.counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
   impl_->signal(SIGKILL);
   impl_->mark_gone();
+}
+
+void Space::retire() {
+  if (impl_->gone.load()) return;
+  Platform::Impl& p = impl_->platform;
+  bool full = false;
+  {
+    MutexLock l(p.mu);
+    if (impl_->process) p.retired.push_back(impl_->process->pid);
+    full = p.retired.size() >= Platform::Impl::kMaxRetired;
+    p.retired_count.store(p.retired.size());
+  }
+  impl_->mark_gone();
+  if (full || p.cpus < 2) p.kill_retired(Platform::Impl::Where::away);
+  else p.start_watchdog();  // should no worker become idle
 }
 
 void Space::Impl::mark_gone() {

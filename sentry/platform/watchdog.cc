@@ -38,6 +38,30 @@ Control Platform::Impl::reap(Process& p) {
   return retire(std::move(control));
 }
 
+void Platform::Impl::kill_retired(Where where) {
+  unsigned cpu;
+  __builtin_ia32_rdtscp(&cpu);
+  cpu &= 0xfff;
+  cpu_set_t set = usable_cpus;
+  if (cpu < CPU_SETSIZE && where == Where::away) CPU_CLR(cpu, &set);
+  if (cpu < CPU_SETSIZE && where == Where::here) {
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+  }
+  MutexLock l(mu);
+  for (int pid : retired) {
+    auto it = processes.find(pid);
+    // Dead by itself; and the number may have been given to another one, whose space lives.
+    if (it == processes.end() || it->second->dead || (it->second->space && !it->second->space->gone())) continue;
+    if (CPU_COUNT(&set) != 0)
+      IGNORE_ERROR(sys::raw(SYS_sched_setaffinity, pid, sizeof set, reinterpret_cast<long>(&set)), "then it dies where it was");
+    counters.processes_killed.fetch_add(1, std::memory_order_relaxed);
+    IGNORE_ERROR(sys::pidfd_send_signal(it->second->pidfd.get(), SIGKILL), "it has just died");
+  }
+  retired.clear();
+  retired_count.store(0);
+}
+
 void Platform::Impl::process_died(Process& p) {
   RefOrNull<Space> space;
   Control surplus;
@@ -65,6 +89,7 @@ void Platform::Impl::process_died(Process& p) {
 }
 
 void Platform::Impl::on_watchdog() {
+  if (retired_count.load() != 0) kill_retired(Where::away);
   std::vector<Ref<Space>> guilty;
   std::vector<Leaving> done;
   std::vector<Control> surplus;

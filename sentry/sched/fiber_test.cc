@@ -9,6 +9,7 @@
 #include <xmmintrin.h>
 
 #include <cstring>
+#include <mutex>
 #include <set>
 
 #include "sentry/sched/context.h"
@@ -436,7 +437,7 @@ struct PipeSeat : Seat {
     }
     return !closed.load();
   }
-  bool called() override {
+  bool called() {
     pollfd p{fds[0], POLLIN, 0};
     return ::poll(&p, 1, 0) == 1;
   }
@@ -504,6 +505,130 @@ TEST(Seat, SharesWorkWithTheOthers) {
     Scheduler::get().stop_seat(*seat);
   });
   EXPECT_EQ(done.load(), 1000);
+}
+
+// A stub with both ways to its worker: it posts, and knocks at a seat unless somebody has said that he looks.
+struct SpunStub : Poller {
+  std::mutex mu;
+  int posted = 0, taken = 0;
+  bool attended = false;
+  std::atomic<uint64_t> polls_from_seat{0}, polls_from_elsewhere{0};
+  std::atomic<bool> spin{true};
+  Fiber* handler = nullptr;
+  pthread_t seat_thread{};
+  int bell = -1;
+
+  void post() {
+    bool knock;
+    {
+      std::lock_guard l(mu);
+      posted++;
+      knock = !attended;
+    }
+    if (knock) {
+      CHECK(write(bell, "x", 1) == 1);
+    }
+  }
+  bool take_locked() {
+    if (posted == taken) return false;
+    taken = posted;
+    handler->wake();
+    return true;
+  }
+  bool poll() override {
+    std::lock_guard l(mu);
+    (pthread_equal(pthread_self(), seat_thread) ? polls_from_seat : polls_from_elsewhere)++;
+    return take_locked();
+  }
+  bool prepare_sleep() override {
+    std::lock_guard l(mu);
+    attended = false;
+    return !take_locked();
+  }
+  bool attends() const override {
+    auto& self = const_cast<SpunStub&>(*this);
+    std::lock_guard l(self.mu);
+    return attended;
+  }
+  bool worth_spinning(Nanos idle_for) override { return spin.load() && idle_for < 20 * kMs; }
+  bool spinner_wanted() override { return spin.load(); }
+};
+
+struct KnockSeat : Seat {
+  SpunStub& stub;
+  int fds[2];
+  explicit KnockSeat(SpunStub& s) : stub(s) {
+    CHECK(pipe(fds) == 0);
+    s.bell = fds[1];
+  }
+  ~KnockSeat() override {
+    close(fds[0]);
+    close(fds[1]);
+  }
+  bool sit() override {
+    {
+      std::lock_guard l(stub.mu);
+      stub.seat_thread = pthread_self();
+    }
+    char c;
+    if (read(fds[0], &c, 1) != 1) return true;
+    std::lock_guard l(stub.mu);
+    stub.attended = true;
+    stub.take_locked();
+    return true;
+  }
+};
+
+// Requests that come fast bring a second worker, which spins for them; the one in the seat looks no more than it must. Nothing is lost
+// when the spinner begins, stops and begins again.
+TEST(Seat, AnotherWorkerSpins) {
+  SpunStub stub;
+  Ref<KnockSeat> seat = make_ref<KnockSeat>(stub);
+  constexpr int kRequests = 3000;
+  std::atomic<int> answered{0};
+  on_scheduler(
+      Options{.workers = 1},
+      [&] {
+        stub.handler = current();
+        ASSERT_TRUE(Scheduler::get().start_seat(seat).ok());
+        struct Args {
+          SpunStub* stub;
+          std::atomic<int>* answered;
+        } args{&stub, &answered};
+        pthread_t t;
+        pthread_create(
+            &t, nullptr,
+            [](void* p) -> void* {
+              auto* a = static_cast<Args*>(p);
+              for (int i = 1; i <= kRequests; i++) {
+                if (i % 500 == 0) {
+                  a->stub->spin = i % 1000 != 0;
+                  usleep(30000);  // longer than anybody spins
+                }
+                a->stub->post();
+                while (a->answered->load() < i) sched_yield();
+              }
+              return nullptr;
+            },
+            &args);
+        for (int i = 1; i <= kRequests; i++) {
+          for (;;) {
+            {
+              std::lock_guard l(stub.mu);
+              if (stub.taken >= i) break;
+            }
+            park();
+          }
+          answered.store(i);
+        }
+        pthread_join(t, nullptr);
+        Scheduler::get().stop_seat(*seat);
+      },
+      &stub);
+  EXPECT_EQ(answered.load(), kRequests);
+  // Had it spun, it would have looked many thousand times between two requests.
+  EXPECT_LT(stub.polls_from_seat.load(), 20u * kRequests);
+  EXPECT_GT(stub.polls_from_elsewhere.load(), stub.polls_from_seat.load());
 }
 
 #if !defined(SCHED_ASAN) && !defined(SCHED_TSAN)

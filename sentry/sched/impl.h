@@ -194,6 +194,8 @@ struct Scheduler::Impl {
 
   // Leadership: the right to look for requests. Whoever gives it up while stubs are attended takes it again.
   alignas(64) std::atomic<bool> leading_{false};
+  // A worker without a seat has led and spun, and will lead again before it sleeps: those with seats leave requests to it.
+  std::atomic<bool> spinner_{false};
   std::atomic<Watching> watching_{Watching::nobody};  // who has the right to wait in epoll and to run descriptors' callbacks
   alignas(64) std::atomic<bool> sleeping_{false};  // a worker is, or is about to be, in epoll: ring
   std::atomic<int> searching_{0};      // workers awake without a fiber: they will look into the queue before they sleep

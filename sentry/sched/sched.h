@@ -129,6 +129,8 @@ class Poller {
   virtual bool attends() const = 0;
   // Whether spinning for requests may pay off now (recent requests came fast, a CPU is spare).
   virtual bool worth_spinning(Nanos idle_for) = 0;
+  // Whether another worker had better be awake and spin. By a worker that goes to sleep in its seat.
+  virtual bool spinner_wanted() { return false; }
   // All but attends() are called by one worker at a time.
 };
 
@@ -139,8 +141,6 @@ class Seat : public RefCounted<Seat> {
   // Blocks until something comes, and handles it, as a callback does (outside any fiber). Returns on a signal too. False:
   // nothing will ever come again (and the next time at once).
   virtual bool sit() = 0;
-  // Whether something has come. Never blocks.
-  virtual bool called() = 0;
 
  protected:
   virtual ~Seat() = default;

@@ -264,12 +264,19 @@ void Scheduler::Impl::look_around(Worker& w) {
 }
 
 bool Scheduler::Impl::lead(Worker& w, Poller& p) {
+  // Another one may spin while we are at our seat, but nobody does any more once we have told stubs to knock.
+  auto give_up = [&] {
+    spinner_.store(false);
+    return !p.prepare_sleep();
+  };
   Nanos since = 0;
   for (unsigned n = 1;; n++) {
     w.steps.store(w.steps.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     p.poll();
     if (has_work(w)) return true;
-    if (!options_.may_spin || (n == 1 && !p.worth_spinning(0))) return !p.prepare_sleep();
+    // The host wakes the worker in a seat on the processor of the stub that calls: to spin there would only keep it from calling.
+    if (!options_.may_spin || w.seat || (n == 1 && !p.worth_spinning(0))) return give_up();
+    if (n == 1) spinner_.store(true);
     if (n % kPollsPerClock == 0) {
       Nanos t = now();
       if (since == 0) since = t;
@@ -277,10 +284,9 @@ bool Scheduler::Impl::lead(Worker& w, Poller& p) {
       if (t - w.looked_at_events >= kSpinEvents) {
         look_at_events(w);
         w.looked_at_events = t;
-        if (w.seat && w.seat->called()) return !p.prepare_sleep();
       }
       if (has_work(w)) return true;
-      if (!p.worth_spinning(t - since)) return !p.prepare_sleep();
+      if (!p.worth_spinning(t - since)) return give_up();
       if (n % kPollsPerYield == 0) sched_yield();
     }
     __builtin_ia32_pause();
@@ -290,18 +296,25 @@ bool Scheduler::Impl::lead(Worker& w, Poller& p) {
 void Scheduler::Impl::idle(Worker& w) {
   start_searching(w);
   Poller* p = poller_.load(std::memory_order_acquire);
-  if (p && try_lead()) {
+  const bool spun_for = w.seat && spinner_.load();  // somebody else looks for requests, and will tell stubs when he stops
+  if (p && !spun_for && try_lead()) {
     bool found = lead(w, *p);
     stop_leading();
     if (found) return;
   }
   stop_searching(w, false);
+  if (has_work(w)) return;
   // Whoever made a stub stop knocking while another one led, and that one gave up leading before it knew: one of the two sees it
   // here, for both have written before they read.
-  if (has_work(w) || (p && p->attends() && !leading_.load())) return;
-  if (w.seat) sleep_in_seat(w);
-  else if (try_watch(Watching::a_worker)) sleep_in_epoll(w);
-  else sleep_as_follower(w, true);
+  if (!spun_for && p && p->attends() && !leading_.load()) return;
+  if (w.seat) {
+    if (!spun_for && p && options_.may_spin && p->spinner_wanted()) ring_sleeper();
+    sleep_in_seat(w);
+  } else if (try_watch(Watching::a_worker)) {
+    sleep_in_epoll(w);
+  } else {
+    sleep_as_follower(w, true);
+  }
 }
 
 // ---- Sleeping ----

@@ -129,7 +129,7 @@ struct Tables {
   std::array<platform::CallDescriptor, platform::kMaxCallNumber> descriptors;
 };
 // Calls that usually wait: their threads do not spin for the answer.
-constexpr unsigned kMayBlock[] = {7, 23, 34, 35, 43, 61, 128, 130, 202, 230, 232, 247, 270, 271, 281, 288, 441, 65, 69, 70, 242, 243, 220, 449, 455, 57, 58, 59, 56, 435};
+constexpr unsigned kMayBlock[] = {7, 23, 34, 35, 43, 61, 128, 130, 202, 230, 232, 247, 270, 271, 281, 288, 441, 65, 69, 70, 242, 243, 220, 449, 455};
 constexpr Tables make_tables() {
   Tables t{};
   for (const Numbered& n : kList) {

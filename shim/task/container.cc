@@ -25,7 +25,7 @@ namespace rc = runtime::container;
 
 namespace {
 
-constexpr int kCreateMs = 60000, kStartMs = 15000, kRemoveMs = 30000, kReaderMs = 2000;
+constexpr int kCreateMs = 60000, kStartMs = 15000, kRemoveMs = 30000, kReaderMs = 5000;
 
 proto::Timestamp now() {
   timespec t;
@@ -85,8 +85,12 @@ Container::~Container() {
 
 void Container::open_streams(Process& p, const StdioPaths& paths, int64_t until_ms, Opened done) {
   bool more = runtime::host::now_ms() < until_ms;
-  auto io = open_stdio(paths, more ? Readers::needed : Readers::awaited_no_more);
-  if (!more || io.ok() || !(io.error().code() == base::kENXIO)) return done(std::move(io));
+  auto opened = open_more(paths, more ? Readers::needed : Readers::awaited_no_more, p.io);
+  if (!more || opened.ok() || !(opened.error().code() == base::kENXIO)) {
+    Stdio io = std::exchange(p.io, {});
+    if (opened.ok()) return done(std::move(io));
+    return done(opened.error());
+  }
   p.open_timer = host_.loop.after(2, [this, &p, paths, until_ms, done = std::move(done)] {
     p.open_timer = 0;
     open_streams(p, paths, until_ms, done);

@@ -23,7 +23,7 @@ namespace host = runtime::host;
 
 namespace {
 
-constexpr int kAskMs = 3000, kExecMs = 15000, kChangeMs = 15000, kReaderMs = 2000;
+constexpr int kAskMs = 3000, kExecMs = 15000, kChangeMs = 15000, kReaderMs = 5000;
 constexpr const char* kFinished = "process already finished: not found";
 
 }  // namespace

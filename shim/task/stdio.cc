@@ -24,7 +24,7 @@ ResultX<bool> is_fifo(const std::string& path) {
 }
 
 ResultX<void> open_in(const std::string& path, Blocking blocking, Fd& in, Fd& hold) {
-  if (path.empty()) return {};
+  if (path.empty() || in.valid()) return {};
   bool fifo = TRY(is_fifo(path));
   in = TRY_MSG(sys::open(path.c_str(), O_RDONLY | O_NONBLOCK), "open standard input {}", path);
   if (fifo) hold = TRY_MSG(sys::open(path.c_str(), O_WRONLY | O_NONBLOCK), "open standard input {}", path);
@@ -33,7 +33,7 @@ ResultX<void> open_in(const std::string& path, Blocking blocking, Fd& in, Fd& ho
 }
 
 ResultX<void> open_out(const std::string& name, Blocking blocking, Readers readers, Fd& out, Fd& hold) {
-  if (name.empty()) return {};
+  if (name.empty() || out.valid()) return {};
   std::string path = name;
   size_t scheme = name.find("://");
   bool append = false;
@@ -64,13 +64,17 @@ ResultX<void> open_out(const std::string& name, Blocking blocking, Readers reade
 
 }  // namespace
 
-ResultX<Stdio> open_stdio(const StdioPaths& p, Readers readers) {
-  Stdio s;
+ResultX<void> open_more(const StdioPaths& p, Readers readers, Stdio& s) {
   Blocking blocking = p.terminal ? Blocking::no : Blocking::yes;
   TRY(open_in(p.in, blocking, s.in, s.hold_in));
   TRY(open_out(p.out, blocking, readers, s.out, s.hold_out));
-  if (p.terminal) return s;
-  TRY(open_out(p.err, blocking, readers, s.err, s.hold_err));
+  if (p.terminal) return {};
+  return open_out(p.err, blocking, readers, s.err, s.hold_err);
+}
+
+ResultX<Stdio> open_stdio(const StdioPaths& p, Readers readers) {
+  Stdio s;
+  TRY(open_more(p, readers, s));
   return s;
 }
 

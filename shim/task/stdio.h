@@ -26,5 +26,8 @@ enum class Readers { needed, awaited_no_more };
 // and `err` is not opened. ENXIO, if readers are needed: nobody reads a FIFO yet. A client that opens it after the program has
 // come and gone would wait for ever, so it is better tried again for a while.
 base::ResultX<Stdio> open_stdio(const StdioPaths& paths, Readers readers = Readers::awaited_no_more);
+// The same for those of `s` that are not open yet. Those that are stay open when another one fails: a client whose FIFO was opened and closed
+// again takes that for the end of the stream.
+base::ResultX<void> open_more(const StdioPaths& paths, Readers readers, Stdio& s);
 
 }  // namespace shim::task

@@ -101,6 +101,23 @@ TEST_F(Parts, AReaderIsNeededWhileOneMayStillCome) {
   EXPECT_EQ(status, 0);
 }
 
+// Its output may be read by a client that has not come to its error stream yet: it must not see an end meanwhile.
+TEST_F(Parts, AStreamThatIsOpenStaysOpenWhileAnotherIsAwaited) {
+  StdioPaths p{"", fifo("out"), fifo("err"), false};
+  base::Fd reader(::open(p.out.c_str(), O_RDONLY | O_NONBLOCK));
+  Stdio io;
+  EXPECT_EQ(open_more(p, Readers::needed, io).error().code(), base::kENXIO);
+  char c;
+  EXPECT_EQ(::read(reader.get(), &c, 1), -1);
+  EXPECT_EQ(errno, EAGAIN) << "an end would be 0 bytes";
+  base::Fd other(::open(p.err.c_str(), O_RDONLY | O_NONBLOCK));
+  ASSERT_TRUE(open_more(p, Readers::needed, io).ok());
+  ASSERT_EQ(::write(io.out.get(), "1", 1), 1);
+  ASSERT_EQ(::write(io.err.get(), "2", 1), 1);
+  EXPECT_EQ(read_now(reader.get()), "1");
+  EXPECT_EQ(read_now(other.get()), "2");
+}
+
 TEST_F(Parts, FilesAreAppendedToAndOtherNamesRefused) {
   for (int i = 0; i < 2; i++) {
     auto io = open_stdio({"", "file://" + top + "/log", "", false});

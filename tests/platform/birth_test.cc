@@ -220,6 +220,37 @@ TEST_P(Birth, AMakerThatIsKilledFirstMakesNothing) {
   });
 }
 
+// A process that nobody needs need not end at once, but soon; and its number and control memory are used again without harm.
+TEST_P(Birth, RetiredProcessesEnd) {
+  on_fiber([&] {
+    Guest g(*world);
+    g.call(App::null_calls, {kNull, 1'000'000});
+    ASSERT_EQ(g->resume(), EventKind::syscall);
+    std::vector<int> pids;
+    for (int round = 0; round < 20; round++) {
+      auto c = g->fork(Birthday::at_resume);
+      ASSERT_TRUE(c.ok());
+      g->set_result(0);
+      ASSERT_EQ(g->resume(), EventKind::syscall);
+      Guest child(*world, std::move(*c));
+      child->set_fiber(sched::current());
+      child.call(App::null_calls, {kNull, 3});
+      ASSERT_EQ(child.run(), 0 + 1 + 2);
+      pids.push_back(child->space().host_pid());
+      child->space().retire();
+      EXPECT_TRUE(child->space().gone());
+      EXPECT_EQ(child->resume(), EventKind::gone);
+    }
+    const auto patience = sched::now() + 30'000'000'000;
+    auto living = [&] {
+      return std::count_if(pids.begin(), pids.end(), [&](int pid) { return pid != g->space().host_pid() && ::kill(pid, 0) == 0; });
+    };
+    while (living() != 0 && sched::now() < patience) sched::park(sched::now() + 1'000'000);
+    EXPECT_EQ(living(), 0);
+    EXPECT_EQ(::kill(g->space().host_pid(), 0), 0);
+  });
+}
+
 TEST_P(Birth, AMakerThatEndsAtOnceLeavesItsChildAlive) {
   on_fiber([&] {
     for (int round = 0; round < 30; round++) {

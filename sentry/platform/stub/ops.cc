@@ -39,15 +39,22 @@ void post(Slot* s, uint32_t request) {
   }
 }
 
+// SlotHeader::patience. Most answers come within the page's budget. If a thread's come soon after (pread of 64 KiB), it spins up to
+// kLong budgets; where that is in vain (the one it waits for needs this very processor), not again before kDoubts more such answers.
+constexpr uint32_t kPatient = 1u << 31, kLong = 6, kSoon = 10, kDoubts = 64;
+
 uint32_t wait_reply(Slot* s, bool may_spin) {
   SlotHeader& h = s->header;
   uint32_t v = __atomic_load_n(&h.state, __ATOMIC_ACQUIRE);
   if ((v & kStateMask) == kReply) return v;
-  uint32_t budget = may_spin ? control_page().spin_tsc : 0;
+  const uint32_t usual = may_spin ? control_page().spin_tsc : 0;
+  uint32_t budget = usual;
+  uint64_t start = 0;
   if (budget != 0) {
     uint32_t cpu;
-    uint64_t start = tsc_and_cpu(&cpu);
+    start = tsc_and_cpu(&cpu);
     if (h.cpu != cpu) h.cpu = cpu;
+    if (h.patience & kPatient) budget *= kLong;
     if (control_page().worker_cpu == cpu && !in_trial_slice(start)) budget = 0;
     while (budget != 0) {
       for (int i = 0; i < 4; i++) {
@@ -60,6 +67,7 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
       }
       if (tsc() - start >= budget) break;
     }
+    if (budget > usual) h.patience = kDoubts;
   }
   for (;;) {
     __atomic_exchange_n(&h.sleeping, 1, __ATOMIC_SEQ_CST);
@@ -68,6 +76,7 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
     stub_wait_call(kFutex, reinterpret_cast<long>(&h.state), 0, v, 0, 0, 0);
   }
   h.sleeping = 0;
+  if (budget != 0 && tsc() - start < uint64_t{usual} * kSoon) h.patience = h.patience == 0 ? kPatient : h.patience - 1;
   return v;
 }
 

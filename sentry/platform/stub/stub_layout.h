@@ -137,7 +137,7 @@ struct alignas(64) SlotHeader {
   uint32_t cpu;          // where the thread last waited; a hint for spinning
   uint64_t stamp;        // memory calls made so far, as the sentry numbers them
   uint32_t ready;        // a fresh thread: signals may come
-  uint32_t spare1;
+  uint32_t patience;     // the stub's own (wait_reply)
   uint64_t entry;        // address of stub_entry: patched call sites jump through it
   uint64_t spare2;
 
