@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/untrusted.h"
+#include "sentry/platform/control.h"
 #include "sentry/platform/patience.h"
 #include "sentry/platform/platform.h"
 #include "sentry/platform/stub/stub_layout.h"
@@ -34,29 +35,6 @@ inline constexpr sched::Nanos kCpuDeadline = kSecond / 2;
 inline constexpr sched::Nanos kSilentDeadline = 20 * kSecond;
 
 static_assert(kEntryPointer == SLOT_ENTRY);
-
-// The control memory of one address space, as the sentry sees it.
-class Control {
- public:
-  static Result<Control> create();
-  Control() = default;
-  Control(Control&& o) noexcept : fd_(std::move(o.fd_)), base_(std::exchange(o.base_, nullptr)) {}
-  Control& operator=(Control&& o) noexcept;
-  ~Control();
-  stub::ControlPage& page() const { return *reinterpret_cast<stub::ControlPage*>(base_); }
-  stub::Doorbell& doorbell() const { return *reinterpret_cast<stub::Doorbell*>(base_ + kPageSize); }
-  Slot& slot(unsigned i) const { return *reinterpret_cast<Slot*>(base_ + (i + 1ull) * STUB_SLOT_SIZE); }
-  // Writes what a fresh thread finds: addresses, and a request that waits for its first answer.
-  void prepare_slot(unsigned i) const;
-  int fd() const { return fd_.get(); }
-  void close_fd() { fd_.reset(); }
-  // Empties what a dead process has left. False: it touched so much that a new one is cheaper.
-  bool clear();
-
- private:
-  Fd fd_;
-  std::byte* base_ = nullptr;
-};
 
 // A host process of ours, until its death has been seen and it has been reaped.
 struct Process {
