@@ -35,7 +35,7 @@ static_assert(stub_direct::kControlBase + stub_direct::kControlLength == kContro
 
 // The published list: nothing else is ever allowed or notified, whatever the arguments.
 const std::set<unsigned> kReachable = {
-    SYS_futex, SYS_rt_sigreturn, SYS_exit, SYS_restart_syscall, SYS_membarrier, SYS_clock_gettime,
+    SYS_futex, SYS_rt_sigreturn, SYS_exit, SYS_restart_syscall, SYS_membarrier, SYS_clock_gettime, SYS_sched_yield,
     SYS_sigaltstack, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_close, SYS_clone, SYS_mremap, kMseal, kKnockNumber};
 
 TEST(StubFilter, ReachesNothingButThePublishedCalls) {
@@ -98,7 +98,7 @@ TEST(StubFilter, EachInstructionMakesItsOwnCallsOnly) {
       {"stub_ip_futex", {SYS_futex, SYS_restart_syscall}},
       {"stub_ip_ask", {kKnockNumber}},
       {"stub_ip_knock", {kKnockNumber}},
-      {"stub_ip_time", {SYS_clock_gettime}},
+      {"stub_ip_time", {SYS_clock_gettime, SYS_sched_yield}},
       {"stub_ip_sigreturn", {SYS_rt_sigreturn}},
       {"stub_ip_exit", {SYS_exit}},
       {"stub_ip_clone", {SYS_clone}},
@@ -164,8 +164,9 @@ TEST(StubFilter, SmallCallsWithExactArguments) {
     expect(*p, kAllow, SYS_rt_sigreturn);
     expect(*p, kAllow, SYS_exit, {1, 0, 0, 0, 0, 0});
     expect(*p, kAllow, SYS_restart_syscall);
+    expect(*p, kAllow, SYS_sched_yield);
     for (unsigned nr : {SYS_exit_group, SYS_kill, SYS_tgkill, SYS_prctl, SYS_execve, SYS_openat, SYS_seccomp, SYS_ptrace,
-                        SYS_clone3, SYS_sched_yield, SYS_fork, SYS_vfork, SYS_brk, SYS_set_robust_list, SYS_rseq, SYS_rt_sigaction,
+                        SYS_clone3, SYS_fork, SYS_vfork, SYS_brk, SYS_set_robust_list, SYS_rseq, SYS_rt_sigaction,
                         SYS_rt_sigprocmask, SYS_arch_prctl, SYS_userfaultfd, SYS_process_vm_writev, SYS_pkey_mprotect}) {
       expect(*p, kTrap, nr);
     }

@@ -2,6 +2,7 @@
 // Every jump goes forward, so a program of n instructions ends after at most n steps.
 #include "base/bpf/evaluate.h"
 
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -124,7 +125,10 @@ Result<void> validate(ProgramView p) {
   return {};
 }
 
-Result<Verdict> evaluate(ProgramView p, const seccomp_data& data) {
+namespace {
+
+// Only the first `given` bytes of the data are known: EAGAIN at a load beyond them.
+Result<Verdict> run(ProgramView p, const seccomp_data& data, std::size_t given) {
   unsigned char bytes[sizeof(seccomp_data)];
   std::memcpy(bytes, &data, sizeof bytes);
   std::uint32_t a = 0, x = 0, scratch[kScratchSlots] = {};
@@ -138,9 +142,14 @@ Result<Verdict> evaluate(ProgramView p, const seccomp_data& data) {
     switch (BPF_CLASS(code)) {
       case BPF_LD: case BPF_LDX: {
         std::uint32_t v = in.k;
-        if (BPF_MODE(code) == BPF_ABS) std::memcpy(&v, bytes + in.k, sizeof v);
-        else if (BPF_MODE(code) == BPF_LEN) v = sizeof(seccomp_data);
-        else if (BPF_MODE(code) == BPF_MEM) v = scratch[in.k];
+        if (BPF_MODE(code) == BPF_ABS) {
+          if (in.k >= given) return kEAGAIN;
+          std::memcpy(&v, bytes + in.k, sizeof v);
+        } else if (BPF_MODE(code) == BPF_LEN) {
+          v = sizeof(seccomp_data);
+        } else if (BPF_MODE(code) == BPF_MEM) {
+          v = scratch[in.k];
+        }
         (BPF_CLASS(code) == BPF_LD ? a : x) = v;
         break;
       }
@@ -165,6 +174,17 @@ Result<Verdict> evaluate(ProgramView p, const seccomp_data& data) {
     }
   }
   return kEINVAL;
+}
+
+}  // namespace
+
+Result<Verdict> evaluate(ProgramView p, const seccomp_data& data) { return run(p, data, sizeof data); }
+
+Result<Verdict> evaluate_number(ProgramView p, int number, std::uint32_t arch) {
+  seccomp_data data{};
+  data.nr = number;
+  data.arch = arch;
+  return run(p, data, offsetof(seccomp_data, instruction_pointer));
 }
 
 }  // namespace base::bpf

@@ -25,4 +25,8 @@ Result<void> validate(ProgramView program);
 // out of bounds is EINVAL.
 Result<Verdict> evaluate(ProgramView program, const seccomp_data& data);
 
+// What the program answers to a call whatever its arguments and wherever it is made: EAGAIN when it looks at those. Linux:
+// seccomp_is_const_allow().
+Result<Verdict> evaluate_number(ProgramView program, int number, std::uint32_t arch);
+
 }  // namespace base::bpf

@@ -6,6 +6,7 @@
 
 #include <sched.h>
 
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
@@ -301,8 +302,11 @@ void wait_for_vfork(Task& t, VforkLink& link, platform::SavedThread saved) {
   c.set_fiber(sched::current());
   c.restore_thread(std::move(saved));
   cpu_enter(t.group(), c.space().cpu_time());
-  MutexLock l(t.group().impl().mu);
-  t.impl().lending = false;
+  {
+    MutexLock l(t.group().impl().mu);
+    t.impl().lending = false;
+  }
+  publish_answers(t);
 }
 
 }  // namespace

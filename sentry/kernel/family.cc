@@ -3,6 +3,7 @@
 // namespace along. Linux: exit_notify(), forget_original_parent(), zap_pid_ns_processes().
 #include <algorithm>
 
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/trace.h"
 
 namespace sentry::kernel {
@@ -74,6 +75,7 @@ void give_away_children_locked(Task& t, bool last, std::vector<Ref<ThreadGroup>>
     c->impl().parent = reaper;
     c->impl().parent_task = nullptr;
     c->impl().ppid.store(reaper ? number_in(reaper->impl().ids, c->pid_namespace()) : 0);
+    publish_parent(*c);
     hang_up_orphans_locked(*c, &g, nullptr);
     if (c->impl().exit_signal != 0) c->impl().exit_signal = SIGCHLD;
     if (reaper) reaper->impl().children.push_back(c);

@@ -298,6 +298,7 @@ Result<long> futex_waitv(Task& t, uint64_t waiters, unsigned n, unsigned flags, 
   for (const Wanted& w : wanted) {
     if (w.reserved != 0) return kEINVAL;
     bool is_private = TRY(check_futex2(w.addr, w.value, w.flags));
+    if (is_private) t.context().watch_futexes();
     many.list.emplace_back(TRY(t.mm()->futex_key(w.addr, is_private)), FUTEX_BITSET_MATCH_ANY, sched::current());
   }
   for (FutexWaiter& w : many.list) {

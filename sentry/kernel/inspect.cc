@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/sys.h"
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/seccomp.h"
@@ -112,7 +113,7 @@ void fill_signals(TaskFacts& f, Task& t, ThreadGroup& g) {
   if (at_stop) f.state = 't';
   else if (stopped) f.state = 'T';
   else if (dying && !t.find_mm()) f.state = 'Z';  // a leader that waits for its threads
-  else if (&t != Task::find_current() && (t.impl().in_call.load(std::memory_order_relaxed) || t.impl().state.load() == 0))
+  else if (&t != Task::find_current() && (t.impl().in_call.load(std::memory_order_relaxed) || t.impl().state.load() == 0 || waits_by_itself(t)))
     f.state = 'S';
 }
 
@@ -195,7 +196,8 @@ int seccomp_mode(Task& t) { return t.impl().seccomp_mode.load(); }
 int seccomp_filters(Task& t) { return seccomp_filter_count(t); }
 uint32_t personality(Task& t) { return t.impl().personality.load(); }
 uint64_t last_call_number(Task& t) {
-  return t.impl().in_call.load(std::memory_order_relaxed) ? t.impl().call_number.load(std::memory_order_relaxed) : ~0ull;
+  if (t.impl().in_call.load(std::memory_order_relaxed)) return t.impl().call_number.load(std::memory_order_relaxed);
+  return waits_by_itself(t) ? 202 : ~0ull;
 }
 
 int oom_score_adj(ThreadGroup& g) { return g.impl().oom_score_adj.load(); }

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/bpf/evaluate.h"
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/seccomp_listener.h"
 #include "sentry/kernel/trace.h"
 #include "sentry/mm/user.h"
@@ -18,11 +19,6 @@ namespace {
 constexpr size_t kMaxPath = 32768;  // instructions of a chain, with a penalty for each filter (MAX_INSNS_PER_PATH)
 constexpr size_t kPenalty = 4;
 constexpr uint32_t kMaxErrno = 4095;
-
-RefOrNull<SeccompFilter> filter_of(Task& t) {
-  MutexLock l(t.impl().mu);
-  return t.impl().seccomp;
-}
 
 struct Decision {
   uint32_t action = SECCOMP_RET_ALLOW;
@@ -71,12 +67,14 @@ Result<long> kill_by(Task& t, const platform::Call& call, uint32_t action) {
 // may_trace: a tracer has not been asked about this call yet.
 std::optional<Result<long>> check_filters(Task& t, platform::Call* made, bool may_trace = true) {
   const platform::Call& call = *made;
+  RefOrNull<SeccompFilter> filter = filter_of(t);
+  if (filter && filter->always_allows(call.number)) return std::nullopt;
   seccomp_data data{};
   data.nr = static_cast<int>(call.number);
   data.arch = AUDIT_ARCH_X86_64;
   data.instruction_pointer = t.context().instruction_pointer();
   for (int i = 0; i < 6; i++) data.args[i] = call.args[i];
-  Decision d = decide(filter_of(t), data);
+  Decision d = decide(filter, data);
   const uint32_t value = d.action & SECCOMP_RET_DATA;
   switch (d.action & SECCOMP_RET_ACTION_FULL) {
     case SECCOMP_RET_ALLOW:
@@ -114,6 +112,7 @@ void adopt(Task& t, Task& other, const Ref<SeccompFilter>& next) {
     std::swap(other.impl().seccomp, f);
   }
   other.impl().seccomp_mode = SECCOMP_MODE_FILTER;
+  withdraw_answers(other);
   if (&other == &t || !t.own_credentials().no_new_privs) return;
   Ref<auth::Credentials> before = other.credentials();
   if (before->no_new_privs) return;
@@ -165,6 +164,23 @@ SeccompFilter::~SeccompFilter() {
   }
 }
 
+bool SeccompFilter::always_allows(uint64_t number) const {
+  if (number >= known_.size()) return false;
+  Known k = known_[number].load(std::memory_order_relaxed);
+  if (k == unknown) {
+    Result<base::bpf::Verdict> v = base::bpf::evaluate_number(program_, static_cast<int>(number), AUDIT_ARCH_X86_64);
+    const bool yes = v.ok() && (v->action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW && (!older_ || older_->always_allows(number));
+    k = yes ? allowed : depends;
+    known_[number].store(k, std::memory_order_relaxed);
+  }
+  return k == allowed;
+}
+
+RefOrNull<SeccompFilter> filter_of(Task& t) {
+  MutexLock l(t.impl().mu);
+  return t.impl().seccomp;
+}
+
 RefOrNull<SeccompListener> SeccompFilter::listener() const { return listener_; }
 void SeccompFilter::set_listener(RefOrNull<SeccompListener> l) { listener_ = std::move(l); }
 bool SeccompFilter::has_listener() const {
@@ -197,6 +213,7 @@ std::optional<Result<long>> seccomp_check(Task& t, platform::Call* call) {
 Result<long> seccomp_set_strict(Task& t) {
   if (t.impl().seccomp_mode.load() == SECCOMP_MODE_FILTER) return kEINVAL;
   t.impl().seccomp_mode = SECCOMP_MODE_STRICT;
+  publish_answers(t);
   return 0L;
 }
 
@@ -242,6 +259,7 @@ Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program) {
     }
     t.impl().seccomp_mode = SECCOMP_MODE_FILTER;
   }
+  publish_answers(t);
   if (fd) return long{fd->commit(file.get_ref(), true)};
   return 0L;
 }
@@ -258,6 +276,7 @@ void inherit_filters_again(Task& maker, Task& thread) {
     std::swap(thread.impl().seccomp, f);
   }
   thread.impl().seccomp_mode = SECCOMP_MODE_FILTER;
+  withdraw_answers(thread);
   if (!maker.credentials()->no_new_privs || thread.credentials()->no_new_privs) return;
   Ref<auth::Credentials> c = thread.credentials()->copy();
   c->no_new_privs = true;

@@ -25,6 +25,8 @@ class SeccompFilter : public RefCounted<SeccompFilter> {
   // Credentials that TSYNC has replaced in another thread, whose fiber may use them just now: they live as long as it has the filter.
   void keep(Ref<auth::Credentials> old) { kept_.push_back(std::move(old)); }
   bool is_same_or_older_than(const SeccompFilter* other) const;
+  // It and the older ones let this call pass whatever its arguments. Found out once.
+  bool always_allows(uint64_t number) const;
 
  private:
   friend class RefCounted<SeccompFilter>;
@@ -36,6 +38,8 @@ class SeccompFilter : public RefCounted<SeccompFilter> {
   RefOrNull<SeccompListener> listener_;
   std::vector<Ref<auth::Credentials>> kept_;  // filled by the thread that installs it
   int count_ = 1;
+  enum Known : uint8_t { unknown, allowed, depends };
+  mutable std::array<std::atomic<Known>, platform::kMaxCallNumber> known_{};
   size_t instructions_ = 0;
 };
 
@@ -46,6 +50,7 @@ Result<long> seccomp_set_strict(Task& t);
 // flags: SECCOMP_FILTER_FLAG_*; program: struct sock_fprog of the application.
 Result<long> seccomp_set_filter(Task& t, uint64_t flags, uint64_t program);
 int seccomp_filter_count(Task& t);
+RefOrNull<SeccompFilter> filter_of(Task& t);
 // A new thread that others know of already: what its maker was given by SECCOMP_FILTER_FLAG_TSYNC since it was copied is for it too.
 void inherit_filters_again(Task& maker, Task& thread);
 // It may do less than its container's filter lets all of its tasks do.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks: their parts and how others reach them.
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/keys.h"
 #include "sentry/kernel/internal.h"
 #include "sentry/kernel/ipc.h"
@@ -54,6 +55,7 @@ void Task::set_credentials(Ref<auth::Credentials> c) {
     MutexLock l(group_->impl().mu);
     group_->impl().last_uid = new_uid;
   }
+  if (find_current() == this) publish_answers(*this);
   if (old_uid != new_uid) {
     MutexLock l(task_set_lock);
     auto& per_user = TaskAccess::user_tasks(container());

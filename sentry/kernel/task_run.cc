@@ -2,6 +2,7 @@
 // The body of a task's fiber: lets the application run, answers what it comes out with, and takes signals in between.
 #include <linux/futex.h>
 
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/exec.h"
 #include "sentry/kernel/futex.h"
 #include "sentry/kernel/internal.h"
@@ -143,6 +144,7 @@ void prepare(Task& t) {
     MutexLock l(g.impl().mu);
     recalculate_pending_locked(g.impl(), t);
   }
+  publish_answers(t);
   if (t.impl().acquire_tty) {
     Result<Ref<vfs::File>> f = t.file(0);
     constexpr uint32_t kTiocsctty = 0x540e;

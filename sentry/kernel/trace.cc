@@ -2,6 +2,7 @@
 // ptrace as a tracee's own fiber sees it: its stops, and what of them its tracer has changed when it goes on.
 #include "sentry/kernel/trace.h"
 
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/tracer.h"
 
 #include <linux/audit.h>
@@ -199,6 +200,7 @@ std::optional<int> trace_stop(Task& t, TraceStop stop, CallOutcome* outcome) {
     answer = s.resume_signal;
   }
   s.job_queue.wake_all();
+  if (!traced(t)) publish_answers(t);
   if (changed) take_registers(t, now, outcome);
   if (ends()) return std::nullopt;
   return answer;

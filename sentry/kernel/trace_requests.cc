@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "sentry/kernel/answers.h"
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/trace.h"
 #include "sentry/kernel/tracer.h"
@@ -459,6 +460,7 @@ Result<long> trace_me(Task& t) {
   s.message = 0;
   s.mode = Mode::kTraced;
   parent->impl().tracees.push_back(Ref<Task>(t));
+  withdraw_answers(t);
   return 0L;
 }
 
@@ -482,6 +484,7 @@ Result<long> trace_attach(Task& tracer, Task& t, bool seize, uint64_t options) {
     s.mode = Mode::kTraced | (seize ? Mode::kSeized : 0u);
     tracer.group().impl().tracees.push_back(Ref<Task>(t));
   }
+  withdraw_answers(t);
   if (!seize) send_to_task(t, SignalInfo::kernel(SIGSTOP, SI_KERNEL), true);
   t.group().impl().stop_queue.wake_all();  // one that is stopped already stops for the tracer
   return 0L;

@@ -219,6 +219,31 @@ void Context::set_fs_base(uint64_t base) {
 }
 uint64_t Context::fs_base() { return fetch(impl_->slot->header.regs.fs_base); }
 
+// ---- Answers ----
+
+namespace {
+// Bit 32: the low half is what the call returns. Calls that the stub makes itself have any other value but 0.
+uint64_t packed(Answer which, uint32_t value) {
+  return which == Answer::yield || which == Answer::futex ? 1 : uint64_t{1} << STUB_ANSWER_BIT | value;
+}
+}  // namespace
+
+void Context::answer(Answer which, uint32_t value) {
+  __atomic_store_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], packed(which, value), __ATOMIC_RELEASE);
+}
+void Context::ask_about(Answer which) {
+  __atomic_store_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], 0, __ATOMIC_SEQ_CST);
+}
+void Context::ask_about_all() {
+  for (uint64_t& a : impl_->slot->header.answers) __atomic_store_n(&a, 0, __ATOMIC_SEQ_CST);
+}
+bool Context::answers(Answer which) const {
+  return __atomic_load_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], __ATOMIC_RELAXED) != 0;
+}
+bool Context::waits_by_itself() const { return __atomic_load_n(&impl_->slot->header.waits, __ATOMIC_RELAXED) != 0; }
+
+void Context::watch_futexes() { __atomic_store_n(&space_->impl().control.page().watched, 1, __ATOMIC_SEQ_CST); }
+
 // ---- Kicks ----
 
 void Context::kick() {

@@ -42,7 +42,8 @@ Result<Fd> make_zygote_page(const PlatformOptions& o) {
       if (c.kind == CopyIn::fixed) page.calls[i].in[k].size_arg = 0xff;
       has_in |= c.kind != CopyIn::none;
     }
-    page.flags[i] = static_cast<uint8_t>((d.may_block ? stub::kMayBlock : 0) | (has_in ? stub::kHasIn : 0));
+    page.flags[i] = static_cast<uint8_t>((d.may_block ? stub::kMayBlock : 0) | (has_in ? stub::kHasIn : 0) |
+                                         static_cast<unsigned>(d.answer) << STUB_ANSWER_SHIFT);
   }
   page.xfeatures = xsave_mask();
   const seccomp_profiles::Program& filter =

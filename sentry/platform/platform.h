@@ -32,6 +32,10 @@ inline constexpr uint64_t kMinAddress = 0x10000;  // vm.mmap_min_addr
 // Patched call sites leave the application by `jmp *%gs:kEntryPointer`, with the return address in rcx.
 inline constexpr uint32_t kEntryPointer = 112;
 
+// What the stub may do by itself, from patched sites alone: calls whose result it holds, and calls that concern nobody but its own
+// process. Off for whoever has to see every call (a tracer, a filter, --strace).
+enum class Answer : uint8_t { none, pid, tid, ppid, uid, euid, gid, egid, yield, futex };
+
 enum class EventKind : uint8_t {
   syscall,     // call() says which
   fault,       // fault() says what: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP of the application's own code
@@ -169,6 +173,9 @@ class Context : public RefCounted<Context> {
   bool futex_interrupted() const { return futex_interrupted_; }
   // Wakes at most n private waiters at addr now, by this thread: how many.
   Result<int64_t> host_futex_wake(uint64_t addr, int n);
+  // Waiters of private words are queued by the sentry too (futex_waitv): from now on this Space's stub asks about every wake. Call it
+  // before the words are looked at.
+  void watch_futexes();
   // membarrier(2) with a private command, made by this thread.
   Result<int64_t> host_membarrier(int command);
 
@@ -180,6 +187,15 @@ class Context : public RefCounted<Context> {
   Result<SignalReturn> pop_signal_frame();
   // Size in bytes a frame takes at most, vector state included (AT_MINSIGSTKSZ).
   static size_t signal_frame_size();
+
+  // ---- Answers. Any thread; the caller's lock keeps writers apart. ----
+  // The result of that call from now on; of yield and futex: that the stub may make them.
+  void answer(Answer which, uint32_t value);
+  void ask_about(Answer which);
+  void ask_about_all();
+  bool answers(Answer which) const;  // the last writer's word
+  // It sleeps in a futex of its own accord. The stub's word: for showing only.
+  bool waits_by_itself() const;
 
   // ---- Life ----
   // Makes the application come out with EventKind::interrupt soon, if it runs. No effect on a thread whose event is being
@@ -265,6 +281,7 @@ struct CopyIn {
 struct CallDescriptor {
   CopyIn in[2];
   bool may_block = false;  // the thread does not spin for the answer
+  Answer answer = Answer::none;
 };
 inline constexpr size_t kMaxCallNumber = 512;
 

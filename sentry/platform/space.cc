@@ -98,6 +98,8 @@ void Control::prepare_slot(unsigned i) const {
   s.header.polled = 0;
   s.header.sleeping = 0;
   s.header.ready = 0;
+  s.header.waits = 0;
+  for (uint64_t& a : s.header.answers) __atomic_store_n(&a, 0, __ATOMIC_RELAXED);
   s.header.index = i;
   s.altstack = {at + STUB_ALTSTACK_OFFSET, 0, 0, STUB_ALTSTACK_SIZE};
   __atomic_store_n(&s.header.state, stub::kRequest | static_cast<uint32_t>(RequestKind::ask) << 8, __ATOMIC_RELEASE);

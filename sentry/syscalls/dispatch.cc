@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "sentry/kernel/answers.h"
 #include "sentry/syscalls/strace.h"
 #include "sentry/syscalls/syscalls.h"
 
@@ -137,6 +138,7 @@ constexpr Tables make_tables() {
     t.descriptors[n.number] = n.descriptor;
   }
   for (unsigned n : kMayBlock) t.descriptors[n].may_block = true;
+  for (const kernel::AnsweredCall& a : kernel::kAnsweredCalls) t.descriptors[a.number].answer = a.answer;
   return t;
 }
 constinit const Tables kTables = make_tables();
@@ -149,6 +151,8 @@ class Dispatcher final : public kernel::CallHandler {
     if (__builtin_expect(options_.strace, 0)) return traced(task, call);
     return plain(task, call);
   }
+
+  bool sees_all() const override { return options_.strace; }
 
  private:
   Result<long> plain(Task& task, const platform::Call& call) {

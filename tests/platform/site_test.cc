@@ -28,7 +28,7 @@ const Site kSites[] = {
     {"stub_ip_wait", true, {SYS_futex, SYS_membarrier, SYS_restart_syscall}},
     {"stub_ip_futex", true, {SYS_futex, SYS_restart_syscall}},
     {"stub_ip_ask", true, {400}},
-    {"stub_ip_time", true, {SYS_clock_gettime}},
+    {"stub_ip_time", true, {SYS_clock_gettime, SYS_sched_yield}},
     {"stub_ip_clone", true, {SYS_clone, SYS_clone3, SYS_fork, SYS_vfork}},
     {"stub_ip_close_parent", true, {SYS_close}},
     {"stub_ip_knock", false, {400}},

@@ -207,6 +207,7 @@ TEST(Walk, No2EveryNumberFromEveryInstruction) {
                                   : std::set<uint64_t>{SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap});
     site("stub_ip_wait", {SYS_membarrier, SYS_restart_syscall});
     site("stub_ip_futex", {SYS_restart_syscall});
+    site("stub_ip_time", {SYS_sched_yield});
     site("stub_ip_ask", {400});
     site("stub_ip_knock", {400});
     site("stub_ip_sigaltstack", {SYS_sigaltstack});

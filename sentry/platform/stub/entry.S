@@ -36,8 +36,31 @@ FUNC stub_entry
     mov %rsp, %gs:REGS_RSP
     mov %gs:SLOT_STACK, %rsp
     pushfq
-    pop %r11
-    mov %r11, %gs:REGS_EFLAGS
+    popq %gs:REGS_EFLAGS
+# Calls whose result lies in the slot. Only flags, rsp and r11 change before the result is there: a kick goes on at stub_entry_ask.
+FUNC stub_answer
+    cmp $STUB_MAX_CALLS, %rax
+    jae stub_entry_ask
+    mov $STUB_ZYGOTE_PAGE, %r11
+    movzbl (%r11, %rax), %r11d
+    shr $STUB_ANSWER_SHIFT, %r11d
+    mov %gs:SLOT_ANSWERS(, %r11, 8), %r11
+    bt $STUB_ANSWER_BIT, %r11
+    jnc stub_entry_ask
+    testl $0x100, %gs:REGS_EFLAGS   # single step
+    jnz stub_entry_ask
+    cmpl $0, %gs:SLOT_KICKED
+    jne stub_entry_ask
+    pushq %gs:REGS_EFLAGS
+    popfq
+    mov %gs:REGS_RSP, %rsp
+    mov %r11d, %eax
+FUNC stub_answered
+    mov %gs:REGS_EFLAGS, %r11
+    jmp *%rcx
+FUNC stub_entry_ask
+    mov %gs:SLOT_STACK, %rsp
+    mov %gs:REGS_EFLAGS, %r11
     test $0x40400, %r11d            # direction, alignment check: not for the stub's own code
     jnz 2f
 1:

@@ -5,7 +5,7 @@
 namespace sentry::platform::stub {
 namespace {
 
-constexpr long kFutex = 202, kMembarrier = 324;
+constexpr long kSchedYield = 24, kFutex = 202, kMembarrier = 324;
 constexpr int64_t kEfault = -14, kEintr = -4;
 constexpr uint64_t kTrapFlag = 1 << 8;
 
@@ -159,9 +159,43 @@ uint32_t request(Slot* s, RequestKind kind, bool may_spin, uint32_t detail = 0) 
   return converse(s, may_spin);
 }
 
+// futex(2) on words that no other process knows, where the sentry has nothing to add: wakes, and waits without a time-out.
+// False: ask.
+bool own_futex(SlotHeader& h) {
+  constexpr uint64_t kWait = 0, kWake = 1, kWaitBitset = 9, kPrivate = 128;
+  const uint64_t addr = h.regs.rdi, op = h.regs.rsi;
+  if (addr % 4 != 0 || !in_application(addr, 4)) return false;
+  long r;
+  if (op == (kWake | kPrivate)) {
+    // After the caller's store: the sentry sets `watched` before it looks at the word.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (control_page().watched != 0) return false;
+    r = stub_app_futex(addr, op, h.regs.rdx, 0, 0, 0);
+  } else if ((op == (kWait | kPrivate) || (op == (kWaitBitset | kPrivate) && static_cast<uint32_t>(h.regs.r9) != 0)) && h.regs.r10 == 0) {
+    h.waits = 1;
+    r = stub_app_futex(addr, op, h.regs.rdx, 0, 0, h.regs.r9);
+    h.waits = 0;
+  } else {
+    return false;
+  }
+  if (r == kEintr) return false;  // a kick: the sentry decides what becomes of the call
+  h.regs.rax = static_cast<uint64_t>(r);
+  return true;
+}
+
+// Calls that concern this process alone, from a patched site. False: ask.
+bool own_call(SlotHeader& h, uint64_t nr) {
+  if (nr >= kMaxCalls || h.answers[zygote_page().flags[nr] >> STUB_ANSWER_SHIFT] == 0) return false;
+  if (nr == kFutex) return own_futex(h);
+  if (nr != kSchedYield) return false;
+  h.regs.rax = static_cast<uint64_t>(stub_time_call(kSchedYield));
+  return true;
+}
+
 uint32_t make_call(Slot* s, uint32_t detail) {
   SlotHeader& h = s->header;
   uint64_t nr = h.regs.rax;
+  if (detail == 0 && own_call(h, nr)) return h.regs.eflags & kTrapFlag;
   h.regs.orig_rax = nr;
   h.number = nr;
   h.args[0] = h.regs.rdi;

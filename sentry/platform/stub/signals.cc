@@ -56,8 +56,16 @@ void on_kick(SigContext& c) {
     redirect(c, stub_kick_entry);
     return;
   }
+  if (c.rip >= at(stub_answered) && c.rip < at(stub_entry_ask)) {  // the call is over
+    save(s, c);
+    s->header.regs.rip = c.rcx;
+    s->header.regs.r11 = c.eflags;
+    redirect(c, stub_kick_entry);
+    return;
+  }
   __atomic_store_n(&s->header.kicked, 1, __ATOMIC_SEQ_CST);
-  if (in_restore(c.rip)) c.rip = at(stub_restore);  // reads only the slot, and looks at `kicked` first
+  if (c.rip >= at(stub_answer) && c.rip < at(stub_answered)) redirect(c, stub_entry_ask);
+  else if (in_restore(c.rip)) c.rip = at(stub_restore);  // reads only the slot, and looks at `kicked` first
   else if (c.rip >= at(stub_futex_check) && c.rip <= at(stub_ip_futex)) c.rip = at(stub_futex_interrupted);
 }
 

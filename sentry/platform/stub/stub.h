@@ -11,6 +11,9 @@ namespace sentry::platform::stub {
 // ---- entry.S ----
 extern "C" {
 void stub_entry();
+void stub_answer();
+void stub_answered();
+void stub_entry_ask();
 void stub_restore();
 void stub_restore_end();
 void stub_kick_entry();

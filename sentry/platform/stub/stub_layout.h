@@ -52,8 +52,12 @@
 #define REGS_EFLAGS (SLOT_REGS + 144)
 #define REGS_RSP (SLOT_REGS + 152)
 #define REGS_FS_BASE (SLOT_REGS + 168)
+#define SLOT_ANSWERS 448
 #define SLOT_ALTSTACK 0xc00              // stack_t for sigaltstack(2) of a fresh thread
 #define STUB_HAVE_MSEAL 8716             // in the zygote page
+#define STUB_MAX_CALLS 512
+#define STUB_ANSWER_SHIFT 4              // of the flags in the zygote page: which answer the call has
+#define STUB_ANSWER_BIT 32               // of an answer: its low half is what the call returns
 
 #ifndef __ASSEMBLER__
 #include <cstddef>
@@ -139,13 +143,18 @@ struct alignas(64) SlotHeader {
   uint32_t ready;        // a fresh thread: signals may come
   uint32_t patience;     // the stub's own (wait_reply)
   uint64_t entry;        // address of stub_entry: patched call sites jump through it
-  uint64_t spare2;
+  uint32_t waits;        // the thread sleeps in a futex of its own accord; for /proc only
+  uint32_t spare2;
 
   arch::Registers regs;  // 128
   FaultInfo fault;       // 344
   uint64_t spare3[3];
   CopiedIn in[2];        // 408
+  uint64_t spare4;
+  // What the stub may do without asking, by Answer (platform.h); 0: ask. The sentry writes and never reads them.
+  uint64_t answers[16];
 };
+static_assert(offsetof(SlotHeader, answers) == SLOT_ANSWERS);
 static_assert(offsetof(SlotHeader, state) == SLOT_STATE && offsetof(SlotHeader, self) == SLOT_SELF &&
               offsetof(SlotHeader, stack) == SLOT_STACK && offsetof(SlotHeader, kicked) == SLOT_KICKED &&
               offsetof(SlotHeader, entry) == SLOT_ENTRY &&
@@ -182,6 +191,7 @@ struct ControlPage {
   uint32_t attended;   // some worker polls this space's doorbell
   uint32_t spin_tsc;   // how long a thread may spin for an answer
   uint32_t worker_cpu; // where the worker last looked: nobody spins for a partner on the same processor …
+  uint32_t watched;    // the sentry has waiters of this space's private futexes: it must see each wake
 };
 // … except in one of 32 such slices of time, so that the host's scheduler sees two busy threads and moves them apart.
 inline constexpr unsigned kSpinSliceShift = 21;
@@ -204,9 +214,9 @@ struct PackedCall {
   PackedIn in[2];
 };
 static_assert(sizeof(PackedCall) == 16);
-inline constexpr unsigned kMaxCalls = 512;
+inline constexpr unsigned kMaxCalls = STUB_MAX_CALLS;
 
-inline constexpr uint32_t kMayBlock = 1, kHasIn = 2;
+inline constexpr uint32_t kMayBlock = 1, kHasIn = 2;  // flags; from STUB_ANSWER_SHIFT on an Answer
 struct ZygotePage {
   uint8_t flags[kMaxCalls];
   PackedCall calls[kMaxCalls];
