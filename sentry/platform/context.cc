@@ -118,6 +118,7 @@ EventKind Context::resume() {
   auto gone = [&] { return m.never_born.load() ? EventKind::never_born : EventKind::gone; };
   if (m.space->gone()) return gone();
   if (copy_failed_ || memory_call_error_ != 0) return EventKind::syscall;
+again:
   if (m.kick_wanted.load(std::memory_order_relaxed)) {
     m.kick_wanted.store(false);
     m.in_call = false;
@@ -129,7 +130,6 @@ EventKind Context::resume() {
     if (!op) return gone();
     for (int i = 0; i < 6; i++) op->a[i] = m.futex_args[i];
   }
-again:
   uint32_t flags = stub::kResume | m.reply_flags;
   if (m.has_rax) {
     flags |= stub::kSetRax;
@@ -144,7 +144,8 @@ again:
     copy_failed_ = std::exchange(m.queued_copy_failed, false);
     memory_call_error_ = std::exchange(m.queued_memory_error, 0);
     birth_error_ = std::exchange(m.queued_birth_error, 0);
-    if (m.making && !copy_failed_ && memory_call_error_ == 0) goto again;  // one more try
+    // One more try; not before a kick, which would take the clone away each time.
+    if (m.making && !copy_failed_ && memory_call_error_ == 0) goto again;
     return EventKind::syscall;
   }
   m.finish_list(0, false);

@@ -205,6 +205,43 @@ TEST_P(Birth, AnEarlyKickArrives) {
   });
 }
 
+// Each of them interrupts the clone; what waits for the way back is made before the maker looks at them.
+TEST_P(Birth, KicksDoNotWearOutAFork) {
+  on_fiber([&] {
+    Guest g(*world);
+    for (int round = 0; round < 60; round++) {
+      g.call(App::null_calls, {kNull, 1});
+      EventKind e;
+      while ((e = g->resume()) == EventKind::interrupt) {}  // the last one's
+      ASSERT_EQ(e, EventKind::syscall);
+      auto c = g->fork(Birthday::at_resume);
+      ASSERT_TRUE(c.ok());
+      Guest child(*world, std::move(*c));
+      int64_t result = -1;
+      Task t([&] {
+        child->set_fiber(sched::current());
+        child->set_result(0);
+        result = child.run();
+      });
+      std::atomic<bool> over{false};
+      std::thread kicker([&] {
+        while (!over) {
+          g->kick();
+          usleep(5);
+        }
+      });
+      g->set_result(1234);
+      while ((e = g->resume()) == EventKind::interrupt) EXPECT_EQ(g->finish_birth(), 0);
+      over = true;
+      kicker.join();
+      EXPECT_EQ(e, EventKind::syscall);
+      EXPECT_EQ(g->birth_error(), 0);
+      t.join();
+      EXPECT_EQ(result, 0);  // what its call returned
+    }
+  });
+}
+
 TEST_P(Birth, AMakerThatIsKilledFirstMakesNothing) {
   on_fiber([&] {
     Guest g(*world);
