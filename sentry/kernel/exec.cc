@@ -29,10 +29,10 @@ Result<Ref<auth::Credentials>> program_credentials(vfs::File& program, const aut
                                                    const vfs::MountNamespace* mounts, Gained* image) {
   Ref<auth::Credentials> cred = old.copy();
   std::optional<auth::Credentials::FileCaps> caps;
-  const vfs::Mount& mount = *program.path().mount;
+  const RefOrNull<vfs::Mount>& mount = program.path().mount;  // none: a memfd, whose bits and capabilities do not count
   const auth::UserNamespace* own = old.user_ns.get();
-  const bool may_suid = !(mount.flags() & MS_NOSUID) && !old.no_new_privs && may_gain && (!mounts || mounts->holds(mount)) &&
-                        auth::lies_in(own, mount.fs()->user_ns().get());
+  const bool may_suid = mount && !(mount->flags() & MS_NOSUID) && !old.no_new_privs && may_gain && (!mounts || mounts->holds(*mount)) &&
+                        auth::lies_in(own, mount->fs()->user_ns().get());
   vfs::Attributes a = TRY(program.inode().attributes());
   const bool named = auth::uid_in(own, a.uid) != auth::kNoId && auth::gid_in(own, a.gid) != auth::kNoId;
   if (may_suid) {
@@ -187,7 +187,7 @@ Result<Ref<vfs::File>> WalkOpener::open_flags(std::string_view path, unsigned wa
   if (!inode) return kENOENT;
   if (inode->is_symlink()) return kELOOP;
   if (!inode->is_regular()) return kEACCES;
-  if (p.mount->flags() & MS_NOEXEC) return kEACCES;
+  if (p.mount && (p.mount->flags() & MS_NOEXEC)) return kEACCES;
   TRY(vfs::may_access(p, X_OK, *context_.cred));
   return inode->open(p, O_RDONLY, context_.cred);
 }

@@ -2,6 +2,8 @@
 // AddressSpace: making one, facts about it, futex keys, access from other tasks.
 #include "sentry/mm/address_space.h"
 
+#include <sys/auxv.h>
+
 #include <algorithm>
 
 #include "sentry/mm/impl.h"
@@ -152,6 +154,14 @@ Result<size_t> AddressSpace::read_remote(uint64_t addr, void* dst, size_t n) {
   {
     MutexLock l(impl_->mu);
     run = mapped_run(impl_->vmas, addr, n);
+  }
+  if (run == 0 && addr >= impl_->vdso && addr < impl_->vdso_end) {
+    // Debuggers read its symbols. It is the same in every process of the host, so this one's will do.
+    const uint64_t own = getauxval(AT_SYSINFO_EHDR);
+    if (own == 0) return kEFAULT;
+    run = std::min<uint64_t>(n, impl_->vdso_end - addr);
+    memcpy(dst, reinterpret_cast<const void*>(own + (addr - impl_->vdso)), run);
+    return run;
   }
   if (run == 0) {
     if (n == 0) return size_t{0};

@@ -105,6 +105,7 @@ File::~File() {
 
 Result<int64_t> File::seek(int64_t offset, int whence) {
   if (!seekable()) return kESPIPE;
+  if (kind_ == FileKind::directory && whence != SEEK_SET && whence != SEEK_CUR) return kEINVAL;  // its positions are no sizes
   int64_t base = 0;
   switch (whence) {
     case SEEK_SET: break;

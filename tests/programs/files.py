@@ -54,6 +54,20 @@ def look(name):
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 KEEP, PUNCH, COLLAPSE, ZERO, INSERT = 1, 2, 8, 16, 32
 
+# Directories are read again after they have been rewound. What is in them is named in order; positions are nobody's business.
+os.mkdir('rewound')
+for i in range(300):
+    put('rewound/%03d' % i, '')
+d = os.open('rewound', os.O_RDONLY | os.O_DIRECTORY)
+say('a directory', lambda: len(os.listdir(d)))
+say('rewound', os.lseek, d, 0, os.SEEK_SET)
+say('again', lambda: sorted(os.listdir(d)) == ['%03d' % i for i in range(300)])
+put('rewound/new', '')
+say('a new name is there', lambda: os.lseek(d, 0, os.SEEK_SET) == 0 and 'new' in os.listdir(d))
+say('before the start', os.lseek, d, -1, os.SEEK_SET)
+say('no such whence', os.lseek, d, 0, 77)
+os.close(d)
+
 # Renames.
 for n in 'abcd':
     put(n, n * 10)

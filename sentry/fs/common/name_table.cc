@@ -87,12 +87,6 @@ class NameTableFile final : public vfs::File {
   bool seekable() const override { return true; }
   Result<size_t> read(std::span<std::byte>, int64_t*, vfs::IoFlags) override { return kEISDIR; }
   Result<void> sync(bool) override { return {}; }
-  Result<int64_t> seek(int64_t offset, int whence) override {
-    if (whence == SEEK_CUR) offset += position;
-    else if (whence != SEEK_SET) return kEINVAL;
-    if (offset < 0) return kEINVAL;
-    return position = offset;
-  }
   Result<void> read_directory(vfs::DirectorySink& sink, int64_t* pos) override {
     if (!add_dots(*this, sink, pos)) return {};
     NameTable::Entry e;

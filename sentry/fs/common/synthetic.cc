@@ -74,12 +74,6 @@ class ListFile final : public vfs::File {
 
   bool seekable() const override { return true; }
   Result<size_t> read(std::span<std::byte>, int64_t*, vfs::IoFlags) override { return kEISDIR; }
-  Result<int64_t> seek(int64_t offset, int whence) override {
-    if (whence == SEEK_CUR) offset += position;
-    else if (whence != SEEK_SET) return kEINVAL;
-    if (offset < 0) return kEINVAL;
-    return position = offset;
-  }
   // The caller holds position_lock(), which guards the list.
   Result<void> read_directory(vfs::DirectorySink& sink, int64_t* pos) override {
     if (!have_ || *pos == 0) {

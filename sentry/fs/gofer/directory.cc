@@ -400,12 +400,6 @@ class DirectoryFile final : public vfs::File {
 
   bool seekable() const override { return true; }
   Result<size_t> read(std::span<std::byte>, int64_t*, vfs::IoFlags) override { return kEISDIR; }
-  Result<int64_t> seek(int64_t offset, int whence) override {
-    if (whence == SEEK_CUR) offset += position;
-    else if (whence != SEEK_SET) return kEINVAL;
-    if (offset < 0) return kEINVAL;
-    return position = offset;
-  }
   Result<void> sync(bool data_only) override {
     wire::FsyncRequest q;
     q.data_only = data_only;

@@ -28,6 +28,7 @@ class DirectoryFile final : public vfs::File {
   DirectoryFile(const vfs::Path& where, Ref<Directory> dir, int flags, Ref<auth::Credentials> cred)
       : File(vfs::FileKind::directory, where, dir, flags, std::move(cred)), dir_(*dir) {}
 
+  bool seekable() const override { return true; }
   Result<void> read_directory(vfs::DirectorySink& sink, int64_t* pos) override {
     if (*pos == 0 || !taken_) {
       entries_ = TRY(dir_.entries());
