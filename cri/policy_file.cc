@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading a policy file. toml++ throws; nothing of that leaves this file.
+// Reading a policy file.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
-
 #include "base/sys.h"
-#include "cri/names.h"
+#include "base/toml/document.h"
+#include "base/words.h"
 #include "cri/policy.h"
 
 namespace cri {
 
+using base::hint;
+using base::joined;
+using base::printable;
 using base::ResultX;
+using Place = base::TomlPlace;
 
 namespace {
 
@@ -24,29 +25,6 @@ constexpr size_t kMaxFile = 1 << 20;
 constexpr size_t kMaxRules = 256;    // each is a label of the metrics
 constexpr size_t kMaxList = 1024;
 constexpr size_t kMaxText = 1024;
-constexpr int kMaxDepth = 8;         // of brackets; the format needs three
-
-// Where in the file, for a person.
-struct Place {
-  const std::string& path;
-  std::string key;
-  unsigned line;
-  template <typename... A>
-  base::Error error(fmt::format_string<A...> f, A&&... a) const {
-    return base::error(base::kEINVAL, "{}:{}: {}: {}", path, line, key, base::vformat(f, fmt::make_format_args(a...)));
-  }
-};
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (auto& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
-}
-
-std::string hint(std::string_view word, const std::vector<std::string>& names) {
-  std::string near = nearest(word, names);
-  return near.empty() ? "known are " + joined(names) : "did you mean " + near + "?";
-}
 
 ResultX<std::string> take_text(const toml::node& n, const Place& at, bool may_be_empty = false) {
   if (!n.is_string()) return at.error("must be a text in quotes");
@@ -102,24 +80,13 @@ ResultX<std::string> take_handler(const toml::node& n, const Place& at, bool may
   return h;
 }
 
-bool too_deep(std::string_view text) {
-  int depth = 0;
-  for (char c : text) {
-    if (c == '[' || c == '{') depth++;
-    if (c == ']' || c == '}') depth--;
-    if (depth > kMaxDepth) return true;
-    if (c == '\n' && depth < 0) depth = 0;
-  }
-  return false;
-}
-
 }  // namespace
 
 struct PolicyReader {
   const std::string& path;
   Policy policy;
 
-  Place at(const std::string& key, const toml::node& n) const { return {path, key, n.source().begin.line}; }
+  Place at(const std::string& key, const toml::node& n) const { return {path, key, base::toml_line(n)}; }
 
   ResultX<void> read(const toml::table& t) {
     static const std::vector<std::string> kKnown = {"default_handler", "service_account_key", "sandbox", "rule"};
@@ -244,23 +211,10 @@ struct PolicyReader {
 };
 
 ResultX<Policy> Policy::parse(std::string_view text, const std::string& path) {
-  if (text.size() > kMaxFile) return base::error(base::kEFBIG, "{} has {} bytes, and may have {}", path, text.size(), kMaxFile);
-  if (too_deep(text)) return base::error(base::kEINVAL, "{}: brackets are nested deeper than {}", path, kMaxDepth);
-  for (size_t i = 0; i < text.size(); i++) {
-    auto c = static_cast<unsigned char>(text[i]);
-    if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
-      return base::error(base::kEINVAL, "{}: byte {} is a control character ({:#04x}), which TOML does not have", path, i, c);
-  }
-  try {
-    toml::table t = toml::parse(text, path);
-    PolicyReader reader{path, {}};
-    TRY(reader.read(t));
-    return std::move(reader.policy);
-  } catch (const toml::parse_error& e) {
-    return base::error(base::kEINVAL, "{}:{}: {}", path, e.source().begin.line, e.description());
-  } catch (const std::exception& e) {
-    return base::error(base::kEINVAL, "{}: {}", path, e.what());
-  }
+  toml::table t = TRY(base::parse_toml(text, path, kMaxFile));
+  PolicyReader reader{path, {}};
+  TRY(reader.read(t));
+  return std::move(reader.policy);
 }
 
 ResultX<Policy> Policy::load(const std::string& path) {

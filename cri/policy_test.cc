@@ -216,7 +216,8 @@ TEST(Policy, FaultsAreToldWithLineAndNearestName) {
       {"[sandbox]\nhost_paths = [\"/a/../b\"]", "must be an absolute path"},
       {"sandbox = 3", "must be a table"},
       {"a = ", "p.toml:1: "},
-      {"a = [[[[[[[[[[1]]]]]]]]]]", "nested deeper"},
+      {"a = [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]", "maximum nested value depth of 16"},
+      {"a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1", "more than 16 parts"},
   };
   for (auto& [text, words] : rows) EXPECT_NE(fault(text).find(words), std::string::npos) << text << "\n" << fault(text);
   EXPECT_NE(fault(std::string("[\0sandbox]", 10)).find("control character"), std::string::npos);

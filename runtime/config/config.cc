@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the file. toml++ throws; nothing of that leaves this file.
+// Reading the file.
 #include "runtime/config/config.h"
 
 #include <fcntl.h>
@@ -10,37 +10,19 @@
 #include <algorithm>
 
 #include "base/sys.h"
-#include "runtime/config/toml.h"
+#include "base/toml/document.h"
+#include "base/words.h"
 #include "runtime/host/launch.h"
 
 namespace runtime::config {
 
+using base::hint;
+using base::joined;
+using base::printable;
 using base::ResultX;
+using Place = base::TomlPlace;
 
 namespace {
-
-// Where in the file, for a person.
-struct Place {
-  const std::string& path;
-  std::string key;  // "sandbox.overlay"
-  unsigned line = 0;
-  template <typename... A>
-  base::Error error(fmt::format_string<A...> f, A&&... a) const {
-    return base::error(base::kEINVAL, "{}:{}: {}{}{}", path, line, key, key.empty() ? "" : ": ",
-                       base::vformat(f, fmt::make_format_args(a...)));
-  }
-};
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (auto& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
-}
-
-std::string hint(std::string_view word, const std::vector<std::string>& names) {
-  std::string near = nearest(word, names);
-  return near.empty() ? "known are " + joined(names) : "did you mean " + near + "?";
-}
 
 std::vector<std::string> annotation_names() {
   std::vector<std::string> out;
@@ -62,7 +44,7 @@ ResultX<std::vector<std::string>> take_names(const toml::node& n, const Place& a
     } else if (std::find(known.begin(), known.end(), name) != known.end()) {
       out.push_back(name);
     } else {
-      return at.error("there is no annotation {}: {}", name, hint(name, known));
+      return at.error("there is no annotation {}: {}", printable(name), hint(name, known));
     }
   }
   return out;
@@ -75,7 +57,7 @@ ResultX<Value> take(const Key& k, const toml::node& n, const Place& at) {
       if (n.is_string()) v.text = n.as_string()->get();
       else if (n.is_integer()) v.text = std::to_string(n.as_integer()->get());
       if (std::find(k.values.begin(), k.values.end(), v.text) == k.values.end()) {
-        return at.error("'{}' is not known: must be one of {}", v.text, joined(k.values));
+        return at.error("'{}' is not known: must be one of {}", printable(v.text), joined(k.values));
       }
       return v;
     }
@@ -87,7 +69,7 @@ ResultX<Value> take(const Key& k, const toml::node& n, const Place& at) {
     case Kind::path:
       if (n.is_string()) v.text = n.as_string()->get();
       if (v.text.empty() || v.text[0] != '/' || v.text.find('\0') != v.text.npos) {
-        return at.error("'{}' is no path: must begin with /", v.text);
+        return at.error("'{}' is no path: must begin with /", printable(v.text));
       }
       return v;
     case Kind::size: {
@@ -110,8 +92,6 @@ ResultX<Value> take(const Key& k, const toml::node& n, const Place& at) {
   return v;
 }
 
-unsigned line_of(const toml::node& n) { return n.source().begin.line; }
-
 // The keys of one table; "" is the top.
 ResultX<void> take_table(const toml::table& t, const std::string& name, Config& c) {
   std::vector<std::string> here, tables;
@@ -121,7 +101,7 @@ ResultX<void> take_table(const toml::table& t, const std::string& name, Config& 
   }
   for (auto& [key, node] : t) {
     std::string word(key.str());
-    Place at{c.path, name.empty() ? word : name + "." + word, line_of(node)};
+    Place at{c.path, (name.empty() ? "" : name + ".") + printable(word), base::toml_line(node)};
     if (name.empty() && std::find(tables.begin(), tables.end(), word) != tables.end()) {
       if (!node.is_table()) return at.error("must be a table: write [{}]", word);
       TRY(take_table(*node.as_table(), word, c));
@@ -166,12 +146,8 @@ std::string dashed(std::string_view name) {
 ResultX<Config> parse_config(std::string_view text, const std::string& path) {
   Config c;
   c.path = path;
-  try {
-    toml::table t = toml::parse(text, path);
-    TRY(take_table(t, "", c));
-  } catch (const toml::parse_error& e) {
-    return base::error(base::kEINVAL, "{}:{}: {}", path, e.source().begin.line, e.description());
-  }
+  toml::table t = TRY(base::parse_toml(text, path, kMaxFile));
+  TRY(take_table(t, "", c));
   return c;
 }
 
@@ -209,36 +185,13 @@ std::optional<int64_t> parse_size(const std::string& text) {
   return static_cast<int64_t>(v);
 }
 
-std::string nearest(std::string_view word, const std::vector<std::string>& names) {
-  size_t best = std::max<size_t>(2, word.size() / 3) + 1;
-  std::string found;
-  if (word.size() > 200) return found;
-  for (auto& name : names) {
-    // Edits between the two, two neighbours that changed places being one.
-    std::vector<std::vector<size_t>> d(word.size() + 1, std::vector<size_t>(name.size() + 1));
-    for (size_t i = 0; i <= word.size(); i++) d[i][0] = i;
-    for (size_t j = 0; j <= name.size(); j++) d[0][j] = j;
-    for (size_t i = 1; i <= word.size(); i++) {
-      for (size_t j = 1; j <= name.size(); j++) {
-        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (word[i - 1] != name[j - 1])});
-        if (i > 1 && j > 1 && word[i - 1] == name[j - 2] && word[i - 2] == name[j - 1]) d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-      }
-    }
-    if (d[word.size()][name.size()] < best) {
-      best = d[word.size()][name.size()];
-      found = name;
-    }
-  }
-  return found;
-}
-
 ResultX<SandboxOptions> read_annotations(const Config& c, const std::map<std::string, std::string>& annotations) {
   SandboxOptions out;
   for (auto& [name, value] : annotations) {
     if (name.compare(0, kAnnotationPrefix.size(), kAnnotationPrefix) != 0) continue;
     std::string own = name.substr(kAnnotationPrefix.size());
     auto k = std::find_if(keys().begin(), keys().end(), [&](const Key& x) { return x.annotation && own == dashed(x.name); });
-    if (k == keys().end()) return base::error(base::kEINVAL, "there is no annotation {}: {}", name, hint(name, annotation_names()));
+    if (k == keys().end()) return base::error(base::kEINVAL, "there is no annotation {}: {}", printable(name), hint(name, annotation_names()));
     if (std::find(c.allowed.begin(), c.allowed.end(), name) == c.allowed.end()) {
       return base::error(base::kEPERM, "annotation {} is not allowed on this host: remove it, or have it named in [annotations] allow of {}",
                          name, c.path.empty() ? kDefaultPath : c.path);
@@ -246,7 +199,7 @@ ResultX<SandboxOptions> read_annotations(const Config& c, const std::map<std::st
     std::vector<std::string> values = k->kind == Kind::on_off ? std::vector<std::string>{"on", "off"} : k->values;
     std::string text = k->kind != Kind::on_off ? value : value == "true" ? "on" : value == "false" ? "off" : value;
     if (std::find(values.begin(), values.end(), text) == values.end()) {
-      return base::error(base::kEINVAL, "annotation {}: '{}' is not known: must be one of {}", name, value.substr(0, 80), joined(values));
+      return base::error(base::kEINVAL, "annotation {}: '{}' is not known: must be one of {}", name, printable(value, 80), joined(values));
     }
     out.*k->option = text;
   }

@@ -72,7 +72,5 @@ base::ResultX<SandboxOptions> read_annotations(const Config& c, const std::map<s
 
 // "512m", "2GiB", "1048576", "-1"; 1024 to the step, as engines write sizes. Nothing: it is no such text; -2: too large.
 std::optional<int64_t> parse_size(const std::string& text);
-// The nearest of `names`, or "" when none is near.
-std::string nearest(std::string_view word, const std::vector<std::string>& names);
 
 }  // namespace runtime::config

@@ -233,10 +233,14 @@ TEST(Default, FileIsTrue) {
   }
 }
 
-TEST(Nearest, IsWithinReach) {
-  EXPECT_EQ(nearest("overlya", {"overlay", "network"}), "overlay");
-  EXPECT_EQ(nearest("x", {"overlay", "network"}), "");
-  EXPECT_EQ(nearest("", {"overlay"}), "");
+TEST(Parse, WhatTheParserWouldDieOfIsRefused) {
+  EXPECT_TRUE(holds(error_of(std::string("root = \"/a\"\n[\0sandbox]", 23)), "f.toml:2: byte 13 of the file is a control character (0x00)"));
+  EXPECT_TRUE(holds(error_of("[\x7f"), "control character"));
+  std::string deep = "a";
+  for (int i = 0; i < 400000; i++) deep += ".a";
+  EXPECT_TRUE(holds(error_of(deep + " = 1"), "f.toml:1: a key has more than 16 parts"));
+  EXPECT_TRUE(holds(error_of(std::string((1 << 20) + 1, '#')), "may have 1048576"));
+  EXPECT_TRUE(holds(error_of("\"\\u001b[2J\" = 1"), "?[2J: there is no such key"));
 }
 
 TEST(Size, IsWrittenAsEnginesDo) {

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "runtime/config/toml.h"
+#include "base/toml/document.h"
 
 namespace runtime::install {
 
@@ -17,13 +17,9 @@ constexpr const char* kCri3 = "io.containerd.cri.v1.runtime";
 std::string begin_mark(const std::string& name) { return "# BEGIN caisson handler " + name + " (caisson uninstall takes it out)\n"; }
 std::string end_mark(const std::string& name) { return "# END caisson handler " + name + "\n"; }
 
-ResultX<toml::table> parse(std::string_view text, const std::string& path) {
-  try {
-    return toml::parse(text, path);
-  } catch (const toml::parse_error& e) {
-    return base::error(base::kEINVAL, "{}:{}: {}", path, e.source().begin.line, e.description());
-  }
-}
+constexpr size_t kMaxFile = 4 << 20;
+
+ResultX<toml::table> parse(std::string_view text, const std::string& path) { return base::parse_toml(text, path, kMaxFile); }
 
 // A string in quotes, as TOML reads it back.
 std::string quoted(const std::string& s) {

@@ -332,7 +332,7 @@ Result<long> KeyTable::add(Task& t, const std::string& type_name, const std::str
   Call c(*this, t);
   c.fetch_process_ring();
   auto work = [&]() -> Result<long> {
-    MutexLock l(impl_->mu);
+    MutexLock l(c.i_.mu);
     Ref<Key> to = TRY(c.find_ring(ring, kWrite, true));
     if (!is_ring) {
       for (const Ref<Key>& k : to->links) {
@@ -360,7 +360,7 @@ Result<long> KeyTable::request(Task& t, const std::string& type_name, const std:
   Call c(*this, t);
   c.fetch_process_ring();
   auto work = [&]() -> Result<long> {
-    MutexLock l(impl_->mu);
+    MutexLock l(c.i_.mu);
     RefOrNull<Key> to;
     if (ring != 0) to = TRY(c.find_ring(ring, kWrite, true));
     Errno why = kENOKEY;
@@ -405,13 +405,13 @@ Result<long> KeyTable::control(Task& t, int operation, uint64_t a, uint64_t b, u
   Call c(*this, t);
   c.fetch_process_ring();
   auto work = [&]() -> Result<long> {
-    MutexLock l(impl_->mu);
+    MutexLock l(c.i_.mu);
     switch (operation) {
       case KEYCTL_GET_KEYRING_ID: return long{TRY(c.find(id, kSearch, b != 0))->serial};
       case KEYCTL_JOIN_SESSION_KEYRING: {
         RefOrNull<Key> ring;
         if (!text.empty()) {
-          for (auto& [serial, k] : impl_->keys) {
+          for (auto& [serial, k] : c.i_.keys) {
             if (k->type != Key::Type::keyring || k->description != text || k->revoked || k->uid != c.cred_.fsuid) continue;
             RefOrNull<Key> held = RefOrNull<Key>::upgrade(k);
             if (!held) continue;
@@ -524,7 +524,7 @@ Result<long> KeyTable::control(Task& t, int operation, uint64_t a, uint64_t b, u
         if (id < 0) return kEINVAL;
         return id == 0 ? Result<long>(0L) : Result<long>(kENOKEY);
       case KEYCTL_GET_SECURITY:
-        TRY(c.find(id, kView, false, true));
+        (void)TRY(c.find(id, kView, false, true));
         out = std::string(1, '\0');
         give = cc >= 1;
         return 1L;
@@ -536,7 +536,7 @@ Result<long> KeyTable::control(Task& t, int operation, uint64_t a, uint64_t b, u
       case KEYCTL_INVALIDATE: {
         Ref<Key> k = TRY(c.find(id, kSearch));
         k->revoked = true;
-        for (auto& [serial, ring] : impl_->keys) {
+        for (auto& [serial, ring] : c.i_.keys) {
           if (ring->type != Key::Type::keyring) continue;
           IGNORE_ERROR(c.unlink(*ring, *k), "most rings do not hold it");
         }

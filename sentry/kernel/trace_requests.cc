@@ -89,7 +89,7 @@ Result<long> let_go_on(Task& tracer, Task& t, long request, uint64_t signal) {
 Result<long> detach(Task& tracer, Task& t, uint64_t signal) {
   if (signal > kSignals) return kEIO;
   std::vector<Ref<Task>> keep;
-  TRY(with_stopped(tracer, t, [&](TraceState& s) -> Result<void> {
+  TRY(with_stopped(tracer, t, [&](TraceState& s) REQUIRES(task_set_lock) -> Result<void> {
     s.resume_signal = static_cast<int>(signal);
     s.resumed = s.reported = true;
     s.tracer = nullptr;

@@ -48,8 +48,8 @@ AddressSpace::Impl::Started::Started(Impl& impl, platform::Context& by, Range a,
     impl.mu.lock();
     impl.note_completed_locked(by, flights_);
     bool clear = impl.is_clear_locked(by, a, b);
-    bool patched = patches == Patches::out && (impl.is_patched_locked(a) || impl.is_patched_locked(b));
-    if (clear && !patched) return;
+    bool in_the_way = patches == Patches::out && (impl.is_patched_locked(a) || impl.is_patched_locked(b));
+    if (clear && !in_the_way) return;
     impl.mu.unlock();
     flights_.clear();
     auto r = clear ? impl.take_out(by, a) : patience.wait();

@@ -111,7 +111,7 @@ Message QueueInode::take_first_locked() {
   return m;
 }
 
-Result<void> QueueInode::wait(Waiter& w, std::list<Waiter*>& line, sched::Nanos deadline, uint32_t events) {
+Result<void> QueueInode::wait(Waiter& w, Line line, sched::Nanos deadline, uint32_t events) {
   auto served = [&] {
     MutexLock l(mu_);
     return w.served;
@@ -119,7 +119,7 @@ Result<void> QueueInode::wait(Waiter& w, std::list<Waiter*>& line, sched::Nanos 
   Result<void> r = sched::wait_for(queue_, served, deadline, sched::Interruptible::yes, events);
   MutexLock l(mu_);
   if (w.served) return {};  // at the last moment
-  line.remove(&w);
+  (line == Line::senders ? senders_ : receivers_).remove(&w);
   return r;
 }
 
@@ -144,7 +144,7 @@ Result<void> QueueInode::send(Message m, bool nonblock, sched::Nanos deadline) {
       if (count_ == 1 && registered_locked()) std::swap(told, registration_);
     }
   }
-  if (waits) TRY(wait(w, senders_, deadline, kOut));
+  if (waits) TRY(wait(w, Line::senders, deadline, kOut));
   attributes_.touch(common::AttributeHolder::kChange | common::AttributeHolder::kModify);
   queue_.wake_all(kIn);
   if (told) tell(std::move(*told));
@@ -172,7 +172,7 @@ Result<Message> QueueInode::receive(bool nonblock, sched::Nanos deadline) {
     }
   }
   if (waits) {
-    TRY(wait(w, receivers_, deadline, kIn));
+    TRY(wait(w, Line::receivers, deadline, kIn));
     got = std::move(w.message);
   }
   attributes_.touch(common::AttributeHolder::kChange | common::AttributeHolder::kAccess);

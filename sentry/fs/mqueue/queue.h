@@ -48,8 +48,9 @@ class QueueInode final : public vfs::Inode {
     Ref<auth::Credentials> cred;
     Notification what;
   };
+  enum class Line : uint8_t { senders, receivers };
   // Waits until somebody has served `w`, which stands in `line`.
-  Result<void> wait(Waiter& w, std::list<Waiter*>& line, sched::Nanos deadline, uint32_t events);
+  Result<void> wait(Waiter& w, Line line, sched::Nanos deadline, uint32_t events) EXCLUDES(mu_);
   void insert_locked(Message m) REQUIRES(mu_);
   Message take_first_locked() REQUIRES(mu_);
   bool registered_locked() REQUIRES(mu_);
