@@ -12,7 +12,6 @@ namespace {
 
 using namespace runtime::cmd;
 
-constexpr const char* kVersion = "0.1.0";
 constexpr int kLogAt = 64;
 
 void print(const std::string& text) { fwrite(text.data(), 1, text.size(), stdout); }

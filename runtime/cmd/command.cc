@@ -32,6 +32,7 @@ const std::vector<Command>& commands() {
       {"checkpoint", "not supported", checkpoint, Needs::nothing},
       {"restore", "not supported", restore, Needs::nothing},
       {"doctor", "look whether this host can run sandboxes, and say what to do", doctor_verb, Needs::nothing},
+      {"bench", "measure what sandboxing costs on this machine, beside runc and other runtimes", bench_verb, Needs::nothing},
       {"install", "make Caisson a handler of containerd's", install_verb, Needs::nothing},
       {"uninstall", "take that out again", uninstall_verb, Needs::nothing},
       {"completion", "print shell completion for bash", completion, Needs::nothing},

@@ -35,6 +35,8 @@ struct Command {
 };
 const std::vector<Command>& commands();
 
+inline constexpr const char* kVersion = "0.1.0";
+
 // Exit codes as runc has them: an exec that cannot be done is 255, everything else 1.
 inline constexpr int kExitFailure = 1, kExitNoVerb = 3, kExitExecFailure = 255;
 
@@ -71,6 +73,7 @@ base::ResultX<int> restore(const Globals&, const Args&);
 base::ResultX<int> install_verb(const Globals&, const Args&);
 base::ResultX<int> uninstall_verb(const Globals&, const Args&);
 base::ResultX<int> doctor_verb(const Globals&, const Args&);
+base::ResultX<int> bench_verb(const Globals&, const Args&);
 base::ResultX<int> completion(const Globals&, const Args&);
 
 }  // namespace runtime::cmd

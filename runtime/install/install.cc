@@ -160,7 +160,7 @@ ResultX<void> check_handler(const std::string& name) {
 
 const std::vector<ProgramName>& program_names() {
   static const std::vector<ProgramName> all = {{"caisson", true},        {"caisson-sentry", true}, {"caisson-gofer", true},
-                                               {"caisson-zygote", true}, {kShim, true},            {"caisson-cri", false}};
+                                               {"caisson-zygote", true}, {kShim, true},            {"caisson-cri", false},  {"caisson-bench", false}};
   return all;
 }
 

@@ -9,7 +9,7 @@ from lab import ROOTFS, config
 
 BUILD = os.environ['CAISSON_BUILD']
 PROGRAMS = ['usr/bin/caisson', 'usr/bin/containerd-shim-caisson-v1', 'usr/libexec/caisson/caisson-sentry', 'usr/libexec/caisson/caisson-gofer',
-            'usr/libexec/caisson/caisson-zygote']
+            'usr/libexec/caisson/caisson-zygote', 'usr/libexec/caisson/caisson-bench']
 PAGES = ['man8/caisson.8', 'man5/caisson.toml.5', 'man8/containerd-shim-caisson-v1.8']
 
 
@@ -103,7 +103,7 @@ class Package(unittest.TestCase):
             if page.endswith('caisson.8'):
                 for v in verbs:
                     self.assertRegex(text, r'(?m)^\.SS caisson %s\b' % v)
-                for flag in ('--overlay', '--pid-file', '--then', '--no-trial'):
+                for flag in ('--overlay', '--pid-file', '--then', '--no-trial', '--drop-caches'):
                     self.assertIn(flag.replace('-', '\\-'), text)
             if page.endswith('.5'):
                 for key in ('memory_mode', 'allow', 'debug_log'):

@@ -287,5 +287,12 @@ for i in range(0, 600, 3):
     os.unlink('many/%d' % i)
 for i in range(1, 600, 3):
     os.rename('many/%d' % i, 'many/r%d' % i)
+# A directory that is open is read again from its start (os.listdir goes back there).
+fd = os.open('many', os.O_RDONLY | os.O_DIRECTORY)
+print(len(os.listdir(fd)), len(os.listdir(fd)))
+say('to the start', os.lseek, fd, 0, os.SEEK_SET)
+say('where', os.lseek, fd, 0, os.SEEK_CUR)
+say('before the start', os.lseek, fd, -1, os.SEEK_SET)
+os.close(fd)
 print(len(os.listdir('many')), len([e for e in os.scandir('many') if e.is_file()]))
 os.close(here)
