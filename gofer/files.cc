@@ -274,6 +274,26 @@ Files::Reply<wire::OpenRequest> Files::handle(const wire::OpenRequest& q, Donate
   return reply;
 }
 
+Files::Reply<wire::OpenAheadRequest> Files::handle(const wire::OpenAheadRequest& q, Donated& out) {
+  if (q.names.empty() || q.names.size() > wire::kMaxFds) return kEINVAL;
+  for (const std::string& s : q.names) TRY(Name::check(s));
+  wire::OpenAheadReply reply;
+  for (const std::string& name : q.names) {
+    const size_t had = out.size();
+    wire::OpenedFile f;
+    auto one = handle(wire::OpenRequest{{q.dir, name}, wire::kRead}, out);
+    if (one.ok()) {
+      f.node = one->node;
+      f.attr = one->attr;
+    } else {
+      out.resize(had);
+      if (reply.opened.empty()) return one.error();
+    }
+    reply.opened.push_back(f);
+  }
+  return reply;
+}
+
 Files::Reply<wire::ForgetRequest> Files::handle(const wire::ForgetRequest& q, Donated&) {
   for (NodeId id : q.nodes) {
     auto n = nodes_.find(id);

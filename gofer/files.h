@@ -61,6 +61,7 @@ class Files {
   Reply<wire::FsyncRequest> handle(const wire::FsyncRequest&, Donated&);
   Reply<wire::ForgetRequest> handle(const wire::ForgetRequest&, Donated&);
   Reply<wire::CreateBackingRequest> handle(const wire::CreateBackingRequest&, Donated&);
+  Reply<wire::OpenAheadRequest> handle(const wire::OpenAheadRequest&, Donated&);
 
   const NodeTable& nodes() const { return nodes_; }
   // Attach points whose mount lacks nodev. A file that its other users swap for a device between two looks could

@@ -287,6 +287,34 @@ TEST_F(Lookup, ManyDirectoriesAreListedAtOnce) {
     EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"many3", bad}}), kEINVAL)) << bad;
 }
 
+TEST_F(Lookup, NeighboursAreOpenedWithAFile) {
+  make_dir("/0/n");
+  for (const char* f : {"a", "b", "c"}) write_file(std::string("/0/n/") + f, f);
+  make_dir("/0/n/dir");
+  ASSERT_EQ(symlink("a", (top_ + "/0/n/link").c_str()), 0);
+  ASSERT_EQ(mkfifo((top_ + "/0/n/fifo").c_str(), 0600), 0);
+  const wire::NodeId dir = node("n");
+  auto r = call(wire::OpenAheadRequest{dir, {"a", "gone", "dir", "link", "fifo", "c"}});
+  ASSERT_TRUE(r.ok());
+  ASSERT_EQ(r->opened.size(), 6u);
+  const Donated fds = std::move(fds_);
+  ASSERT_EQ(fds.size(), 2u);
+  for (size_t i : {1, 2, 3, 4}) EXPECT_EQ(r->opened[i].node, 0u);
+  for (size_t i = 0; i < 2; i++) {
+    struct stat st;
+    ASSERT_EQ(fstat(fds[i].get(), &st), 0);
+    EXPECT_EQ(st.st_ino, r->opened[i * 5].attr.ino);
+    EXPECT_EQ(fcntl(fds[i].get(), F_GETFL) & O_ACCMODE, O_RDONLY);
+    EXPECT_TRUE(call(wire::GetAttrRequest{{r->opened[i * 5].node, ""}}).ok());
+  }
+  EXPECT_TRUE(fails_with(call(wire::OpenAheadRequest{dir, {"gone", "a"}}), kENOENT));
+  EXPECT_TRUE(fails_with(call(wire::OpenAheadRequest{dir, {"fifo", "a"}}), kENXIO));
+  EXPECT_TRUE(fails_with(call(wire::OpenAheadRequest{dir, {}}), kEINVAL));
+  EXPECT_TRUE(fails_with(call(wire::OpenAheadRequest{dir, std::vector<std::string>(wire::kMaxFds + 1, "a")}), kEINVAL));
+  for (const char* bad : {"..", ".", "a/b", ""})
+    EXPECT_TRUE(fails_with(call(wire::OpenAheadRequest{dir, {"a", bad}}), kEINVAL)) << bad;
+}
+
 TEST_F(Lookup, WalksAndListingsSayWhatHasNoXattrs) {
   make_dir("/0/x");
   for (const char* f : {"bare", "user", "foreign"}) write_file(std::string("/0/x/") + f, "");

@@ -54,6 +54,7 @@ Answer Server::answer(std::span<const std::byte> record) {
     case Op::kSetAttr: return run<wire::SetAttrRequest>(h.tag, r);
     case Op::kReadLink: return run<wire::ReadLinkRequest>(h.tag, r);
     case Op::kOpen: return run<wire::OpenRequest>(h.tag, r);
+    case Op::kOpenAhead: return run<wire::OpenAheadRequest>(h.tag, r);
     case Op::kCreate: return run<wire::CreateRequest>(h.tag, r);
     case Op::kMkdir: return run<wire::MkdirRequest>(h.tag, r);
     case Op::kSymlink: return run<wire::SymlinkRequest>(h.tag, r);

@@ -166,6 +166,24 @@ struct OpenRequest {
   template <typename A> void visit(A& a) { a(at); a(flags); }
 };
 
+struct OpenedFile {
+  NodeId node = 0;  // 0: not opened
+  Attr attr;
+  template <typename A> void visit(A& a) { a(node); a(attr); }
+};
+struct OpenAheadReply {
+  std::vector<OpenedFile> opened;  // one per name; the descriptors are those of the ones with a node, in order
+  template <typename A> void visit(A& a) { a(opened); }
+};
+// Opens regular files of one directory for reading: the first is asked for, with its error, the others are guesses.
+struct OpenAheadRequest {
+  static constexpr Op kOp = Op::kOpenAhead;
+  using Reply = OpenAheadReply;
+  NodeId dir = 0;
+  std::vector<std::string> names;  // at most kMaxFds
+  template <typename A> void visit(A& a) { a(dir); a(names); }
+};
+
 // A new regular file (EEXIST if the name is taken). uid and gid are set as given, whatever the directory's mode says. With an empty
 // name it has none (O_TMPFILE), and its node can be linked.
 struct CreateRequest {

@@ -11,9 +11,9 @@
 
 namespace base::wire::gofer {
 
-inline constexpr uint32_t kVersion = 3;
+inline constexpr uint32_t kVersion = 4;
 inline constexpr size_t kMaxRecord = 64 * 1024;
-inline constexpr size_t kMaxFds = 2;         // descriptors with a reply: read-only first, then read-write
+inline constexpr size_t kMaxFds = 16;        // descriptors with a reply; of one file: read-only first, then read-write
 inline constexpr size_t kMaxName = 255;
 inline constexpr size_t kMaxTarget = 4095;   // of a symbolic link
 inline constexpr size_t kMaxWalk = 64;       // names of one Walk
@@ -55,6 +55,7 @@ enum class Op : uint16_t {
   kCreateBacking,
   kReadDirs,
   kLeave,
+  kOpenAhead,
 };
 
 struct RequestHeader {

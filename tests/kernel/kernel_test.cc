@@ -52,17 +52,17 @@ class Sandbox {
     return *s;
   }
 
-  // The exit status of the container's init, or nothing after ten seconds.
+  // The exit status of the container's init, or nothing after a minute.
   std::optional<int> run(std::vector<std::string> args) {
     on_fiber([&] { start(args); });
     if (!group_) return std::nullopt;
-    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     std::optional<kernel::ExitStatus> status;
     while (!(status = group_->exit_status()) && std::chrono::steady_clock::now() < end)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (!status) {
       group_->send_signal(kernel::SignalInfo::user(SIGKILL, SI_USER, 0, 0));
-      auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+      auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
       while (!group_->exit_status() && std::chrono::steady_clock::now() < patience)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       EXPECT_TRUE(group_->exit_status().has_value()) << "SIGKILL does not end it";

@@ -21,23 +21,32 @@ std::optional<size_t> Listing::find(std::string_view name) const {
   return it->second;
 }
 
+size_t Listing::next_by_name(size_t i) const {
+  auto it = by_name_.upper_bound(entries_[i].name);
+  return it == by_name_.end() ? size() : it->second;
+}
+
 Directory::~Directory() { client().listings.release(kept_listing_); }
 
 bool Directory::dentries_are_stable() const { return gofer().exclusive(); }
 
 void Directory::give_up_listing() {
   RefOrNull<Listing> gone;
+  std::vector<Ref<HostInode>> ahead;
   MutexLock l(mu_);
   gone = std::move(listing_);
+  ahead.swap(ahead_);
   changed_.clear();
 }
 
 void Directory::name_changed(std::string_view name) {
   RefOrNull<Listing> gone;
+  std::vector<Ref<HostInode>> ahead;
   bool release = false;
   {
     MutexLock l(mu_);
     changes_++;
+    ahead.swap(ahead_);
     auto it = absent_.find(name);
     if (it != absent_.end()) absent_.erase(it);
     if (listing_) {
@@ -105,10 +114,11 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
     auto live = gofer().find(key_of(attr), attr.mode);
     if (!live) return Answer();
     live->found_at(std::move(at));
+    live->listed_in(key);
     return Answer(RefOrNull<vfs::Inode>(live.get_ref()));
   }
   auto inode = TRY(gofer().inode_for(attr, std::move(at)));
-  if (inode->is_directory()) static_cast<Directory&>(*inode).listed_in(key);
+  inode->listed_in(key);
   return Answer(RefOrNull<vfs::Inode>(inode));
 }
 
@@ -230,10 +240,6 @@ void Directory::add_to(Listing& fresh, std::vector<wire::Dirent> entries) const 
   }
 }
 
-void Directory::listed_in(const Key& parent) {
-  MutexLock l(mu_);
-  listed_in_ = parent;
-}
 uint64_t Directory::changes() const {
   MutexLock l(mu_);
   return changes_;
@@ -254,6 +260,9 @@ void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
     changed_.clear();
     absent_.clear();
     listed_below_ = 0;
+    opening_ = Order::none;
+    opened_in_order_ = 0;
+    last_opened_ = fresh->size();
     victims = client().listings.keep(kept_listing_, *this, fresh->size() + 4);
   }
   drop_listings(std::move(victims));

@@ -53,6 +53,11 @@ bool HostInode::lost(const Place& p) {
   return !places_.empty();
 }
 
+void HostInode::listed_in(const Key& parent) {
+  MutexLock l(mu_);
+  listed_in_ = parent;
+}
+
 void HostInode::found_at(Place p) {
   MutexLock l(mu_);
   auto it = std::find_if(places_.begin(), places_.end(),

@@ -69,6 +69,8 @@ class HostInode : public vfs::Inode {
   // Something of ours has changed the object on the host: ask before the next stat(2).
   void changed_on_host() EXCLUDES(mu_);
   void found_at(Place p) EXCLUDES(mu_);
+  // It was found in this directory's listing.
+  void listed_in(const Key& parent) EXCLUDES(mu_);
   void found_link(std::string target) EXCLUDES(mu_);
   // A name of it is going: which place it is; whether it is the only one known.
   struct Known {
@@ -103,6 +105,7 @@ class HostInode : public vfs::Inode {
   bool removed_ GUARDED_BY(mu_) = false;       // all its names are gone
   uint64_t epoch_ GUARDED_BY(mu_) = 0;
   bool stale_ GUARDED_BY(mu_) = false;
+  Key listed_in_ GUARDED_BY(mu_){};
 
  private:
   Result<std::vector<std::string>> xattr_names();
@@ -133,6 +136,9 @@ class Regular final : public HostInode {
   // Descriptors of a file just made, or opened in passing. Checked here.
   Result<void> adopt(const wire::Attr& attr, bool has_read, bool has_write, ReplyFds fds) EXCLUDES(mu_);
   void written_up_to(uint64_t end) EXCLUDES(mu_);
+  // One that the gofer has opened because a neighbour was: kept for whoever opens the file next.
+  void opened_ahead(const wire::Attr& attr, Fd fd) EXCLUDES(mu_);
+  bool has_fd() const EXCLUDES(mu_);
   void has_size(uint64_t size) EXCLUDES(mu_);
   Result<uint64_t> size();
   void mapped_for_writing(int n) EXCLUDES(mu_);  // +1, -1
@@ -150,6 +156,8 @@ class Regular final : public HostInode {
   enum class Linger : uint8_t { if_exclusive, yes };
   void closed(Linger linger) EXCLUDES(mu_);
   Result<Ref<HostFd>> fd(Need need);
+  // Together with files that will be opened next, as it seems. Null: nobody goes through the directory, ask for this one alone.
+  std::optional<wire::OpenReply> open_with_next(ReplyFds* fds, Place* at);
   RefOrNull<HostFd> find_locked(Need need) const REQUIRES(mu_);
   Result<void> resize(uint64_t size);
   Result<wire::Attr> attributes_of_descriptor() override;
@@ -179,6 +187,8 @@ class Listing : public RefCounted<Listing> {
   size_t size() const { return entries_.size(); }
   const Entry& at(size_t i) const { return entries_[i]; }
   std::optional<size_t> find(std::string_view name) const;
+  // The entry that follows in the order of names; size() after the last.
+  size_t next_by_name(size_t i) const;
   std::vector<bool> read_ahead;  // guarded by the directory: whose own listing has been asked for
   // Guarded by the directory: whose attributes are not to be used, as they may have changed since.
   bool spent(size_t i) const { return all_spent || spent_[i]; }
@@ -196,8 +206,6 @@ class Listing : public RefCounted<Listing> {
 class Directory final : public HostInode {
  public:
   using HostInode::HostInode;
-  // It was found in this directory's listing.
-  void listed_in(const Key& parent) EXCLUDES(mu_);
   // Takes a listing that somebody has read for it when changes() was `changes`.
   void take_listing(const Ref<Listing>& fresh, uint64_t changes) EXCLUDES(mu_);
   uint64_t changes() const EXCLUDES(mu_);
@@ -222,6 +230,8 @@ class Directory final : public HostInode {
   // Entries from `cookie` on, checked. Attributes come with them if wanted.
   Result<wire::ReadDirReply> read_some(uint64_t cookie, bool want_attr);
   Listing::Entry entry_of(wire::Dirent e) const;
+  // Opens a file of this directory and some of those that follow it. See Regular::open_with_next().
+  std::optional<wire::OpenReply> open_ahead(const std::string& name, ReplyFds* fds, Place* at);
 
  private:
   // Its own node. Parks when it has none yet.
@@ -244,6 +254,8 @@ class Directory final : public HostInode {
   // tree will ask for next. Null: nobody walks the tree, as it seems.
   Result<std::optional<wire::ReadDirReply>> read_ahead(Directory& child, std::string_view name);
   std::vector<std::string> next_to_list(std::string_view name) EXCLUDES(mu_);
+  std::vector<std::string> next_to_open(const std::string& name) EXCLUDES(mu_);
+  bool is_entry(std::string_view name, const Key& key) EXCLUDES(mu_);
   bool is_listed_as(std::string_view name, const Key& key, bool mark) EXCLUDES(mu_);
   void asked_for(std::string_view name) EXCLUDES(mu_);
   Key key_of_self() const EXCLUDES(mu_);
@@ -262,7 +274,11 @@ class Directory final : public HostInode {
   std::set<std::string, std::less<>> absent_ GUARDED_BY(mu_);   // names that were not there
   bool too_large_ GUARDED_BY(mu_) = false;                      // for a listing
   Budget::Entry kept_listing_;
-  Key listed_in_ GUARDED_BY(mu_){};
+  // Who opens its files one after the other: in which order, how many times so far, and which was the last that is open.
+  enum class Order : uint8_t { none, listed, by_name } opening_ GUARDED_BY(mu_) = Order::none;
+  unsigned opened_in_order_ GUARDED_BY(mu_) = 0;
+  size_t last_opened_ GUARDED_BY(mu_) = 0;
+  std::vector<Ref<HostInode>> ahead_ GUARDED_BY(mu_);  // opened ahead the last time
   unsigned listed_below_ GUARDED_BY(mu_) = 0;  // directories of listing_ that have been listed one by one
 };
 

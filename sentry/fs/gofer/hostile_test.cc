@@ -100,9 +100,45 @@ TEST(GoferHostile, MissingDescriptorsEndTheConversation) {
 TEST(GoferHostile, TooManyDescriptorsFailTheRequest) {
   with_lies(Op::kOpen,
             [](TestHost& h, auto& a) {
-              while (a.fds.size() < 10) a.fds.push_back(must(sys::open(h.path("0/f").c_str(), O_RDONLY | O_CLOEXEC)));
+              while (a.fds.size() < wire::kMaxFds + 4) a.fds.push_back(must(sys::open(h.path("0/f").c_str(), O_RDONLY | O_CLOEXEC)));
             },
             [](Tree& t, Channel&) { EXPECT_NE(error_of(t.open("/f", O_RDONLY)), 0); });
+}
+
+// Files opened ahead: nobody reads what is not the file, and whatever cannot be ends the conversation.
+TEST(GoferHostile, OpenedAheadIsCheckedAsWell) {
+  enum Lie { swapped, missing, short_reply, no_first };
+  for (Lie lie : {swapped, missing, short_reply, no_first}) {
+    TestHost host;
+    host.make_dir("0/n");
+    for (int i = 0; i < 20; i++) host.put("0/n/" + std::to_string(10 + i), std::to_string(10 + i));
+    host.tamper = [&](Op op, auto& a) {
+      if (op != Op::kOpenAhead || a.fds.size() < 3) return;
+      if (lie == swapped) std::swap(a.fds[1], a.fds[2]);
+      if (lie == missing) a.fds.pop_back();
+      if (lie < short_reply) return;
+      auto r = must(wire::decode_reply<wire::OpenAheadRequest>(a.bytes));
+      if (lie == short_reply) r.opened.pop_back();
+      else r.opened[0].node = 0, a.fds.pop_back();
+      a.bytes = wire::encode_reply(tag_of(a), r);
+    };
+    Fd socket = host.start();
+    sched::on_scheduler(2, [&] {
+      auto c = must(Channel::create(std::move(socket)));
+      auto t = Tree::of(c, {.index = 0});
+      t.list("/n");
+      for (int i = 0; i < 20; i++) {
+        auto f = t.open("/n/" + std::to_string(10 + i), O_RDONLY);
+        if (!f.ok()) {
+          EXPECT_EQ(error_of(f), EIO);
+          EXPECT_NE(lie, swapped) << "can be asked for again";
+          continue;
+        }
+        EXPECT_EQ(t.get("/n/" + std::to_string(10 + i)), std::to_string(10 + i));
+      }
+      EXPECT_EQ(c->broken(), lie != swapped);
+    });
+  }
 }
 
 TEST(GoferHostile, NamesInListingsAreChecked) {

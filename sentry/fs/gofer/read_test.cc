@@ -201,6 +201,59 @@ TEST(GoferRead, AWalkOfATreeIsReadAhead) {
   }
 }
 
+TEST(GoferRead, FilesOpenedInOrderAreOpenedAhead) {
+  constexpr int kFiles = 100;
+  auto name = [](int i) { return "f" + std::to_string(100 + i); };
+  auto prepare = [&](TestHost& h) {
+    for (const char* d : {"0/d", "0/e", "0/g"}) {
+      h.make_dir(d);
+      for (int i = 0; i < kFiles; i++) h.put(std::string(d) + "/" + name(i), name(i) + d);
+    }
+  };
+  for (bool read_only : {true, false}) {
+    with_gofer(prepare, [&](TestHost& h, const Ref<Client>& c) {
+      auto t = Tree::of(c, {.index = 0, .read_only = read_only});
+      auto opens = [&] { return h.requests(wire::Op::kOpen) + h.requests(wire::Op::kOpenAhead); };
+      t.list("/d");
+      for (int i = 0; i < kFiles; i++) EXPECT_EQ(t.get("/d/" + name(i)), name(i) + "0/d");
+      EXPECT_LE(opens(), 20u) << h.requests(wire::Op::kOpenAhead) << " for several";
+      // The other order.
+      unsigned before = opens();
+      const auto listed = Tree::list(*t.must_open("/e", O_RDONLY | O_DIRECTORY));
+      for (const std::string& f : listed) EXPECT_EQ(t.get("/e/" + f), f + "0/e");
+      EXPECT_LE(opens() - before, 20u);
+      // No order, no guesses.
+      before = h.requests(wire::Op::kOpenAhead);
+      t.list("/g");
+      for (int i = 0; i < 40; i++) EXPECT_EQ(t.get("/g/" + name(i * 37 % kFiles)), name(i * 37 % kFiles) + "0/g");
+      EXPECT_LE(h.requests(wire::Op::kOpenAhead) - before, 2u);
+    });
+  }
+}
+
+TEST(GoferRead, WhatWasOpenedAheadChangesWithItsName) {
+  auto name = [](int i) { return "/d/f" + std::to_string(100 + i); };
+  with_gofer([&](TestHost& h) {
+    h.make_dir("0/d");
+    for (int i = 0; i < 60; i++) h.put("0" + name(i), "old");
+  }, [&](TestHost& h, const Ref<Client>& c) {
+    auto t = Tree::of(c, {.index = 0});
+    t.list("/d");
+    for (int i = 0; i < 60; i++) {
+      EXPECT_EQ(t.get(name(i)), i >= 20 && i % 4 == 1 ? "new" : i >= 20 && i % 4 == 2 ? "longer than before" : "old") << i;
+      if (i < 20 || i % 4 != 0) continue;
+      ASSERT_TRUE(vfs::remove_file(t.ctx(), name(i + 1)).ok());  // most of them are open by now
+      t.put(name(i + 1), "new");
+      t.put(name(i + 2), "longer than before");
+      EXPECT_EQ(t.stat(name(i + 2)).size, 18u);
+      ASSERT_TRUE(vfs::remove_file(t.ctx(), name(i + 3)).ok());
+      EXPECT_EQ(error_of(t.open(name(i + 3), O_RDONLY)), ENOENT);
+      t.put(name(i + 3), "old");
+    }
+    EXPECT_GT(h.requests(wire::Op::kOpenAhead), 0u);
+  });
+}
+
 TEST(GoferRead, ASearchedDirectoryIsListed) {
   with_gofer(some_files, [](TestHost& h, const Ref<Client>& c) {
     auto t = Tree::of(c, {.index = 0});
@@ -340,8 +393,9 @@ TEST(GoferRead, NodesAndDescriptorsAreGivenBack) {
         ASSERT_TRUE(f.ok() && *f);
         ASSERT_TRUE((*f)->open(vfs::Path{}, O_RDONLY, cred).ok());
       }
-      EXPECT_EQ(channel.idle_fds.used(), 0u);  // the inodes are gone
+      EXPECT_LT(channel.idle_fds.used(), wire::kMaxFds);  // the inodes are gone, but for those opened ahead
     }
+    EXPECT_EQ(channel.idle_fds.used(), 0u);
     (void)attach(c, {.index = 0});  // all before it has been served
     EXPECT_LT(h.nodes(), 2 * Channel::kForgetBatch);
   });

@@ -110,7 +110,9 @@ Result<Ref<HostFd>> Regular::fd(Need need) {
   uint64_t e = epoch();
   ReplyFds fds;
   Place at;
-  auto r = ask(q, &fds, &at);
+  std::optional<wire::OpenReply> ahead;
+  if (need != Need::write) ahead = open_with_next(&fds, &at);
+  auto r = ahead ? Result<wire::OpenReply>(*ahead) : ask(q, &fds, &at);
   if (!r.ok() && (r.error() == kENFILE || r.error() == kEMFILE)) {
     drop_fds(client().idle_fds.shrink(64));
     r = ask(q, &fds, &at);
@@ -137,6 +139,34 @@ Result<Ref<HostFd>> Regular::fd(Need need) {
   auto have = find_locked(need);
   if (!have) return kEIO;
   return have.get_ref();
+}
+
+std::optional<wire::OpenReply> Regular::open_with_next(ReplyFds* fds, Place* at) {
+  if (!gofer().exclusive()) return std::nullopt;
+  Key above;
+  std::string name;
+  {
+    MutexLock l(mu_);
+    if (places_.empty() || listed_in_ == Key{}) return std::nullopt;
+    above = listed_in_;
+    name = places_.front().name;
+  }
+  auto parent = gofer().find(above, S_IFDIR);
+  return parent ? static_cast<Directory&>(*parent).open_ahead(name, fds, at) : std::nullopt;
+}
+
+void Regular::opened_ahead(const wire::Attr& attr, Fd fd) {
+  ReplyFds one;
+  one.fd[0] = std::move(fd);
+  one.count = 1;
+  opened();
+  IGNORE_ERROR(adopt(attr, true, false, std::move(one)), "nobody has asked for it yet");
+  closed();
+}
+
+bool Regular::has_fd() const {
+  MutexLock l(mu_);
+  return ro_ || rw_;
 }
 
 Result<Ref<HostFd>> Regular::fd_for_reading() { return fd(Need::any); }
