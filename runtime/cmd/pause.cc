@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// pause and resume: the freezer holds the sandbox's own processes as well, so nothing runs at all. Of a member of a pod it holds what is
-// the member's.
+// pause and resume: the freezer holds the sandbox's own processes as well, so nothing runs at all. Of a container of a pod it holds
+// what is that container's alone.
 #include "runtime/cmd/command.h"
 #include "runtime/container/lifecycle.h"
 

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/sys.h"
 #include "runtime/container/create.h"
+#include "runtime/container/freeze.h"
 #include "runtime/container/hooks.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/ids.h"
@@ -25,37 +25,6 @@ namespace wire = base::wire;
 namespace {
 
 constexpr int kStartMs = 10000, kAskMs = 2000;
-
-std::string freezer_state(const State& s) {
-  for (auto& leaf : s.cgroup_leaves) {
-    if (auto v1 = host::read_file(leaf + "/freezer.state"); v1.ok()) return v1->substr(0, v1->find('\n'));
-    if (auto v2 = host::read_file(leaf + "/cgroup.freeze"); v2.ok()) return (*v2)[0] == '1' ? "FROZEN" : "THAWED";
-  }
-  return "";
-}
-
-bool is_frozen(const State& s) {
-  std::string state = freezer_state(s);
-  return state == "FROZEN" || state == "FREEZING";
-}
-
-// A program's thread that waits for the sentry's answer cannot be frozen, but does not run either: the sentry is. So a group is
-// still when every thread of it is frozen or waits so. Both show as D in version 1. In version 2 what is frozen shows as S, and nothing
-// else does: whatever could sleep so was woken by the request to freeze.
-bool all_asleep(const std::string& leaf, bool v1) {
-  auto threads = host::read_file(leaf + "/tasks");
-  if (!threads.ok()) threads = host::read_file(leaf + "/cgroup.threads");
-  if (!threads.ok()) return false;
-  std::istringstream in(*threads);
-  for (std::string tid; in >> tid;) {
-    auto stat = host::read_file("/proc/" + tid + "/stat");
-    if (!stat.ok()) continue;
-    size_t end = stat->rfind(") ");
-    char state = end == std::string::npos || end + 2 >= stat->size() ? 'R' : (*stat)[end + 2];
-    if (state == 'R' || (v1 && state == 'S')) return false;
-  }
-  return true;
-}
 
 bool is_stopped(const State& s) { return host::process_state(s.sentry.pid) == 'T'; }
 
@@ -232,33 +201,6 @@ void tell_of_pause(const Directory& d, const State& s, wire::ControlOp op) {
   if (c.ok()) IGNORE_ERROR(c->call<Nothing>(op, wire::IdRequest{s.id}, 1000), "the freezer works all the same");
 }
 
-ResultX<void> freeze_groups(const State& s, bool frozen) {
-  for (auto& leaf : s.cgroup_leaves) {
-    bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;
-    bool v2 = ::access((leaf + "/cgroup.freeze").c_str(), F_OK) == 0;
-    if (!v1 && !v2) continue;
-    const std::string file = leaf + (v1 ? "/freezer.state" : "/cgroup.freeze");
-    auto set = [&](bool on) { return host::write_file(file, v1 ? (on ? "FROZEN" : "THAWED") : (on ? "1" : "0")); };
-    TRY_MSG(set(frozen), "write {}", file);
-    int asleep = 0;
-    for (int i = 0; i < 500; i++) {
-      if (v1 && freezer_state(s) == (frozen ? "FROZEN" : "THAWED")) return {};
-      if (v2 && !v1) {
-        auto events = host::read_file(leaf + "/cgroup.events");
-        if (!events.ok() || events->find(frozen ? "frozen 1" : "frozen 0") != std::string::npos) return {};
-      }
-      if (frozen && i >= 10 && i % 5 == 0) {
-        asleep = all_asleep(leaf, v1) ? asleep + 1 : 0;
-        if (asleep >= 3) return {};
-      }
-      host::sleep_us(4000);
-    }
-    if (frozen) IGNORE_ERROR(set(false), "half of it must not stay behind");
-    return base::error(base::kETIMEDOUT, "cgroup {} did not {} within 2 s", leaf, frozen ? "freeze" : "thaw");
-  }
-  return base::error(base::kEOPNOTSUPP, "container '{}' has no freezer cgroup", s.id);
-}
-
 // What a member has on the host; its sentry stays.
 ResultX<void> end_member(Directory& d, const State& s) {
   auto forget = [&]() -> ResultX<void> {
@@ -315,6 +257,7 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
   if (is_frozen(s)) IGNORE_ERROR(freeze_container(d, s, false), "killing is tried in any case");
   TRY(s.member() ? end_member(d, s) : end_sandbox(d, s));
   LOG(debug, "its processes are gone");
+  remove_held(s);
   if (!s.unit.empty()) host::stop_scope(s.unit);
   TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
   LOG(debug, "its cgroups are gone");

@@ -3,12 +3,13 @@
 #include "runtime/host/cgroup_stats.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <sstream>
 
+#include "base/sys.h"
 #include "runtime/host/proc.h"
 
 namespace runtime::host {
@@ -17,21 +18,34 @@ namespace {
 
 constexpr uint64_t kNsPerTick = 10'000'000;  // USER_HZ is 100 on every Linux
 
-uint64_t number(const std::string& path) {
-  auto text = read_file(path);
-  if (!text.ok()) return 0;
-  if (text->rfind("max", 0) == 0) return UINT64_MAX;
-  return strtoull(text->c_str(), nullptr, 10);
+// A file of a group. They are small and made at once, so one read is nearly always all.
+std::string text_of(const std::string& path) {
+  std::string out;
+  auto fd = base::sys::open(path.c_str(), O_RDONLY);
+  if (!fd.ok()) return out;
+  char buf[8192];
+  for (;;) {
+    auto n = base::sys::read(fd->get(), buf, sizeof buf);
+    if (!n.ok()) return out;
+    out.append(buf, *n);
+    if (*n < sizeof buf / 2) return out;
+  }
+}
+
+uint64_t to_number(const std::string& text) {
+  return text.rfind("max", 0) == 0 ? UINT64_MAX : strtoull(text.c_str(), nullptr, 10);
 }
 
 // "name value" lines.
 std::map<std::string, uint64_t> table(const std::string& path) {
   std::map<std::string, uint64_t> out;
-  auto text = read_file(path);
-  if (!text.ok()) return out;
-  std::istringstream in(*text);
-  std::string name;
-  for (uint64_t value; in >> name >> value;) out[name] = value;
+  std::string text = text_of(path);
+  for (const char* at = text.c_str(); *at;) {
+    const char* end = strchrnul(at, '\n');
+    auto* space = static_cast<const char*>(memchr(at, ' ', static_cast<size_t>(end - at)));
+    if (space) out.emplace_hint(out.end(), std::string(at, space), strtoull(space + 1, nullptr, 10));
+    at = *end ? end + 1 : end;
+  }
   return out;
 }
 
@@ -40,18 +54,9 @@ uint64_t find(const std::map<std::string, uint64_t>& t, const char* name) {
   return it == t.end() ? 0 : it->second;
 }
 
-bool there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
-
-CgroupStats::Amount v1_amount(const std::string& leaf, const std::string& prefix) {
-  return {number(leaf + "/" + prefix + "limit_in_bytes"), number(leaf + "/" + prefix + "usage_in_bytes"),
-          number(leaf + "/" + prefix + "max_usage_in_bytes"), number(leaf + "/" + prefix + "failcnt")};
-}
-
 // "8:0 Read 4096" lines; totals have no device.
 void read_v1_io(const std::string& path, std::vector<CgroupStats::Io>& out) {
-  auto text = read_file(path);
-  if (!text.ok()) return;
-  std::istringstream in(*text);
+  std::istringstream in(text_of(path));
   for (std::string line; std::getline(in, line);) {
     CgroupStats::Io io;
     char operation[32];
@@ -67,9 +72,7 @@ void read_v1_io(const std::string& path, std::vector<CgroupStats::Io>& out) {
 
 // "8:0 rbytes=1 wbytes=2 rios=3 wios=4 …" lines.
 void read_v2_io(const std::string& path, CgroupStats& s) {
-  auto text = read_file(path);
-  if (!text.ok()) return;
-  std::istringstream in(*text);
+  std::istringstream in(text_of(path));
   for (std::string line; std::getline(in, line);) {
     std::istringstream words(line);
     unsigned long long a, b;
@@ -88,66 +91,76 @@ void read_v2_io(const std::string& path, CgroupStats& s) {
   }
 }
 
-void read_hugepages(const std::string& leaf, CgroupStats& s) {
-  DIR* d = ::opendir(leaf.c_str());
-  if (!d) return;
-  while (dirent* e = ::readdir(d)) {
-    std::string name = e->d_name;
-    if (name.rfind("hugetlb.", 0) != 0 || name.find(".rsvd") != std::string::npos) continue;
-    std::string size = name.substr(8, name.find('.', 8) - 8);
-    std::string stem = leaf + "/hugetlb." + size;
-    if (name.ends_with(".usage_in_bytes")) {
-      s.hugepages[size] = {0, number(stem + ".usage_in_bytes"), number(stem + ".max_usage_in_bytes"), number(stem + ".failcnt")};
-    } else if (name.ends_with(".current")) {
-      s.hugepages[size] = {0, number(stem + ".current"), 0, find(table(stem + ".events"), "max")};
-    }
+// The files of one leaf.
+struct Files {
+  const std::string& path;
+  const std::set<std::string, std::less<>>& names;
+
+  bool has(std::string_view name) const { return names.find(name) != names.end(); }
+  std::string at(std::string_view name) const { return base::format("{}/{}", path, name); }
+  uint64_t number(const std::string& name) const { return has(name) ? to_number(text_of(at(name))) : 0; }
+  std::map<std::string, uint64_t> numbers(const char* name) const {
+    return has(name) ? table(at(name)) : std::map<std::string, uint64_t>();
   }
-  ::closedir(d);
+};
+
+CgroupStats::Amount v1_amount(const Files& f, const std::string& prefix) {
+  return {f.number(prefix + "limit_in_bytes"), f.number(prefix + "usage_in_bytes"), f.number(prefix + "max_usage_in_bytes"),
+          f.number(prefix + "failcnt")};
 }
 
-void read_v1(const std::string& leaf, CgroupStats& s) {
-  if (there(leaf + "/cpuacct.usage")) {
-    s.cpu_ns = number(leaf + "/cpuacct.usage");
-    auto split = table(leaf + "/cpuacct.stat");
-    s.cpu_user_ns = find(split, "user") * kNsPerTick;
-    s.cpu_kernel_ns = find(split, "system") * kNsPerTick;
-    if (auto each = read_file(leaf + "/cpuacct.usage_percpu"); each.ok()) {
-      std::istringstream in(*each);
-      for (uint64_t n; in >> n;) s.cpu_each_ns.push_back(n);
+void read_hugepages(const Files& f, CgroupStats& s) {
+  for (auto it = f.names.lower_bound("hugetlb."); it != f.names.end() && it->rfind("hugetlb.", 0) == 0; ++it) {
+    const std::string& name = *it;
+    std::string size = name.substr(8, name.find('.', 8) - 8), stem = "hugetlb." + size;
+    if (name.ends_with(".usage_in_bytes")) {
+      s.hugepages[size] = {0, f.number(name), f.number(stem + ".max_usage_in_bytes"), f.number(stem + ".failcnt")};
+    } else if (name.ends_with(".current")) {
+      s.hugepages[size] = {0, f.number(name), 0, find(table(f.at(stem + ".events")), "max")};
     }
   }
-  if (there(leaf + "/cpu.cfs_quota_us")) {
-    auto t = table(leaf + "/cpu.stat");
+}
+
+void read_v1(const Files& f, CgroupStats& s) {
+  if (f.has("cpuacct.usage")) {
+    s.cpu_ns = f.number("cpuacct.usage");
+    auto split = f.numbers("cpuacct.stat");
+    s.cpu_user_ns = find(split, "user") * kNsPerTick;
+    s.cpu_kernel_ns = find(split, "system") * kNsPerTick;
+    std::istringstream in(text_of(f.at("cpuacct.usage_percpu")));
+    for (uint64_t n; in >> n;) s.cpu_each_ns.push_back(n);
+  }
+  if (f.has("cpu.cfs_quota_us")) {
+    auto t = f.numbers("cpu.stat");
     s.periods = find(t, "nr_periods");
     s.throttled_periods = find(t, "nr_throttled");
     s.throttled_ns = find(t, "throttled_time");
   }
-  if (there(leaf + "/memory.limit_in_bytes")) {
-    s.memory = v1_amount(leaf, "memory.");
-    s.memory_swap = v1_amount(leaf, "memory.memsw.");
-    s.kernel = v1_amount(leaf, "memory.kmem.");
-    s.kernel_tcp = v1_amount(leaf, "memory.kmem.tcp.");
-    s.memory_raw = table(leaf + "/memory.stat");
+  if (f.has("memory.limit_in_bytes")) {
+    s.memory = v1_amount(f, "memory.");
+    s.memory_swap = v1_amount(f, "memory.memsw.");
+    s.kernel = v1_amount(f, "memory.kmem.");
+    s.kernel_tcp = v1_amount(f, "memory.kmem.tcp.");
+    s.memory_raw = f.numbers("memory.stat");
     s.cache = find(s.memory_raw, "cache");
   }
-  if (there(leaf + "/blkio.throttle.io_service_bytes_recursive")) {
-    read_v1_io(leaf + "/blkio.throttle.io_service_bytes_recursive", s.io_bytes);
-    read_v1_io(leaf + "/blkio.throttle.io_serviced_recursive", s.io_operations);
+  if (f.has("blkio.throttle.io_service_bytes_recursive")) {
+    read_v1_io(f.at("blkio.throttle.io_service_bytes_recursive"), s.io_bytes);
+    read_v1_io(f.at("blkio.throttle.io_serviced_recursive"), s.io_operations);
   }
 }
 
-void read_v2(const std::string& leaf, CgroupStats& s) {
-  if (there(leaf + "/memory.current")) {
-    s.memory = {number(leaf + "/memory.max"), number(leaf + "/memory.current"), number(leaf + "/memory.peak"),
-                find(table(leaf + "/memory.events"), "max")};
-    uint64_t swap = number(leaf + "/memory.swap.max"), used = number(leaf + "/memory.swap.current");
+void read_v2(const Files& f, CgroupStats& s) {
+  if (f.has("memory.current")) {
+    s.memory = {f.number("memory.max"), f.number("memory.current"), f.number("memory.peak"), find(f.numbers("memory.events"), "max")};
+    uint64_t swap = f.number("memory.swap.max"), used = f.number("memory.swap.current");
     s.memory_swap = {swap == UINT64_MAX || s.memory.limit == UINT64_MAX ? UINT64_MAX : swap + s.memory.limit,
                      used + s.memory.usage, 0, 0};
-    s.memory_raw = table(leaf + "/memory.stat");
+    s.memory_raw = f.numbers("memory.stat");
     s.cache = find(s.memory_raw, "file");
   }
-  if (there(leaf + "/cpu.max") || (there(leaf + "/cpu.stat") && s.cpu_ns == 0)) {
-    auto t = table(leaf + "/cpu.stat");
+  if (f.has("cpu.max") || (f.has("cpu.stat") && s.cpu_ns == 0)) {
+    auto t = f.numbers("cpu.stat");
     s.cpu_ns = find(t, "usage_usec") * 1000;
     s.cpu_user_ns = find(t, "user_usec") * 1000;
     s.cpu_kernel_ns = find(t, "system_usec") * 1000;
@@ -155,28 +168,52 @@ void read_v2(const std::string& leaf, CgroupStats& s) {
     s.throttled_periods = find(t, "nr_throttled");
     s.throttled_ns = find(t, "throttled_usec") * 1000;
   }
-  read_v2_io(leaf + "/io.stat", s);
+  if (f.has("io.stat")) read_v2_io(f.at("io.stat"), s);
+}
+
+bool of_interest(std::string_view name) {
+  for (const char* start : {"cpu.", "cpuacct.", "memory.", "pids.", "blkio.throttle.io_serv", "io.stat", "cgroup.controllers"}) {
+    if (name.rfind(start, 0) == 0) return true;
+  }
+  return name.rfind("hugetlb.", 0) == 0 && name.find(".rsvd") == std::string_view::npos;
 }
 
 }  // namespace
 
-CgroupStats read_cgroup_stats(const std::vector<std::string>& leaves) {
+CgroupReader::CgroupReader(const std::vector<std::string>& leaves) {
+  for (auto& path : leaves) {
+    Leaf leaf{path, {}};
+    if (DIR* d = ::opendir(path.c_str())) {
+      while (dirent* e = ::readdir(d)) {
+        if (of_interest(e->d_name)) leaf.files.insert(e->d_name);
+      }
+      ::closedir(d);
+    }
+    if (!leaf.files.empty()) leaves_.push_back(std::move(leaf));
+  }
+}
+
+CgroupStats CgroupReader::read() const {
   CgroupStats s;
   // On a hybrid host the version 2 leaf has a cpu.stat as well; the controllers of version 1 know more.
-  for (auto& leaf : leaves) {
-    if (!there(leaf + "/cgroup.controllers")) read_v1(leaf, s);
+  for (auto& leaf : leaves_) {
+    Files f{leaf.path, leaf.files};
+    if (!f.has("cgroup.controllers")) read_v1(f, s);
   }
-  for (auto& leaf : leaves) {
-    if (there(leaf + "/cgroup.controllers")) read_v2(leaf, s);
-    if (there(leaf + "/pids.current")) {
-      s.pids = number(leaf + "/pids.current");
-      s.pids_limit = number(leaf + "/pids.max");
+  for (auto& leaf : leaves_) {
+    Files f{leaf.path, leaf.files};
+    if (f.has("cgroup.controllers")) read_v2(f, s);
+    if (f.has("pids.current")) {
+      s.pids = f.number("pids.current");
+      s.pids_limit = f.number("pids.max");
     }
-    read_hugepages(leaf, s);
+    read_hugepages(f, s);
+    s.oom_kills += find(f.numbers("memory.oom_control"), "oom_kill") + find(f.numbers("memory.events"), "oom_kill");
   }
-  s.oom_kills = count_oom_kills(leaves);
   return s;
 }
+
+CgroupStats read_cgroup_stats(const std::vector<std::string>& leaves) { return CgroupReader(leaves).read(); }
 
 uint64_t count_oom_kills(const std::vector<std::string>& leaves) {
   uint64_t n = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 
 #include "runtime/host/cgroup.h"
 
@@ -28,7 +29,20 @@ struct CgroupStats {
   std::map<std::string, Amount> hugepages;  // by page size, "2MB"
 };
 
-// Files that are not there leave their figures 0.
+// Reads a container's figures again and again: which files there are is looked up once. Files that are not there leave their figures 0.
+class CgroupReader {
+ public:
+  explicit CgroupReader(const std::vector<std::string>& leaves);
+  CgroupStats read() const;
+
+ private:
+  struct Leaf {
+    std::string path;
+    std::set<std::string, std::less<>> files;  // those of interest
+  };
+  std::vector<Leaf> leaves_;
+};
+
 CgroupStats read_cgroup_stats(const std::vector<std::string>& leaves);
 // Programs of the group that the host killed for want of memory.
 uint64_t count_oom_kills(const std::vector<std::string>& leaves);

@@ -37,8 +37,6 @@
 namespace sentry::boot {
 namespace {
 
-constexpr size_t kKeptProcesses = 1024;
-
 Failure fail(Errno e, std::string doing) { return Failure{e, std::move(doing)}; }
 
 // TRY for steps that a person hears about.
@@ -477,15 +475,6 @@ kernel::ContainerLimits limits_of(const wire::ContainerSpec& spec) {
 
 }  // namespace
 
-void Running::add(Ref<kernel::ThreadGroup> g) {
-  others_.with([&](auto& m) {
-    if (m.size() >= kKeptProcesses) {
-      for (auto it = m.begin(); it != m.end();) it = it->second->exit_status() ? m.erase(it) : std::next(it);
-    }
-    m.insert_or_assign(g->pid(), g);
-  });
-}
-
 Result<Ref<vfs::FileSystem>> Volumes::get(const std::string& key,
                                           const std::function<Result<Ref<vfs::FileSystem>>()>& make) {
   auto find = [&](auto& m) -> RefOrNull<vfs::FileSystem> {
@@ -532,32 +521,6 @@ void Running::see_to_its_end() {
 
 bool Running::wait_for_end(sched::Nanos deadline) {
   return sched::wait_for(ended_queue_, [&] { return ended_.load(); }, deadline, sched::Interruptible::no).ok();
-}
-
-void Running::set_terminal(int pid, Ref<kernel::TtyLink> tty) {
-  std::map<int, Ref<kernel::TtyLink>> gone;  // of processes that ended; let go outside the lock
-  terminals_.with([&](auto& m) {
-    if (m.size() >= kKeptProcesses) gone.swap(m);
-    m.insert_or_assign(pid == 0 ? init_->pid() : pid, std::move(tty));
-  });
-}
-
-RefOrNull<kernel::TtyLink> Running::terminal(int pid) const {
-  return terminals_.with([&](auto& m) -> RefOrNull<kernel::TtyLink> {
-    auto it = m.find(pid == 0 ? init_->pid() : pid);
-    if (it == m.end()) return nullptr;
-    return it->second;
-  });
-}
-
-RefOrNull<kernel::ThreadGroup> Running::find(int pid) const {
-  if (pid == 0 || pid == init_->pid()) return init_;
-  return const_cast<Guarded<std::map<int, Ref<kernel::ThreadGroup>>>&>(others_).with(
-      [&](auto& m) -> RefOrNull<kernel::ThreadGroup> {
-        auto it = m.find(pid);
-        if (it == m.end()) return nullptr;
-        return it->second;
-      });
 }
 
 namespace {
@@ -660,7 +623,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
   unfinished.container = nullptr;
   running->open_root = std::move(open_root);
   join_ipc(*running, **init);
-  if (tty) running->set_terminal(0, tty.get_ref());
+  running->set_terminal(tty);
   // Without its files or without new processes it is nothing. Its end makes everybody forget it, these handlers included.
   auto kill = [running](const char* who) {
     LOG(warn, "container '{}' has lost its {} and is killed", running->container->id(), who);
@@ -686,8 +649,7 @@ Result<Ref<kernel::ThreadGroup>, Failure> exec_in_container(kernel::Kernel& kern
   auto g = *made;
   schedule(*g, request.process);
   join_ipc(running, *g);
-  running.add(g);
-  if (tty) running.set_terminal(g->pid(), tty.get_ref());
+  running.add(g, tty);
   kernel.start_process(*g);
   return g;
 }

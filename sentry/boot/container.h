@@ -54,17 +54,19 @@ class Running : public RefCounted<Running> {
   const Ref<fs::gofer::Client>& gofer() const { return gofer_; }
   std::atomic<bool> started{false};
   RefOrNull<vfs::FileSystem> open_root;  // where writes go through to the host's root, which others may change while the container is paused
-  void add(Ref<kernel::ThreadGroup> g);
-  // The terminal a process was started with.
-  void set_terminal(int pid, Ref<kernel::TtyLink> tty);
+  // tty: the terminal that a process was started with, or null.
+  void set_terminal(RefOrNull<kernel::TtyLink> tty) { init_tty_ = std::move(tty); }  // init's, before others see this
+  void add(Ref<kernel::ThreadGroup> g, RefOrNull<kernel::TtyLink> tty);
   RefOrNull<kernel::TtyLink> terminal(int pid) const;
+  // Its end was told: it need not be known much longer.
+  void told(int pid);
   // SIGKILL to every process of it.
   void kill();
   // Waits until init has ended, kills what is left of a member, and gives back what it had. Parks.
   void see_to_its_end();
   // see_to_its_end() has returned. False: not before the deadline. Parks.
   bool wait_for_end(sched::Nanos deadline);
-  // pid 0: init. Also processes that ended already, until a later one takes their place.
+  // pid 0: init. Also processes that ended: a thousand whose end nobody asked for, and the last few of the others.
   RefOrNull<kernel::ThreadGroup> find(int pid) const;
 
  private:
@@ -74,8 +76,18 @@ class Running : public RefCounted<Running> {
   Ref<kernel::ThreadGroup> init_;
   std::atomic<bool> ended_{false};
   sched::WaitQueue ended_queue_;
-  Guarded<std::map<int, Ref<kernel::ThreadGroup>>> others_;
-  mutable Guarded<std::map<int, Ref<kernel::TtyLink>>> terminals_{LockRank::kEpollInterest};
+  RefOrNull<kernel::TtyLink> init_tty_;
+  struct Other {
+    Ref<kernel::ThreadGroup> group;
+    RefOrNull<kernel::TtyLink> tty;
+    uint64_t number;
+    bool told = false;
+  };
+  struct Others {
+    std::map<int, Other> by_pid;
+    uint64_t next = 0;
+  };
+  mutable Guarded<Others> others_;
 };
 
 // Builds the container and its init, not yet running. fds: as ContainerSpec says. If its gofer or zygote dies later, its processes

@@ -305,7 +305,9 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         RefOrNull<kernel::ThreadGroup> g;
         if (run) g = run->find(q->pid);
         if (!g) return failure(kESRCH, base::format("no process {} was started in '{}'", q->pid, q->id));
-        return wait_for_exit(*g);
+        auto status = wait_for_exit(*g);
+        if (status.ok()) run->told(q->pid);
+        return status;
       }
       case ControlOp::kState: return with_id([](Running& run) { return state_of(run); });
       case ControlOp::kProcesses: return with_id([](Running& run) { return list_processes(run); });

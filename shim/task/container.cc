@@ -13,6 +13,7 @@
 #include "runtime/host/proc.h"
 #include "runtime/host/terminal.h"
 #include "shim/task/logger.h"
+#include "shim/task/metrics.h"
 #include "shim/task/options.h"
 
 namespace shim::task {
@@ -207,6 +208,7 @@ void Container::adopt(Outcome made) {
   Fd master = take(3);
   link_ = std::make_unique<SentryLink>(host_.loop, rc::Client(std::move(client)), [] {});
   init_.pid = sentry_pid();
+  v2_ = uses_v2(state_.cgroup_leaves);
   if (words_.valid()) {
     auto w = host_.loop.watch(words_.get(), EPOLLIN, [this](uint32_t) { hear_words(); });
     if (w.ok()) words_watch_ = *w;

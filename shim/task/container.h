@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/container/lifecycle.h"
+#include "runtime/host/cgroup_stats.h"
 #include "shim/proto/events.pb.h"
 #include "shim/proto/task.pb.h"
 #include "shim/rpc/server.h"
@@ -114,6 +115,7 @@ class Container {
   std::optional<runtime::container::Root> root_;
   std::unique_ptr<SentryLink> link_;
   std::unique_ptr<OomWatch> oom_;
+  std::optional<runtime::host::CgroupReader> figures_;  // once somebody has asked
   Process init_;
   std::map<std::string, std::unique_ptr<Process>> execs_;
   std::vector<std::unique_ptr<Relay>> lingering_;  // of execs that were removed
@@ -122,7 +124,7 @@ class Container {
   std::string line_;
   uint64_t words_watch_ = 0, reap_timer_ = 0;
   std::optional<int> sentry_status_;
-  bool changing_ = false, paused_ = false, hooks_ = false, reaping_ = false;
+  bool changing_ = false, paused_ = false, hooks_ = false, reaping_ = false, v2_ = false;
 };
 
 }  // namespace shim::task

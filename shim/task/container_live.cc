@@ -7,7 +7,6 @@
 #include "base/sys.h"
 #include "runtime/container/create.h"
 #include "runtime/container/plan.h"
-#include "runtime/host/cgroup_stats.h"
 #include "runtime/host/terminal.h"
 #include "shim/task/container.h"
 #include "shim/task/metrics.h"
@@ -311,14 +310,15 @@ void Container::update(const std::string& resources, Pending call) {
 void Container::stats(Pending call) {
   if (init_.stage == Stage::stopped) return fail_not_running(init_, call);
   auto answer = [this, call](const wire::StatsReply* inside) {
-    auto s = host::read_cgroup_stats(state_.cgroup_leaves);
+    if (!figures_) figures_.emplace(state_.cgroup_leaves);
+    auto s = figures_->read();
     // The host's group also holds the sandbox's own threads.
     if (inside) s.pids = inside->pids;
     if (s.pids_limit && s.pids_limit != UINT64_MAX && s.pids_limit > static_cast<uint64_t>(rc::kOwnPids)) {
       s.pids_limit -= static_cast<uint64_t>(rc::kOwnPids);
     }
     proto::StatsResponse r;
-    *r.mutable_stats() = encode_metrics(s, uses_v2(state_.cgroup_leaves));
+    *r.mutable_stats() = encode_metrics(s, v2_);
     call->reply(r);
   };
   if (paused_) return answer(nullptr);

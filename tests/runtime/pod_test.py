@@ -500,6 +500,25 @@ class CaissonPod(Pod, unittest.TestCase):
         self.assertEqual(b.call('delete', '--force', one)[0], 0)
         self.assertEqual(b.status(two), 'running')
 
+    def test_a_pause_of_the_sandbox_container_holds_its_program_alone(self):
+        b = self.box
+        b.pod(args=sh('trap "exit 5" USR1; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done'))
+        one = b.member(['/bin/sleep', '1000'])
+        for _ in range(3):
+            wait_until(lambda: b.output(b.sandbox), 'its program')
+            self.assertEqual(b.call('pause', b.sandbox)[0], 0)
+            self.assertEqual((b.status(b.sandbox), b.status(one)), ('paused', 'running'))
+            said = b.output(b.sandbox)
+            self.assertEqual(b.out(one, 'sleep 0.2; echo here'), 'here\n')
+            # What was being written is.
+            self.assertLessEqual(b.output(b.sandbox).count('\n'), said.count('\n') + 1)
+            said = b.output(b.sandbox)
+            self.assertEqual(b.call('exec', b.sandbox, '/bin/true')[0], 255)
+            self.assertEqual(b.call('resume', b.sandbox)[0], 0)
+            wait_until(lambda: b.output(b.sandbox) != said, 'it to go on')
+        self.assertEqual(b.call('pause', b.sandbox)[0], 0)
+        self.assertEqual(b.call('delete', '--force', b.sandbox)[0], 0)
+
     def test_memory_is_charged_to_the_member_that_uses_it(self):
         b = self.box
         b.pod()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What a pod may ask for through the CRI, with runc's handler and with Caisson's: the same answers."""
-import json, os, re, subprocess, unittest
+import json, os, re, subprocess, time, unittest
 
 from daemon import CriError, read, wait_until
 from pods import DEBIAN, OWN_PIDS, ROOTFS, Left, PodCase
@@ -204,8 +204,20 @@ class Features(PodCase):
         c = self.add(pod, 'c', *SLEEP)
         self.run_in(c, '/bin/true')
         count = self.held()
-        for i in range(1000 if LONG else 40):
+        memory = 0
+        for i in range(2000 if LONG else 40):
             self.assertEqual(self.run_in(c, '/bin/echo', str(i)), (0, '%d\n' % i, ''))
+            if i == 100:
+                memory = self.memory()
+        for i in range(200 if LONG else 4):
+            s = self.open('Exec', container_id=c, cmd=['/bin/sh', '-c', 'read a; echo got $a; exit 6'], stdin=True, stdout=True, tty=bool(i & 1))
+            s.send(STDIN, b'x\n')
+            s.expect(STDOUT, b'got x')
+            self.assertEqual(s.finish(), 6)
+        if LONG:
+            more = self.memory() - memory
+            print(self.handler, 'memory of the pod and its shim has grown by %d KiB' % more, flush=True)
+            self.assertLess(more, 1024)
         for i in range(5):
             with self.assertRaises(CriError):
                 self.run_in(c, '/bin/missing')
@@ -233,6 +245,16 @@ class Features(PodCase):
         for p in Left(self.daemon).now['processes']:
             try:
                 n += len(os.listdir('/proc/%s/fd' % p.split()[0])) + len(os.listdir('/proc/%s/task' % p.split()[0]))
+            except OSError:
+                pass
+        return n
+
+    def memory(self):
+        """KiB of their own of the same."""
+        n = 0
+        for p in Left(self.daemon).now['processes']:
+            try:
+                n += sum(int(l.split()[1]) for l in read('/proc/%s/status' % p.split()[0]).splitlines() if l.startswith(('RssAnon:', 'VmSwap:')))
             except OSError:
                 pass
         return n
@@ -338,6 +360,21 @@ class Features(PodCase):
         n = value(a)
         wait_until(lambda: value(a) != n, 'it to go on')
         self.daemon.ctr('tasks', 'pause', a)
+        # Of the sandbox's own container: all but its one program goes on, also what containerd asks for.
+        task = lambda id: next(l.split()[2] for l in self.daemon.ctr('tasks', 'ls')[1].splitlines() if l.startswith(id))
+        for _ in range(2):
+            self.assertEqual(self.daemon.ctr('tasks', 'pause', pod[0])[0], 0)
+            self.assertEqual((task(pod[0]), task(b)), ('PAUSED', 'RUNNING'))
+            n = value(b)
+            wait_until(lambda: value(b) != n, 'the other to go on')
+            for method, request in (('ContainerStats', {'container_id': b}), ('PodSandboxStats', {'pod_sandbox_id': pod[0]}), ('ListContainerStats', {})):
+                self.cri.call(method, **request)
+            self.assertEqual(self.daemon.ctr('tasks', 'metrics', pod[0])[0], 0)
+            c = self.add(pod, 'c', '/bin/echo', 'here', metadata={'name': 'c%d' % time.monotonic_ns()})
+            self.assertEqual(self.wait(c)['exit_code'], 0)
+            self.assertEqual(self.daemon.ctr('tasks', 'resume', pod[0])[0], 0)
+            self.assertEqual(task(pod[0]), 'RUNNING')
+        self.assertEqual(self.daemon.ctr('tasks', 'pause', pod[0])[0], 0)
         self.remove(pod)
 
 

@@ -75,11 +75,11 @@ def shims(top, id=None):
 
 
 class Daemon:
-    def __init__(self, config=CONFIG):
+    def __init__(self, config=CONFIG, bin=BIN):
+        self.bin = bin
         need('containerd', 'ctr', 'runc', 'podman')
         self.top = tempfile.mkdtemp(prefix='ctd.', dir='/run')  # sockets below it have short paths
         self.environment = dict(os.environ, CAISSON_SHIM_ROOT=self.top + '/caisson')
-        self.environment['PATH'] = ':'.join(p for p in (BIN, os.path.dirname(SHIM), os.environ['PATH']) if p)
         self.prefix, self.space, self.group = [], 'default', os.path.basename(self.top)
         self.write('config.toml', config % {'top': self.top})
         if config is CRI_CONFIG:
@@ -122,8 +122,8 @@ class Daemon:
         return subprocess.run([*self.prefix, *command], check=True, capture_output=True, text=True).stdout
 
     def start(self):
-        program = os.path.join(BIN, 'containerd') if BIN else 'containerd'
-        self.process = subprocess.Popen([*self.prefix, program, '-c', self.top + '/config.toml'], stdout=self.log, stderr=self.log,
+        self.environment['PATH'] = ':'.join(p for p in (self.bin, os.path.dirname(SHIM), os.environ['PATH']) if p)
+        self.process = subprocess.Popen([*self.prefix, os.path.join(self.bin, 'containerd'), '-c', self.top + '/config.toml'], stdout=self.log, stderr=self.log,
                                         env=self.environment, start_new_session=True)
         wait_until(lambda: self.ctr('version')[0] == 0, 'containerd to answer')
 
@@ -133,9 +133,9 @@ class Daemon:
         there = set(os.listdir(SOCKETS)) if os.path.isdir(SOCKETS) else set()
         return [id for id in ids if name(id) in there]
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
+    def kill(self, how=signal.SIGKILL):
+        self.process.send_signal(how)
+        self.process.wait(PATIENCE)
 
     def stop(self):
         for id in self.ctr('containers', 'ls', '-q')[1].split():
@@ -158,7 +158,7 @@ class Daemon:
             shutil.rmtree(self.top, ignore_errors=True)
 
     def command(self, *args):
-        return [os.path.join(BIN, 'ctr') if BIN else 'ctr', '-a', self.top + '/c.sock', '-n', self.space, *args]
+        return [os.path.join(self.bin, 'ctr'), '-a', self.top + '/c.sock', '-n', self.space, *args]
 
     def ctr(self, *args, input=None):
         more = {'stdin': subprocess.DEVNULL} if input is None else {'input': input.encode()}
