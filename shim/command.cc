@@ -17,6 +17,7 @@
 #include "shim/proto/task.pb.h"
 #include "shim/rpc/client.h"
 #include "shim/sha256.h"
+#include "shim/sockets.h"
 #include "shim/task/mounts.h"
 #include "shim/task/options.h"
 
@@ -182,7 +183,9 @@ ResultX<void> clean_up(const Arguments& given) {
   // A shim that is being killed closes its connections before the socket where it listens; one that lives keeps this one open.
   const bool killed = there.ok() ? hangs_up(there->get(), kLastMomentsMs) : there.error().code() == base::kECONNREFUSED;
   if (!there.ok() || killed) clean_group(root, a.id);
-  if (killed) ::unlink(path.c_str());  // nobody else removes it
+  if (killed) remove_socket(a.root, path);  // nobody else does
+  std::string directory = path.substr(0, path.rfind('/'));
+  if (auto lock = lock_sockets(directory); lock.ok()) sweep_sockets(a.root, directory);
   TRY(rc::delete_container(root, a.id, true));
   if (!a.bundle.empty()) task::unmount_root(a.bundle);
   proto::DeleteResponse r;

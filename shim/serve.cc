@@ -9,6 +9,7 @@
 
 #include "base/sys.h"
 #include "shim/command.h"
+#include "shim/sockets.h"
 #include "shim/task/service.h"
 
 namespace shim {
@@ -32,6 +33,7 @@ class Shim {
  public:
   explicit Shim(const Arguments& a)
       : socket_(socket_path(a.socket)),
+        root_(a.root),
         workers_(loop_),
         publisher_(loop_, events_address(a), a.space),
         host_{loop_, workers_, publisher_, a.space, state_root(a), a.debug, a.config},
@@ -88,7 +90,7 @@ class Shim {
   void end() {
     if (ending_) return;
     ending_ = true;
-    ::unlink(socket_.c_str());
+    remove_socket(root_, socket_);
     loop_.after(kLastWordsMs, [this] { loop_.stop(); });
     wait_flushed();
   }
@@ -97,7 +99,7 @@ class Shim {
     loop_.after(10, [this] { wait_flushed(); });
   }
 
-  const std::string socket_;
+  const std::string socket_, root_;
   rpc::Loop loop_;
   task::Workers workers_;
   task::Publisher publisher_;

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +16,7 @@
 #include "runtime/oci/spec.h"
 #include "shim/command.h"
 #include "shim/rpc/client.h"
+#include "shim/sockets.h"
 
 namespace shim {
 
@@ -51,15 +51,6 @@ ResultX<Fd> listen_at(const std::string& path) {
     ::unlink(path.c_str());  // of a shim that was killed
   }
   return base::error(base::kEADDRINUSE, "{} cannot be taken", path);
-}
-
-// Two containers of one pod may be started at once: only one of them may find the address free.
-ResultX<Fd> lock_address(const std::string& path) {
-  std::string directory = path.substr(0, path.rfind('/'));
-  TRY_MSG(host::make_directories(directory, 0711), "make {}", directory);
-  Fd d = TRY_MSG(sys::open(directory.c_str(), O_RDONLY | O_DIRECTORY), "open {}", directory);
-  TRY_MSG(sys::from_libc(::flock(d.get(), LOCK_EX)), "lock {}", directory);
-  return d;
 }
 
 [[noreturn]] void become_shim(const Arguments& a, const std::string& address, Fd listener) {
@@ -107,7 +98,10 @@ ResultX<void> start(const Arguments& given) {
   if (!config.ok()) return base::wrap(config.error(), "read config.json in the bundle");
   std::string address = address_of(a, group_of(*config, a.id));
   std::string path = socket_path(address);
-  Fd lock = TRY(lock_address(path));
+  std::string directory = path.substr(0, path.rfind('/'));
+  // Two containers of one pod may be started at once: only one of them may find the address free.
+  Fd lock = TRY(lock_sockets(directory));
+  sweep_sockets(a.root, directory);
   Fd listener = TRY(listen_at(path));
   TRY_MSG(host::replace_file("address", address, 0600), "write the file `address` in the bundle");
   TRY_MSG(host::replace_file(kRootFile, a.root, 0600), "write the file `{}` in the bundle", kRootFile);
@@ -119,6 +113,7 @@ ResultX<void> start(const Arguments& given) {
       ::unlink(path.c_str());
       return e;
     }
+    note_socket(a.root, path, pid);
     adjust_oom_score(pid);
   }
   std::string out = a.protocol >= 3 ? base::format("{{\"version\":3,\"address\":\"{}\",\"protocol\":\"ttrpc\"}}", address) : address;
