@@ -34,9 +34,15 @@ bool look(std::vector<Watched>& list) {
   return any;
 }
 
-// Waits for any of the list until the deadline; at the deadline nothing is ready and that is no error.
+// Waits for any of the list until the deadline; at the deadline nothing is ready and that is no error, unless a signal is there: it
+// comes before the deadline, also before one that has passed. Linux: do_poll(), core_sys_select().
 Result<void> wait_for_any(std::vector<Watched>& list, sched::Nanos deadline) {
-  if (look(list) || deadline <= sched::now()) return {};
+  auto interrupted = [] { return sched::current()->interrupt_pending.load(std::memory_order_acquire); };
+  if (look(list)) return {};
+  if (deadline <= sched::now()) {
+    if (interrupted()) return kERESTARTNOHAND;
+    return {};
+  }
   auto entries = std::make_unique<std::unique_ptr<sched::WaitEntry>[]>(list.size());
   for (size_t i = 0; i < list.size(); i++) {
     if (!list[i].file) continue;
@@ -47,9 +53,9 @@ Result<void> wait_for_any(std::vector<Watched>& list, sched::Nanos deadline) {
   }
   for (;;) {
     if (look(list)) return {};
-    if (sched::current()->interrupt_pending.load(std::memory_order_acquire)) return kERESTARTNOHAND;
+    if (interrupted()) return kERESTARTNOHAND;
     if (sched::park(deadline) == sched::Parked::timed_out) {
-      look(list);
+      if (!look(list) && interrupted()) return kERESTARTNOHAND;
       return {};
     }
   }

@@ -104,6 +104,18 @@ void own_namespace(uid_t id, int flags = 0, uid_t inside = 0) {
   EXPECT_EQ(write_file("/proc/self/gid_map", std::to_string(inside) + " " + std::to_string(id) + " 1"), 0);
 }
 
+TEST_F(Maps, EndAtANul) {
+  EXPECT_EQ(in_child([] {
+    ASSERT_EQ(unshare(CLONE_NEWUSER), 0) << strerror(errno);
+    EXPECT_EQ(write_file("/proc/self/uid_map", std::string("\0 0 0 1", 8)), EINVAL);
+    EXPECT_EQ(write_file("/proc/self/uid_map", std::string("0 0 1\n\0what", 11)), 0);
+    EXPECT_EQ(write_file("/proc/self/setgroups", "deny"), 0);
+    EXPECT_EQ(write_file("/proc/self/gid_map", std::string("0 0 1\0", 6)), 0);
+    EXPECT_EQ(getuid(), 0u);
+    EXPECT_EQ(getgid(), 0u);
+  }), 0);
+}
+
 TEST_F(Maps, OfTheFirstNamespaceIsWhole) {
   EXPECT_EQ(in_child([] {
     EXPECT_EQ(read_file("/proc/self/setgroups"), "allow\n");

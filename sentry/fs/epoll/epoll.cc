@@ -58,7 +58,9 @@ class Epoll final : public vfs::File {
   Result<void> add(int fd, const Ref<vfs::File>& target, const epoll_event& ev) {
     sched::WaitQueue* queue = target->poll_queue();
     if (!queue) return kEPERM;
-    if ((ev.events & EPOLLEXCLUSIVE) && target->as<Epoll>()) return kEINVAL;
+    // Linux: EPOLLEXCLUSIVE_OK_BITS.
+    constexpr uint32_t kWithExclusive = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+    if ((ev.events & EPOLLEXCLUSIVE) && (target->as<Epoll>() || (ev.events & ~kWithExclusive))) return kEINVAL;
     return links().with([&](auto& m) -> Result<void> {
       if (Epoll* inner = target->as<Epoll>())
         if (!may_nest(m, *inner)) return kELOOP;

@@ -53,9 +53,10 @@ std::string map_text(Task& t, Ids ids) {
 
 bool overlap(uint32_t a, uint32_t n, uint32_t b, uint32_t m) { return a <= b + (m - 1) && b <= a + (n - 1); }
 
-// Lines of three numbers. EINVAL.
+// Lines of three numbers, up to a NUL, which runc writes along. EINVAL.
 Result<std::vector<IdExtent>> parse_map(std::string_view text) {
   std::vector<IdExtent> out;
+  text = text.substr(0, text.find('\0'));
   while (!text.empty()) {
     size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
