@@ -552,4 +552,30 @@ TEST(Seqpacket, RecordsOnAConnection) {
   EXPECT_ERRNO(send(s, b, 1, 0), ENOTCONN);
 }
 
+TEST(Socketpair, RoomToWriteIsNoEdgeForAReader) {
+  int p[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p), 0);
+  Fd mine = p[0], other = p[1];
+  char block[4096] = {};
+  while (send(mine, block, sizeof block, 0) > 0) {}
+  ASSERT_EQ(errno, EAGAIN);
+  for (const uint32_t wanted : {uint32_t{EPOLLIN}, uint32_t{EPOLLIN | EPOLLOUT}}) {
+    Fd e = epoll_create1(0);
+    epoll_event ev{};
+    ev.events = wanted | EPOLLET;
+    ASSERT_EQ(epoll_ctl(e, EPOLL_CTL_ADD, mine, &ev), 0);
+    ASSERT_EQ(send(other, "x", 1, 0), 1);
+    ASSERT_EQ(epoll_wait(e, &ev, 1, 5000), 1);
+    EXPECT_EQ(ev.events, static_cast<uint32_t>(EPOLLIN));
+    while (recv(other, block, sizeof block, 0) > 0) {}  // what this one sent: now it may write
+    if (wanted & EPOLLOUT) {
+      ASSERT_EQ(epoll_wait(e, &ev, 1, 5000), 1);
+      EXPECT_EQ(ev.events, wanted);
+    } else {
+      EXPECT_EQ(epoll_wait(e, &ev, 1, 20), 0);
+    }
+    while (send(mine, block, sizeof block, 0) > 0) {}
+  }
+}
+
 }  // namespace

@@ -11,6 +11,7 @@ namespace sentry::fs::epoll {
 namespace {
 
 constexpr uint32_t kPrivateBits = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
+constexpr uint32_t kInBits = EPOLLIN | EPOLLRDNORM | EPOLLRDBAND | EPOLLPRI | EPOLLRDHUP, kOutBits = EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
 constexpr int kMaxNests = 4;      // EP_MAX_NESTS
 constexpr int kMaxVisits = 4096;  // epolls that one look at the nesting may meet
 
@@ -22,6 +23,7 @@ struct Item {
   vfs::File* file;  // whole while the item is in the epoll's map: a file takes its items out before anything of it goes
   const int fd;
   epoll_event event;
+  std::atomic<uint32_t> interest;        // of event, for callbacks
   bool disabled = false;                 // EPOLLONESHOT has fired
   bool listed = false;                   // in ready_
   std::atomic<bool> candidate{false};    // in the stack of candidates
@@ -82,6 +84,7 @@ class Epoll final : public vfs::File {
     if (it == items_.end()) return kENOENT;
     if ((it->second->event.events | ev.events) & EPOLLEXCLUSIVE) return kEINVAL;
     it->second->event = ev;
+    it->second->interest.store(ev.events, std::memory_order_release);
     it->second->disabled = false;
     consider(*it->second, target->poll_events());
     return {};
@@ -137,7 +140,15 @@ class Epoll final : public vfs::File {
   uint32_t poll_events() override { return has_candidates() ? EPOLLIN | EPOLLRDNORM : 0; }
   sched::WaitQueue* poll_queue() override { return &waiters_; }
 
-  void on_event(Item& item, uint32_t) {
+  // Room to write is no edge for who waits to read, nor the other way round, even if there is something to read as well by the time
+  // that it is looked at. Linux: ep_poll_callback().
+  static bool concerns(const Item& item, uint32_t events) {
+    const uint32_t interest = item.interest.load(std::memory_order_acquire);
+    if (events == 0 || (events & ~(kInBits | kOutBits))) return true;
+    return ((events & kInBits) && (interest & kInBits)) || ((events & kOutBits) && (interest & kOutBits));
+  }
+  void on_event(Item& item, uint32_t events) {
+    if (!concerns(item, events)) return;
     if (!item.candidate.exchange(true, std::memory_order_acq_rel)) {
       Item* head = candidates_.load(std::memory_order_relaxed);
       do item.next_candidate = head;
@@ -239,7 +250,7 @@ class Epoll final : public vfs::File {
 };
 
 Item::Item(Epoll& e, vfs::File& f, int n, const epoll_event& ev)
-    : epoll(e), file(&f), fd(n), event(ev),
+    : epoll(e), file(&f), fd(n), event(ev), interest(ev.events),
       entry([](sched::WaitEntry& w, uint32_t events) {
         auto* item = static_cast<Item*>(w.arg());
         item->epoll.on_event(*item, events);
