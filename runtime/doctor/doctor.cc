@@ -129,12 +129,15 @@ void look_at_containerd(const Options& o, Findings& out) {
     auto& h = r->second;
     if (h.type != install::kRuntimeType) problems.push_back(base::format("its runtime_type is \"{}\", not \"{}\"", h.type, install::kRuntimeType));
     if (!h.path.empty() && ::access(h.path.c_str(), X_OK) != 0) problems.push_back(base::format("its runtime_path {} cannot be executed", h.path));
-    if (h.path.empty()) {
-      bool found = false;
-      for (const char* d : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
-        found = found || ::access((std::string(d) + "/" + install::kShim).c_str(), X_OK) == 0;
-      }
-      if (!found) problems.push_back(base::format("{} is in none of the usual directories, and it has no runtime_path", install::kShim));
+    bool found = !view->opt.empty() && ::access((view->opt + "/bin/" + install::kShim).c_str(), X_OK) == 0;
+    for (const char* d : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
+      found = found || ::access((std::string(d) + "/" + install::kShim).c_str(), X_OK) == 0;
+    }
+    bool old = version.status == 0 && version.text.find(" 1.6.") != version.text.npos;
+    if (!found && h.path.empty()) problems.push_back(base::format("{} is in none of the usual directories, and it has no runtime_path", install::kShim));
+    if (!found && !h.path.empty() && old) {
+      problems.push_back(base::format("containerd 1.6 takes no notice of its runtime_path, and {} is neither in the usual directories nor in {}/bin",
+                                      install::kShim, view->opt.empty() ? "/opt/containerd" : view->opt));
     }
     if (!h.config_path.empty()) {
       auto c = config::load_config(h.config_path);

@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kCri2 = "io.containerd.grpc.v1.cri";
 constexpr const char* kCri3 = "io.containerd.cri.v1.runtime";
+constexpr const char* kOptPlugin = "io.containerd.internal.v1.opt";
 
 std::string begin_mark(const std::string& name) { return "# BEGIN caisson handler " + name + " (caisson uninstall takes it out)\n"; }
 std::string end_mark(const std::string& name) { return "# END caisson handler " + name + "\n"; }
@@ -103,9 +104,11 @@ ResultX<View> view_of(const toml::table& parsed, std::string_view text, const st
     return base::error(base::kEOPNOTSUPP, "{} is of version {}: needs to be of version 2 or 3 (`containerd config migrate` of containerd 1.7 and "
                        "later prints it in a newer one; a file without the line `version = 2` is of version 1)", path, v.version);
   }
+  v.opt = t["plugins"][kOptPlugin]["path"].value_or(v.opt);
   if (const toml::array* off = t["disabled_plugins"].as_array()) {
     for (auto& e : *off) {
       std::string name = e.value_or<std::string>("");
+      if (name == kOptPlugin) v.opt = "";
       if (name == "cri" || name == cri_of(v.version)) v.cri_disabled = true;
     }
   }

@@ -17,7 +17,7 @@ inline constexpr const char* kRuntimeType = "io.containerd.caisson.v1";
 
 struct Handler {
   std::string name = "caisson";
-  std::string shim;         // runtime_path; "": containerd looks for the shim in its PATH
+  std::string shim;         // runtime_path, which containerd 1.6 takes no notice of; "": containerd looks for the shim in its PATH
   std::string config_path;  // "": the default one
 };
 
@@ -30,6 +30,7 @@ struct View {
   };
   int version = 0;  // 0: the file says nothing at all
   bool cri_disabled = false;
+  std::string opt = "/opt/containerd";  // containerd looks for programs in its bin before its PATH; "": it does not
   std::map<std::string, Runtime> runtimes;
 };
 base::ResultX<View> look(std::string_view text, const std::string& path);

@@ -150,6 +150,52 @@ ResultX<std::string> shim_path(const Options& o) {
   return in_usual_path(path.substr(0, path.rfind('/'))) ? "" : path;
 }
 
+std::string link_path(const View& v) { return v.opt.empty() ? "" : v.opt + "/bin/" + kShim; }
+
+// What the link says: whether it leads to one of our shims.
+std::string link_target(const std::string& path) {
+  char target[4096];
+  ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+  return n > 0 ? std::string(target, static_cast<size_t>(n)) : "";
+}
+
+// containerd 1.6 does not look where runtime_path says: a link where it does look leads there.
+void link_shim(const Options& o, const Handler& h, const View& v, Report& report) {
+  std::string link = link_path(v);
+  if (h.shim.empty()) return;
+  if (link.empty()) {
+    report.push_back(base::format("note: containerd 1.6 finds the shim in its PATH only; {} is not there", h.shim));
+    return;
+  }
+  std::string at = o.host + link;
+  struct stat st;
+  bool there = ::lstat(at.c_str(), &st) == 0;
+  if (there && link_target(at) == h.shim) return;
+  if (there && !S_ISLNK(st.st_mode)) {
+    report.push_back(base::format("note: {} is no link and stays: containerd 1.6 runs it, not {}", at, h.shim));
+    return;
+  }
+  report.push_back(base::format("{} {} to {}, for containerd 1.6", o.dry_run ? "would link" : "linked", at, h.shim));
+  if (o.dry_run) return;
+  std::string temporary = at + ".new-" + std::to_string(::getpid());
+  auto made = host::make_directories(at.substr(0, at.rfind('/')), 0755);
+  if (made.ok() && ::symlink(h.shim.c_str(), temporary.c_str()) == 0 && ::rename(temporary.c_str(), at.c_str()) == 0) return;
+  report.back() = base::format("note: {} cannot be made ({}): containerd 1.6 will not find {}", at,
+                               (made.ok() ? sys::from_libc(-1).error() : made.error()).text(), h.shim);
+  ::unlink(temporary.c_str());
+}
+
+// The link of a handler that is taken out, unless another needs it.
+void unlink_shim(const Options& o, const std::string& shim, const View& v, Report& report) {
+  std::string link = link_path(v);
+  if (shim.empty() || link.empty() || link_target(o.host + link) != shim) return;
+  for (auto& [_, r] : v.runtimes) {
+    if (r.type == kRuntimeType && r.path == shim) return;
+  }
+  report.push_back(base::format("{} {}{}", o.dry_run ? "would remove" : "removed", o.host, link));
+  if (!o.dry_run) ::unlink((o.host + link).c_str());
+}
+
 ResultX<void> check_handler(const std::string& name) {
   auto plain = [](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '-'; };
   if (!name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), plain) && name[0] != '-') return {};
@@ -219,13 +265,15 @@ ResultX<Report> install(const Options& o) {
       TRY(copy_program(o, from, p.name, report));
     }
   }
+  View view = TRY(look(e.text, f.path));
+  link_shim(o, h, view, report);  // before containerd is restarted
   if (!e.changed) {
     report.push_back(base::format("{} has the handler {} already: nothing to change", f.path, h.name));
     return report;
   }
   report.push_back(base::format("{} {}:", o.dry_run ? "would change" : f.there ? "changed" : "made", f.path));
   TRY(apply_edit(o, f, e, report));
-  if (TRY(look(e.text, f.path)).cri_disabled) {
+  if (view.cri_disabled) {
     report.push_back("note: " + f.path + " disables containerd's CRI plugin (disabled_plugins): Kubernetes cannot use it so");
   }
   return report;
@@ -241,6 +289,7 @@ ResultX<Report> uninstall(const Options& o) {
   }
   ConfigFile f = TRY(read_config(o));
   Edit e = TRY(remove_handler(f.text, f.path, o.handler.name));
+  if (e.changed) unlink_shim(o, TRY(look(f.text, f.path)).runtimes[o.handler.name].path, TRY(look(e.text, f.path)), report);
   if (e.changed) {
     report.push_back(base::format("{} {}:", o.dry_run ? "would change" : "changed", f.path));
     TRY(apply_edit(o, f, e, report));

@@ -56,9 +56,12 @@ class Install(OnADirectory):
         self.assertEqual(self.read(self.config + '.before-caisson'), CONFIG)
         for p in PROGRAMS:
             self.assertEqual(stat.S_IMODE(os.stat(self.host + '/opt/caisson/bin/' + p).st_mode), 0o755)
+        link = self.host + '/opt/containerd/bin/containerd-shim-caisson-v1'
+        self.assertEqual(os.readlink(link), '/opt/caisson/bin/containerd-shim-caisson-v1')
         before = self.files()
         code, out, _ = self.install('--copy-to', '/opt/caisson/bin')
         self.assertEqual(code, 0)
+        self.assertNotIn('linked', out)
         self.assertIn('nothing to change', out)
         self.assertNotIn('copied', out)
         self.assertEqual(self.files(), before)
@@ -66,7 +69,32 @@ class Install(OnADirectory):
         self.assertEqual(code, 0, err)
         self.assertEqual(self.read(), CONFIG)
         self.assertFalse(os.path.exists(self.host + '/opt/caisson/bin'))
+        self.assertFalse(os.path.lexists(link))
         self.assertEqual(self.install(verb='uninstall')[0], 0)
+
+    def test_the_link_for_containerd_1_6(self):
+        opt = '[plugins."io.containerd.internal.v1.opt"]\npath = "/srv/ctd"\n'
+        name = '/bin/containerd-shim-caisson-v1'
+        self.write(CONFIG + opt)
+        self.assertIn('linked', self.install('--copy-to', '/opt/caisson/bin')[1])
+        link = self.host + '/srv/ctd' + name
+        self.assertEqual(os.readlink(link), '/opt/caisson/bin/containerd-shim-caisson-v1')
+        # It stays while another handler needs it.
+        self.assertEqual(self.install('--handler', 'second', '--shim', '/opt/caisson/bin/containerd-shim-caisson-v1')[0], 0)
+        self.assertEqual(self.install(verb='uninstall')[0], 0)
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(self.install('--handler', 'second', verb='uninstall')[0], 0)
+        self.assertFalse(os.path.lexists(link))
+        # What somebody else put there stays, and it is said.
+        with open(link, 'w') as f:
+            f.write('mine')
+        self.assertIn('is no link and stays', self.install('--copy-to', '/opt/caisson/bin')[1])
+        self.assertEqual(self.read(link), 'mine')
+        self.assertEqual(self.install(verb='uninstall')[0], 0)
+        self.assertEqual(self.read(link), 'mine')
+        # Where containerd does not look there, that is said.
+        self.write('disabled_plugins = ["io.containerd.internal.v1.opt"]\n' + CONFIG)
+        self.assertIn('in its PATH only', self.install('--copy-to', '/opt/caisson/bin')[1])
 
     def test_a_dry_run_changes_nothing(self):
         self.write(CONFIG)
