@@ -3,6 +3,7 @@
 #include "sentry/net/host/list.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -68,8 +69,19 @@ std::string list_text(int family, int protocol) {
   char line[400];
   snprintf(line, sizeof line, "%-*s\n", width, header(family, protocol));
   out += line;
+  // Those that listen first, as Linux shows them; then the oldest first.
+  struct Row {
+    int state;
+    uint64_t ino;
+    Ref<Sock> sock;
+  };
+  std::vector<Row> rows;
+  for (auto& s : socks) rows.push_back({static_cast<HostSock&>(*s).state(), static_cast<HostSock&>(*s).inode_number.load(), s});
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return std::pair(a.state != TCP_LISTEN, a.ino) < std::pair(b.state != TCP_LISTEN, b.ino);
+  });
   int n = 0;
-  for (auto& ref : socks) {
+  for (auto& [state, number, ref] : rows) {
     auto& s = static_cast<HostSock&>(*ref);
     auto local = s.name();
     if (!local.ok()) continue;
@@ -77,11 +89,10 @@ std::string list_text(int family, int protocol) {
     memcpy(&port, local->bytes.data() + 2, sizeof port);
     if (port == 0) continue;  // in no table of ports yet
     auto peer = s.peer_name();
-    const int state = s.state();
     auto unsent = s.unsent(), unread = s.unread();
     const int sent = unsent.ok() ? *unsent : 0;
     const int waiting = unread.ok() ? *unread : 0;  // a listener has none
-    const auto ino = static_cast<unsigned long long>(s.inode_number.load());
+    const auto ino = static_cast<unsigned long long>(number);
     char rest[160];
     if (tcp)
       snprintf(rest, sizeof rest, "%02X %08X:%08X 00:00000000 00000000 %5u        0 %llu 1 0000000000000000 %s", state,
