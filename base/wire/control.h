@@ -234,6 +234,7 @@ enum class ControlOp : uint16_t {
   kPause,        // IdRequest: the host freezes the container's group next: its silence is no offence, and what may be changed from
                  // outside meanwhile is looked at anew
   kResume,       // IdRequest: it has been thawed
+  kProcessDetails,  // IdRequest -> ProcessesReply with everything in it; kProcesses leaves out what takes asking
 };
 
 struct RequestHeader {
@@ -281,9 +282,16 @@ struct StateReply {
 struct ProcessInfo {
   int32_t pid = 0, ppid = 0;
   uint32_t uid = 0, threads = 0;
-  uint64_t start_ns = 0, cpu_ns = 0;
-  std::string tty, command;
-  template <typename A> void visit(A& a) { a(pid); a(ppid); a(uid); a(threads); a(start_ns); a(cpu_ns); a(tty); a(command); }
+  std::string command;
+  // The rest comes with kProcessDetails.
+  int32_t pgrp = 0, session = 0, nice = 0;
+  uint32_t gid = 0;
+  uint64_t start_unix_ns = 0, cpu_ns = 0, size = 0, resident = 0;  // bytes
+  std::string state, tty, arguments;  // "S", "pts/0" or nothing; words parted by spaces, cut when long
+  template <typename A> void visit(A& a) {
+    a(pid); a(ppid); a(uid); a(threads); a(command); a(pgrp); a(session); a(nice); a(gid); a(start_unix_ns); a(cpu_ns); a(size);
+    a(resident); a(state); a(tty); a(arguments);
+  }
 };
 struct ProcessesReply { std::vector<ProcessInfo> list; template <typename A> void visit(A& a) { a(list); } };
 struct StatsReply {

@@ -116,9 +116,8 @@ ResultX<int> run_container(const CreateOptions& options, bool detach, bool keep)
     auto removed = container::destroy_container(made.root, made.directory, made.state);
     if (!removed.ok()) LOG(error, "removing container '{}': {}", o.id, removed.error().text());
     if (spec.ok()) {
-      auto hooked = container::run_hooks(spec->hooks.poststop, "poststop",
-                                         container::state_json(made.state, container::Status::stopped), made.state.bundle);
-      if (!hooked.ok()) LOG(warn, "{}", hooked.error().text());
+      container::run_poststop_hooks(spec->hooks.poststop, container::state_json(made.state, container::Status::stopped),
+                                    made.state.bundle);
     }
   }
   if (!result.ok()) return result.error();

@@ -58,9 +58,15 @@ ordered_json figures(const host::CgroupStats& s) {
   auto& usage = j["cpu"]["usage"];
   usage["total"] = s.cpu_ns;
   if (!s.cpu_each_ns.empty()) usage["percpu"] = s.cpu_each_ns;
+  if (!s.cpu_each_kernel_ns.empty()) usage["percpu_kernel"] = s.cpu_each_kernel_ns;
+  if (!s.cpu_each_user_ns.empty()) usage["percpu_user"] = s.cpu_each_user_ns;
   usage["kernel"] = s.cpu_kernel_ns;
   usage["user"] = s.cpu_user_ns;
   j["cpu"]["throttling"] = {{"periods", s.periods}, {"throttledPeriods", s.throttled_periods}, {"throttledTime", s.throttled_ns}};
+  auto& set = j["cpuset"] = ordered_json::object();
+  if (!s.cpus.empty()) set["cpus"] = s.cpus;
+  if (!s.mems.empty()) set["mems"] = s.mems;
+  for (auto& [name, value] : s.cpuset) set[name] = value;
   j["memory"] = {{"cache", s.cache},         {"usage", amount(s.memory)},         {"swap", amount(s.memory_swap)},
                  {"kernel", amount(s.kernel)}, {"kernelTCP", amount(s.kernel_tcp)}, {"raw", s.memory_raw}};
   j["pids"] = {{"current", s.pids}};
@@ -124,6 +130,7 @@ base::ResultX<int> events(const Globals& g, const Args& args) {
     }
     if (host::now_ms() >= next) {
       auto stats = host::read_cgroup_stats(s.cgroup_leaves);
+      host::add_processor_details(s.cgroup_leaves, stats);
       auto inside = ask_sentry(d, s);
       if (inside) {
         // The container's own count of tasks and its limit: the host's group also holds the sandbox's.

@@ -240,6 +240,8 @@ class Maker {
     return base::error(e.code(), "{} ({})", e.text(), line);
   }
 
+  // What they did may have to be undone by those of poststop.
+  bool hooks_begun() const { return hooks_begun_; }
   State& state() { return state_; }
   Client& client() { return *client_; }
   Fd take_terminal() { return std::move(terminal_.master); }
@@ -485,8 +487,8 @@ class Maker {
   ResultX<void> run_create_hooks() {
     auto& h = spec_.hooks;
     if (h.prestart.empty() && h.create_runtime.empty() && h.create_container.empty()) return {};
-    // The pid must be there for hooks that look for its namespaces.
-    std::string json = state_json(state_, Status::created);
+    hooks_begun_ = true;
+    std::string json = state_json(state_, Status::creating);
     TRY(run_hooks(h.prestart, "prestart", json, o_.bundle));
     TRY(run_hooks(h.create_runtime, "createRuntime", json, o_.bundle));
     return run_hooks(h.create_container, "createContainer", json, o_.bundle, pidfd_.get());
@@ -506,6 +508,7 @@ class Maker {
   bool rootless_;
   uint32_t owner_;
   State state_;
+  bool hooks_begun_ = false;
   host::IdRange ids_;
   std::vector<host::Hierarchy> hierarchies_;
   host::Scope scope_;
@@ -566,6 +569,15 @@ ResultX<Created> create_container(const CreateOptions& options) {
     spec.warnings.push_back(base::format("linux.namespaces joins {} as its {} namespace: the sandbox has one of its own kernel and "
                                          "joins no other, ignored", n.path, n.type));
   }
+  // What the spec does not name is the caller's own, and a sandbox has no part of it (of the network it may, see choose_network()).
+  std::string absent;
+  for (const char* type : {"pid", "ipc", "uts", "mount"}) {
+    if (!o.spec && !spec.find_namespace(type)) absent += (absent.empty() ? "" : ", ") + std::string(type);
+  }
+  if (!absent.empty()) {
+    spec.warnings.push_back(base::format("linux.namespaces does not have {}: the host's are not shared with a sandbox, it has its own",
+                                         absent));
+  }
   RootWrites writes;
   if (o.overlay) writes.overlay = *o.overlay;
   else if (!o.spec) writes = TRY(choose_root_writes(spec, o.root));
@@ -596,6 +608,7 @@ ResultX<Created> create_container(const CreateOptions& options) {
     Error e = maker.explain(made.error());
     auto undone = destroy_container(root, d, maker.state());
     if (!undone.ok()) LOG(warn, "cleaning up after the failure: {}", undone.error().text());
+    if (maker.hooks_begun()) run_poststop_hooks(spec.hooks.poststop, state_json(maker.state(), Status::stopped), o.bundle);
     return e;
   }
   return Created{maker.state(),           std::move(d), std::move(maker.client()), maker.take_terminal(),

@@ -14,5 +14,7 @@ namespace runtime::container {
 // sandbox: a pidfd of it, for hooks that run in its network namespace (createContainer); -1: where this process is.
 base::ResultX<void> run_hooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state_json,
                               const std::string& directory, int sandbox = -1);
+// All of them: what fails is logged.
+void run_poststop_hooks(const std::vector<oci::Hook>& hooks, const std::string& state_json, const std::string& directory);
 
 }  // namespace runtime::container

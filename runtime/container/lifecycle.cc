@@ -128,7 +128,7 @@ std::string state_json(const State& s, Status status) {
   nlohmann::ordered_json j;
   j["ociVersion"] = s.version;
   j["id"] = s.id;
-  j["pid"] = status == Status::stopped || status == Status::creating ? 0 : s.told().pid;
+  j["pid"] = status == Status::stopped ? 0 : s.told().pid;
   j["status"] = status_name(status);
   j["bundle"] = s.bundle;
   j["rootfs"] = s.rootfs;
@@ -157,8 +157,11 @@ ResultX<void> start_container(Directory& d, State& s, Client* client) {
   TRY(d.save(s));
   if (spec.ok() && !spec->hooks.poststart.empty()) {
     auto hooked = run_hooks(spec->hooks.poststart, "poststart", state_json(s, Status::running), s.bundle);
-    // The spec: a poststart hook that fails is logged, and life goes on.
-    if (!hooked.ok()) LOG(warn, "{}", hooked.error().text());
+    // The spec, since 1.1: the container is stopped.
+    if (!hooked.ok()) {
+      host::kill_and_wait(s.told(), 2000);
+      return hooked.error();
+    }
   }
   return {};
 }
@@ -331,10 +334,7 @@ ResultX<void> delete_container(const Root& root, const std::string& id, bool for
   }
   auto spec = load_saved_spec(d);
   TRY(destroy_container(root, d, s));
-  if (spec.ok() && !spec->hooks.poststop.empty()) {
-    auto hooked = run_hooks(spec->hooks.poststop, "poststop", state_json(s, Status::stopped), s.bundle);
-    if (!hooked.ok()) LOG(warn, "{}", hooked.error().text());
-  }
+  if (spec.ok()) run_poststop_hooks(spec->hooks.poststop, state_json(s, Status::stopped), s.bundle);
   return {};
 }
 

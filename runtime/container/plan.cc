@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -259,6 +260,12 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   auto& w = plan.wire;
   w.id = options.id;
   w.hostname = spec.hostname;
+  auto* names = spec.find_namespace("uts");
+  if (w.hostname.empty() && (!options.pod || !names || names->path.empty())) {
+    // A new namespace begins with the names of the old one.
+    char host[65] = "";
+    if (::gethostname(host, sizeof host - 1) == 0) w.hostname = host;
+  }
   w.domainname = spec.domainname;
   w.process = spec.process;
   inherit_limits(w.process);

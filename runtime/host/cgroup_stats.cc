@@ -215,6 +215,46 @@ CgroupStats CgroupReader::read() const {
 
 CgroupStats read_cgroup_stats(const std::vector<std::string>& leaves) { return CgroupReader(leaves).read(); }
 
+namespace {
+
+// "0-3,7".
+std::vector<uint16_t> number_list(const std::string& text) {
+  std::vector<uint16_t> out;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) {
+    unsigned first = 0, last = 0;
+    int n = sscanf(part.c_str(), "%u-%u", &first, &last);
+    if (n < 1) break;
+    if (n < 2) last = first;
+    for (unsigned i = first; i <= last && i <= UINT16_MAX; i++) out.push_back(static_cast<uint16_t>(i));
+  }
+  return out;
+}
+
+}  // namespace
+
+void add_processor_details(const std::vector<std::string>& leaves, CgroupStats& s) {
+  static constexpr const char* kSettings[] = {"cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page",
+                                              "memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level"};
+  for (auto& leaf : leaves) {
+    std::istringstream all(text_of(leaf + "/cpuacct.usage_all"));
+    std::string header;
+    std::getline(all, header);  // "cpu user system"
+    for (uint64_t cpu, user, system; all >> cpu >> user >> system;) {
+      s.cpu_each_user_ns.push_back(user);
+      s.cpu_each_kernel_ns.push_back(system);
+    }
+    for (const char* kind : {"", ".effective"}) {
+      if (s.cpus.empty()) s.cpus = number_list(text_of(leaf + "/cpuset.cpus" + kind));
+      if (s.mems.empty()) s.mems = number_list(text_of(leaf + "/cpuset.mems" + kind));
+    }
+    for (const char* name : kSettings) {
+      std::string text = text_of(leaf + "/cpuset." + name);
+      if (!text.empty()) s.cpuset[name] = strtoll(text.c_str(), nullptr, 10);
+    }
+  }
+}
+
 uint64_t count_oom_kills(const std::vector<std::string>& leaves) {
   uint64_t n = 0;
   for (auto& leaf : leaves) {

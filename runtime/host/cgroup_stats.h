@@ -18,7 +18,9 @@ struct CgroupStats {
     std::string operation;  // "Read", "Write" …
   };
   uint64_t cpu_ns = 0, cpu_user_ns = 0, cpu_kernel_ns = 0;
-  std::vector<uint64_t> cpu_each_ns;  // version 1 alone
+  std::vector<uint64_t> cpu_each_ns, cpu_each_user_ns, cpu_each_kernel_ns;  // version 1 alone
+  std::vector<uint16_t> cpus, mems;                                         // those that it may use
+  std::map<std::string, int64_t> cpuset;                                    // other settings: "mem_hardwall" ...
   uint64_t periods = 0, throttled_periods = 0, throttled_ns = 0;
   Amount memory, memory_swap, kernel, kernel_tcp;
   uint64_t cache = 0;
@@ -44,6 +46,8 @@ class CgroupReader {
 };
 
 CgroupStats read_cgroup_stats(const std::vector<std::string>& leaves);
+// cpu_each_user_ns, cpu_each_kernel_ns, cpus, mems, cpuset: many files that few ask for.
+void add_processor_details(const std::vector<std::string>& leaves, CgroupStats& s);
 // Programs of the group that the host killed for want of memory.
 uint64_t count_oom_kills(const std::vector<std::string>& leaves);
 

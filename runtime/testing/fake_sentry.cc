@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -52,6 +53,7 @@ struct Sandbox {
   Fd gofer, zygote;
   std::map<int, Process> processes;  // 1 = init
   std::vector<Fd> connections;
+  bool end_told = false;
 };
 
 void reply(int connection, uint64_t tag, const std::vector<std::byte>& body, int error = 0, const char* words = "") {
@@ -189,6 +191,7 @@ void handle(Sandbox& s, int connection, std::span<const std::byte> record, std::
     auto q = wire::decode<wire::WaitRequest>(rest);
     auto it = s.processes.find(q.ok() && q->pid ? q->pid : 1);
     if (!q.ok() || it == s.processes.end()) return fail(ESRCH, "no such process");
+    s.end_told |= it->first == 1;  // now, or when it ends
     if (it->second.status) return answer(wire::WaitReply{*it->second.status});
     it->second.waiters.push_back({connection, h.tag});
     return;
@@ -212,10 +215,15 @@ void handle(Sandbox& s, int connection, std::span<const std::byte> record, std::
                         : p.started ? wire::ContainerStatus::running : wire::ContainerStatus::created;
     return answer(r);
   }
-  if (h.op == Op::kProcesses) {
+  if (h.op == Op::kProcesses || h.op == Op::kProcessDetails) {
     wire::ProcessesReply r;
     for (auto& [pid, p] : s.processes) {
-      if (!p.status) r.list.push_back({pid, 0, p.spec.uid, 1, 0, 0, "", p.spec.args[0]});
+      if (p.status) continue;
+      r.list.emplace_back();
+      r.list.back().pid = pid;
+      r.list.back().uid = p.spec.uid;
+      r.list.back().threads = 1;
+      r.list.back().command = p.spec.args[0];
     }
     return answer(r);
   }
@@ -251,6 +259,9 @@ int main(int argc, char** argv) {
   }
   s.connections.emplace_back(control);
   for (;;) {
+    // As the real one: it ends with the program, once whoever made it was told so or has gone.
+    bool maker_there = std::any_of(s.connections.begin(), s.connections.end(), [&](const Fd& c) { return c.get() == control; });
+    if (s.boot.exit_with_init && s.spec && s.processes[1].status && (s.end_told || !maker_there)) return 0;
     std::vector<pollfd> p{{listener.get(), POLLIN, 0}};
     for (auto& c : s.connections) p.push_back({c.get(), POLLIN, 0});
     if (::poll(p.data(), p.size(), -1) < 0) continue;

@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -60,19 +63,68 @@ std::string Leftovers::text() const {
 
 namespace {
 
-// Every caisson of this test program: other tests run beside it.
-std::set<int>& made_by_us() {
-  static std::set<int> pids;
-  return pids;
+// Every caisson that this program or a child of it has started. Other tests run beside it, older ones may have been cut short, and
+// numbers of processes come again: what counts as ours has the number and the container's name of one of these, and is not older.
+struct Started {
+  std::atomic<size_t> count;
+  struct {
+    std::atomic<int> pid;
+    char words[124];  // the last arguments, each followed by a newline
+  } list[8192];
+};
+Started& started() {
+  static auto* s = static_cast<Started*>(::mmap(nullptr, sizeof(Started), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  return *s;
 }
 
-// "caisson-ID.PID" of a cgroup, "ID.PID.TIME" of a store: PID made it.
-bool is_ours(const std::string& name, int field_from_end) {
-  size_t end = name.size();
-  for (int i = 0; i < field_from_end && end != std::string::npos && end > 0; i++) end = name.rfind('.', end - 1);
-  if (end == std::string::npos || end == 0) return false;
-  size_t dot = name.rfind('.', end - 1);
-  return dot != std::string::npos && made_by_us().contains(atoi(name.c_str() + dot + 1));
+void note_started(int pid, const std::vector<std::string>& args) {
+  size_t at = started().count++;
+  if (at >= std::size(started().list)) ::abort();
+  auto& e = started().list[at];
+  std::string words = "\n";
+  for (auto& a : args) words += a + "\n";
+  if (words.size() >= sizeof e.words) words = words.substr(words.size() - sizeof e.words + 1);
+  memcpy(e.words, words.c_str(), words.size() + 1);
+  e.pid = pid;
+}
+
+// The last `numbers` parts of the name are a process and what follows it: "caisson-ID.PID" of a cgroup, "ID.PID.TIME" of a store.
+bool is_ours(std::string name, int numbers) {
+  std::string pid;
+  for (int i = 0; i < numbers; i++) {
+    size_t dot = name.rfind('.');
+    if (dot == std::string::npos) return false;
+    pid = name.substr(dot + 1);
+    name.resize(dot);
+  }
+  size_t n = std::min(started().count.load(), std::size(started().list));
+  for (size_t i = 0; i < n; i++) {
+    auto& e = started().list[i];
+    // `do` makes the name up.
+    if (std::to_string(e.pid) == pid && (strstr(e.words, ("\n" + name + "\n").c_str()) || strstr(e.words, "\ndo\n"))) return true;
+  }
+  return false;
+}
+
+struct Places {
+  std::set<std::string> cgroups, stores;
+};
+// The cgroups and stores that may be a container's, whosever.
+Places find_places() {
+  Places p;
+  std::error_code ec;
+  for (auto it = fs::recursive_directory_iterator("/sys/fs/cgroup", fs::directory_options::skip_permission_denied, ec);
+       it != fs::recursive_directory_iterator(); it.increment(ec)) {
+    if (it->path().filename().string().rfind("caisson-", 0) == 0) p.cgroups.insert(it->path());
+  }
+  if (fs::exists("/var/lib/caisson/store", ec)) {
+    for (auto& e : fs::directory_iterator("/var/lib/caisson/store", ec)) p.stores.insert(e.path());
+  }
+  return p;
+}
+const Places& older_than_us() {
+  static const Places p = find_places();
+  return p;
 }
 
 size_t count_lines_with(const std::string& text, const std::string& word) {
@@ -87,6 +139,7 @@ size_t count_lines_with(const std::string& text, const std::string& word) {
 Caisson::Running Caisson::start(std::vector<std::string> args, const std::string& input) const {
   int in[2], out[2], err[2];
   if (::pipe2(in, O_CLOEXEC) || ::pipe2(out, O_CLOEXEC) || ::pipe2(err, O_CLOEXEC)) return {};
+  older_than_us();
   args.insert(args.begin(), {CAISSON_PROGRAM, "--root", root});
   std::vector<char*> argv;
   for (auto& a : args) argv.push_back(a.data());
@@ -105,7 +158,7 @@ Caisson::Running Caisson::start(std::vector<std::string> args, const std::string
     ::execv(CAISSON_PROGRAM, argv.data());
     ::_exit(121);
   }
-  made_by_us().insert(pid);
+  note_started(pid, args);
   ::close(in[0]);
   ::close(out[1]);
   ::close(err[1]);
@@ -154,18 +207,14 @@ Leftovers Caisson::leftovers() const {
     if (!ec && exe.string().rfind(CAISSON_FAKES, 0) == 0) l.processes++;
   }
   std::error_code ec;
-  for (auto it = fs::recursive_directory_iterator("/sys/fs/cgroup", fs::directory_options::skip_permission_denied, ec);
-       it != fs::recursive_directory_iterator(); it.increment(ec)) {
-    std::string name = it->path().filename();
-    if (name.rfind("caisson-", 0) == 0 && is_ours(name, 0)) l.cgroups++;
-  }
+  Places now = find_places();
+  constexpr size_t kPrefix = sizeof "caisson-" - 1;
+  for (const fs::path g : now.cgroups) l.cgroups += !older_than_us().cgroups.contains(g) && is_ours(g.filename().string().substr(kPrefix), 1);
+  for (const fs::path t : now.stores) l.stores += !older_than_us().stores.contains(t) && is_ours(t.filename(), 2);
   if (fs::exists(root, ec)) {
     for (auto it = fs::recursive_directory_iterator(root, ec); it != fs::recursive_directory_iterator(); it.increment(ec)) {
       if (it->path().filename() != ".ids") l.state_files++;
     }
-  }
-  if (fs::exists("/var/lib/caisson/store", ec)) {
-    for (auto& e : fs::directory_iterator("/var/lib/caisson/store", ec)) l.stores += is_ours(e.path().filename(), 1);
   }
   return l;
 }

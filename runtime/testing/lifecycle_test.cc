@@ -83,7 +83,7 @@ TEST_F(Lifecycle, CreateStartKillDelete) {
   EXPECT_NE(running.err.find("is running"), std::string::npos) << running.err;
 
   EXPECT_EQ(caisson({"kill", "a", "KILL"}).code, 0);
-  EXPECT_EQ(caisson.status("a"), "stopped");
+  EXPECT_TRUE(eventually([&] { return caisson.status("a") == "stopped"; }));
   EXPECT_EQ(caisson({"kill", "a", "KILL"}).code, 1);
   EXPECT_EQ(caisson({"kill", "--all", "a", "KILL"}).code, 0);
   EXPECT_EQ(caisson({"delete", "a"}).code, 0);
@@ -441,7 +441,7 @@ TEST_F(Lifecycle, HooksGetTheStateAndCanStopTheCreation) {
   });
   auto o = caisson(with_bundle({"run", "a"}));
   ASSERT_EQ(o.code, 0) << o.err;
-  for (auto [name, status] : {std::pair{"prestart", "created"}, {"create", "created"}, {"start", "running"}, {"stop", "stopped"}}) {
+  for (auto [name, status] : {std::pair{"prestart", "creating"}, {"create", "creating"}, {"start", "running"}, {"stop", "stopped"}}) {
     auto j = json::parse(read_text(log + "." + name), nullptr, false);
     ASSERT_TRUE(j.is_object()) << name;
     EXPECT_EQ(j["status"], status) << name;

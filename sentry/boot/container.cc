@@ -217,7 +217,8 @@ struct Builder {
     bool has_dev = false;
     for (wire::Mount m : spec.mounts) {
       // A tmpfs without a mode has that of the directory it hides, as other runtimes have it.
-      if (m.type == "tmpfs" && m.data.find("mode=") == std::string::npos) {
+      const bool mode_given = m.data.find("mode=") != std::string::npos;
+      if (m.type == "tmpfs" && !mode_given) {
         auto place = vfs::walk(c, m.destination, vfs::kFollow);
         auto inode = place.ok() ? place->inode() : RefOrNull<vfs::Inode>();
         auto a = inode ? inode->attributes() : Result<vfs::Attributes>(kENOENT);
@@ -232,7 +233,7 @@ struct Builder {
       auto top = subdir ? subdir->inode() : RefOrNull<vfs::Inode>((*filesystem)->root());
       bool directory = top && top->is_directory();
       auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
-      if (m.copy_up) STEP(copy_up(c, at, *filesystem), "copying what is at {} into the tmpfs there", m.destination);
+      if (m.copy_up) STEP(copy_up(c, at, *filesystem, mode_given ? CopyMode::of_contents : CopyMode::of_all), "copying what is at {} into the tmpfs there", m.destination);
       (void)STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type, subdir),
                  "mounting {} on {}", m.type, m.destination);
       if (m.destination == "/dev") {
@@ -298,6 +299,7 @@ Ref<auth::Credentials> credentials_of(const wire::Process& p) {
   c->uid = c->euid = c->suid = c->fsuid = p.uid;
   c->gid = c->egid = c->sgid = c->fsgid = p.gid;
   c->groups = p.groups;
+  std::sort(c->groups.begin(), c->groups.end());  // as setgroups(2) leaves them
   c->cap_bounding = p.cap_bounding & auth::kAllCaps;
   c->cap_effective = p.cap_effective & auth::kAllCaps;
   c->cap_permitted = p.cap_permitted & auth::kAllCaps;

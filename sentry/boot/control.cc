@@ -4,12 +4,17 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/sys.h"
 #include "sentry/fs/gofer/gofer_fs.h"
 #include "sentry/fs/tty/tty.h"
 #include "sentry/kernel/container_life.h"
+#include "sentry/kernel/inspect.h"
 #include "sentry/patch/store.h"
 #include "sentry/platform/zygote_life.h"
 
@@ -137,8 +142,49 @@ Answer signal_processes(Running& run, const wire::SignalRequest& q) {
   return empty();
 }
 
-Answer list_processes(Running& run) {
+uint64_t unix_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
+
+std::string arguments_of(mm::AddressSpace& space) {
+  constexpr size_t kMost = 4096;
+  std::string text(space.arg_end > space.arg_start ? std::min<size_t>(space.arg_end - space.arg_start, kMost) : 0, '\0');
+  auto n = space.read_remote(space.arg_start, text.data(), text.size());
+  text.resize(n.ok() ? *n : 0);
+  while (!text.empty() && text.back() == '\0') text.pop_back();
+  std::replace(text.begin(), text.end(), '\0', ' ');
+  return text;
+}
+
+void add_details(wire::ProcessInfo& p, kernel::ThreadGroup& g, const kernel::PidNamespace& ns, size_t& room) {
+  auto t = g.leader();
+  if (!t) return;
+  kernel::TaskFacts f = kernel::task_facts(*t, ns, kernel::FactsOf::process);
+  p.state = f.state;
+  p.pgrp = f.pgrp;
+  p.session = f.session;
+  p.nice = f.nice;
+  p.gid = f.cred ? f.cred->egid : 0;
+  const int64_t age = sched::now() - t->kernel().boot_monotonic_ns() - f.start_ns;
+  p.start_unix_ns = unix_ns() - static_cast<uint64_t>(std::max<int64_t>(age, 0));
+  p.cpu_ns = f.user_ns + f.system_ns;
+  constexpr unsigned kPts = 136;
+  if (f.tty) p.tty = major(f.tty) == kPts ? base::format("pts/{}", minor(f.tty)) : "console";
+  auto space = t->find_mm();
+  if (!space) return;
+  for (const mm::Vma& v : space->list()) p.size += v.length();
+  p.resident = kernel::residence(*space).total();
+  p.arguments = arguments_of(*space);
+  if (p.arguments.size() > room) p.arguments.resize(room);
+  room -= p.arguments.size();
+}
+
+enum class Details { left_out, all };
+Answer list_processes(Running& run, Details details) {
   wire::ProcessesReply reply;
+  size_t room = wire::kMaxRecord / 2;  // for all arguments together
   auto ns = run.container->pids();
   for (auto& g : kernel::groups_of(*run.container)) {
     wire::ProcessInfo p;
@@ -149,6 +195,7 @@ Answer list_processes(Running& run) {
       p.command = t->name();
       p.uid = t->credentials()->euid;
     }
+    if (details == Details::all) add_details(p, *g, *ns, room);
     reply.list.push_back(std::move(p));
   }
   return body(reply);
@@ -310,7 +357,8 @@ void ControlServer::handle(Ref<Connection> c, std::vector<std::byte> record, std
         return status;
       }
       case ControlOp::kState: return with_id([](Running& run) { return state_of(run); });
-      case ControlOp::kProcesses: return with_id([](Running& run) { return list_processes(run); });
+      case ControlOp::kProcesses: return with_id([](Running& run) { return list_processes(run, Details::left_out); });
+      case ControlOp::kProcessDetails: return with_id([](Running& run) { return list_processes(run, Details::all); });
       case ControlOp::kDestroy:
         return with_id([&](Running& run) -> Answer {
           auto r = destroy(run);

@@ -109,13 +109,20 @@ class Copier {
 
 }  // namespace
 
-Result<void> copy_up(const vfs::WalkContext& from, const vfs::Path& directory, const Ref<vfs::FileSystem>& to) {
+Result<void> copy_up(const vfs::WalkContext& from, const vfs::Path& directory, const Ref<vfs::FileSystem>& to, CopyMode mode) {
   auto alone = vfs::MountNamespace::create(to, 0, "tmpfs");
   vfs::WalkContext target{*alone, alone->root(), alone->root(), from.cred};
   Copier copier(from, target);
   TRY(copier.directory(directory, "", 0));
   auto inode = directory.inode();
-  return inode ? copier.like(*inode, "/") : Result<void>();
+  if (!inode) return {};
+  const vfs::Attributes own = TRY(to->root()->attributes());
+  TRY(copier.like(*inode, "/"));
+  if (mode == CopyMode::of_all) return {};
+  vfs::SetAttributes s;
+  s.mask = vfs::SetAttributes::kMode;
+  s.mode = own.mode & 07777;
+  return vfs::change_attributes(TRY(vfs::walk(target, "/", 0)), s, *target.cred);
 }
 
 }  // namespace sentry::boot

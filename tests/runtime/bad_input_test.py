@@ -102,7 +102,7 @@ class BadInput(unittest.TestCase):
             ('memory is a word', with_linux(resources={'memory': {'limit': 'much'}}), 1, 'memory.limit'),
             ('mount climbs to root', with_mount(destination='/../..', type='tmpfs'), 1, 'root'),
             ('idmapped', with_mount(destination='/m', type='bind', source='/tmp', options=['bind', 'idmap']), 1, 'idmap'),
-            ('network path', with_linux(namespaces=[{'type': 'network', 'path': '/no/such/netns'}]), 1, '/no/such/netns'),
+            ('network path', with_linux(namespaces=config([])['linux']['namespaces'][:4] + [{'type': 'network', 'path': '/no/such/netns'}]), 1, '/no/such/netns'),
             ('user namespace', with_linux(namespaces=[{'type': 'user', 'path': '/proc/self/ns/user'}]), 1, 'user namespace'),
             ('cgroup path', with_linux(cgroupsPath='/'), 1, 'cgroupsPath'),
             ('cpuset', with_linux(resources={'cpu': {'cpus': '4000-5000'}}), 1, 'cpuset.cpus'),

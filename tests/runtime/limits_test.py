@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Limits that bite, on whatever layout of cgroups this machine has, and what the inside and `events` tell of them."""
-import json, os, time, unittest
+import json, os, subprocess, time, unittest
 
-from lab import Box, config
+from lab import PATIENCE, Box, config
 
 MB = 1 << 20
 HOG = 'import sys; x = bytearray(%d << 20); print("had it")'
@@ -78,14 +78,56 @@ class Limits(unittest.TestCase):
 
     def test_events_tell_of_a_program_that_was_killed(self):
         id = self.idle(memory={'limit': 96 * MB})
-        p = __import__('subprocess').Popen(self.box.command + ['events', '--interval', '300ms', id], stdout=-1)
-        time.sleep(0.5)
+        p = subprocess.Popen(self.box.command + ['events', '--interval', '100ms', id], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.kill)
+        until = lambda kind: next(e for e in map(json.loads, p.stdout) if e['type'] == kind)
+        first = until('stats')
+        self.assertEqual(first['id'], id)
         self.inside(id, '/usr/bin/python3', '-c', HOG % 300)
-        time.sleep(0.7)
+        self.assertEqual(until('oom'), {'type': 'oom', 'id': id})
+        later = until('stats')
+        self.assertGreaterEqual(later['data']['cpu']['usage']['total'], first['data']['cpu']['usage']['total'])
+        # Its end is theirs, and that of a container that was killed and deleted at once too.
         self.box.call('delete', '--force', id)
-        lines = [json.loads(l) for l in p.communicate(timeout=20)[0].decode().splitlines()]
-        self.assertIn('oom', [l['type'] for l in lines])
-        self.assertIn('stats', [l['type'] for l in lines])
+        p.communicate(timeout=PATIENCE)
+        self.assertEqual(p.returncode, 0)
+
+    def test_events_end_with_the_container(self):
+        id = self.box.start(self.limited(['/bin/sh', '-c', 'trap "exit 0" USR1; while :; do sleep 0.1; done']))
+        watchers = [subprocess.Popen(self.box.command + ['events', '--interval', interval, id], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    for interval in ('50ms', '1000s')]
+        self.assertEqual(json.loads(watchers[0].stdout.readline())['type'], 'stats')
+        self.assertEqual(self.box.call('kill', id, 'USR1')[0], 0)
+        for w in watchers:
+            _, err = w.communicate(timeout=PATIENCE)
+            self.assertEqual((w.returncode, err), (0, ''))
+        for flags in (['--stats'], []):
+            code, _, err = self.box.call('events', *flags, id)
+            self.assertEqual((code, len(err.splitlines())), (1, 1), err)
+            self.assertIn('stopped', err)
+
+    def test_stats_are_runcs(self):
+        """Every figure that runc tells is told, by the same name and as the same kind of value."""
+        def shape(v, at=''):
+            if isinstance(v, dict):
+                return {k for name, member in v.items() for k in shape(member, at + '/' + name)} or {at + ' {}'}
+            if isinstance(v, list):
+                return {at + '[]'}  # whether there is anything in it is chance
+            return {'%s %s' % (at, 'number' if isinstance(v, int) else type(v).__name__)}
+        shapes = {}
+        for name in ('runc', 'caisson'):
+            with Box(name) as box:
+                id = box.start(self.limited(['/bin/sleep', '1000'], memory={'limit': 96 * MB}, pids={'limit': 77}, cpu={'quota': 50000, 'period': 100000}))
+                p = subprocess.Popen(box.command + ['events', '--interval', '100ms', id], stdout=subprocess.PIPE, text=True)
+                e = next(e for e in map(json.loads, p.stdout) if e['type'] == 'stats')
+                p.kill()
+                p.communicate()
+                once = json.loads(box.call('events', '--stats', id)[1])
+                self.assertEqual((e['id'], once['id']), (id, id))
+                shapes[name] = shape(e) | shape(once)
+        # Objects that runc leaves empty have members here where the host has something to tell.
+        missing = {s for s in shapes['runc'] - shapes['caisson'] if not s.endswith(' {}')}
+        self.assertEqual(missing, set())
 
     def test_forks_beyond_the_limit_fail_with_eagain(self):
         program = '''

@@ -22,6 +22,10 @@ def linux(script, **changes):
     return c
 
 
+def spaces(*types):
+    return [{'type': t} for t in types]
+
+
 def mount(script, destination, kind, options, source='none'):
     c = shell(script)
     c['mounts'].append({'destination': destination, 'type': kind, 'source': source, 'options': options})
@@ -74,7 +78,17 @@ TABLE = {
     'a tmpfs at a place of its own': mount('stat -c %a /tmp/place', '/tmp/place', 'tmpfs', []),
     'a bind mount': mount('cat /mnt/hostname | wc -c; touch /mnt/x 2>/dev/null; echo $?', '/mnt', 'bind', ['rbind', 'ro'], '/etc'),
     'a bind mount of a file': mount('wc -c < /tmp/../etc/issue', '/etc/issue', 'bind', ['bind', 'ro'], '/etc/hostname'),
-    'mqueue': mount('stat -f -c %T /dev/shm; stat -c %F /dev/mqueue', '/dev/mqueue', 'mqueue', ['nosuid'], 'mqueue'),
+    'a tmpfs with a mode at a place of its own': mount('stat -c %a /tmp/place', '/tmp/place', 'tmpfs', ['mode=711', 'tmpcopyup']),
+    'groups are in order': process('id -G; grep ^Groups /proc/self/status', user={'uid': 0, 'gid': 0, 'additionalGids': [9, 7, 30]}),
+    'no host name': shell('hostname; uname -n', hostname=None),
+    'no namespace of names': shell('hostname', hostname=None, linux={'namespaces': spaces('pid', 'ipc', 'mount', 'network')}),
+    'mqueue': mount("stat -f -c %T /dev/shm /dev/mqueue; stat -c '%F %a %u:%g %h' /dev/mqueue; findmnt -n -o FSTYPE,OPTIONS /dev/mqueue; touch /dev/mqueue/q; "
+                    "cat /dev/mqueue/q; stat -c '%a %s %F' /dev/mqueue/q; mkdir /dev/mqueue/d; echo $?; rm /dev/mqueue/q; ls /dev/mqueue; "
+                    "grep . /proc/sys/fs/mqueue/*", '/dev/mqueue', 'mqueue', ['nosuid', 'noexec', 'nodev'], 'mqueue'),
+    'a read-only mqueue': mount('touch /dev/mqueue/q; echo $?', '/dev/mqueue', 'mqueue', ['ro'], 'mqueue'),
+    'a cgroup mount': mount("findmnt -n -o OPTIONS /sys/fs/cgroup | tr , '\\n' | grep -xE 'nosuid|nodev|noexec|relatime'; stat -c '%F %u:%g' /sys/fs/cgroup; "
+                            "mkdir /sys/fs/cgroup/pids/sub /sys/fs/cgroup/sub; echo $?; find /sys/fs/cgroup -name cgroup.procs | head -1 | xargs grep -cx 1",
+                            '/sys/fs/cgroup', 'cgroup', ['nosuid', 'noexec', 'nodev', 'relatime', 'ro'], 'cgroup'),
     'sysctl': linux('cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax',
                     sysctl={'net.core.somaxconn': '321', 'kernel.msgmax': '4321'}),
     'devices': shell('for d in null zero full random urandom tty; do stat -c "%n %F %t:%T %a" /dev/$d; done; readlink /dev/fd /dev/stdin /dev/ptmx'),
@@ -231,7 +245,9 @@ WARNED = {
     'priorities of network': (linux('true', resources={'network': {'priorities': [{'name': 'eth0', 'priority': 5}]}}), 'priorities'),
     'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), 'shared'),
     'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
-    'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}, {'type': 'network'}]), 'ipc namespace'),
+    'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}] + spaces('pid', 'uts', 'mount', 'network')), 'ipc namespace'),
+    "the host's processes": (linux('true', namespaces=spaces('ipc', 'uts', 'mount', 'network')), 'does not have pid:'),
+    "the host's everything": (linux('true', namespaces=None), 'does not have pid, ipc, uts, mount:'),
     'network devices': (linux('true', netDevices={'eth0': {'name': 'eth1'}}), 'linux.netDevices'),
     'policies of memory': (linux('true', memoryPolicy={'mode': 'MPOL_BIND', 'nodes': '0'}), 'linux.memoryPolicy'),
     'kernel memory': (linux('true', resources={'memory': {'kernel': 1 << 30}}), 'memory.kernel'),
@@ -257,9 +273,9 @@ REFUSED = {
     'a personality': (linux('true', personality={'domain': 'SOLARIS'}), 'linux.personality.domain'),
     'flags of a personality': (linux('true', personality={'domain': 'LINUX', 'flags': ['X']}), 'linux.personality.flags'),
     'a clock before its beginning': (linux('true', timeOffsets={'boottime': {'secs': -(1 << 39)}},
-                                           namespaces=[{'type': 'time'}, {'type': 'network'}]), 'clocks of the time namespace'),
+                                           namespaces=spaces('time', 'pid', 'ipc', 'uts', 'mount', 'network')), 'clocks of the time namespace'),
     'mappings without a user namespace': (linux('true', uidMappings=[MAPS[0]], gidMappings=[MAPS[0]]), 'user namespace'),
-    'a user namespace without mappings': (linux('true', namespaces=[{'type': 'user'}]), 'linux.uidMappings has no containerID 0'),
+    'a user namespace without mappings': (linux('true', namespaces=spaces('user', 'pid', 'ipc', 'uts', 'mount', 'network')), 'linux.uidMappings has no containerID 0'),
     'a user namespace by path': (linux('true', namespaces=[{'type': 'user', 'path': '/proc/self/ns/user'}]), 'joins a user namespace'),
     'mappings that overlap': (mapped('true', [MAPS[0], {'containerID': 5, 'hostID': 900000, 'size': 1}]), 'linux.uidMappings[1] overlaps'),
     'a mapping of nothing': (mapped('true', [{'containerID': 0, 'hostID': 100000, 'size': 0}]), 'is no range of ids'),
