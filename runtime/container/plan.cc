@@ -68,7 +68,7 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
   oci::MountOptions o = TRY(oci::parse_mount_options(m));
   wire::Mount w;
   w.destination = tidy(m.destination);
-  w.flags = o.flags;
+  w.flags = o.flags & ~uint64_t{MS_SLAVE};
   w.data = o.data;
   w.copy_up = o.copy_up;
   if (w.destination == "/") {
@@ -97,6 +97,10 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     if (o.shared) {
       plan.warnings.push_back(base::format("mount at {}: what is mounted in the sandbox never reaches the host; "
                                            "'shared' is taken as 'private'", m.destination));
+    }
+    if (o.flags & MS_SLAVE) {
+      plan.warnings.push_back(base::format("mount at {}: what the host mounts below {} later is not seen in the sandbox; 'slave' is taken "
+                                           "as 'private'", m.destination, source));
     }
   } else {
     if (!known_type(m.type)) {

@@ -107,7 +107,10 @@ ResultX<Pod> find_pod(const Root& root, const Place& place, const oci::Spec& spe
   Pod pod;
   pod.sandbox = TRY_MSG(d.load(), "the sandbox container of the pod");
   auto role = find_place(pod.sandbox.id, pod.sandbox.annotations);
-  if (!role.ok() || role->role != Role::sandbox) {
+  // podman says of a pod's members alone that they are some.
+  auto manager = pod.sandbox.annotations.find("io.container.manager");
+  bool podmans = manager != pod.sandbox.annotations.end() && manager->second == "libpod";
+  if (!role.ok() || (role->role != Role::sandbox && !(podmans && role->role == Role::alone))) {
     return base::error(base::kEINVAL, "container '{}' is no sandbox of a pod: its annotations do not say so", place.sandbox);
   }
   auto& sentry = pod.sandbox.sentry;

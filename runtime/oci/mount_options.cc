@@ -69,8 +69,8 @@ constexpr Option kOptions[] = {
     // Propagation: nothing that the sandbox mounts ever reaches the host.
     {"private", 0, 0},
     {"rprivate", 0, 0},
-    {"slave", 0, 0},
-    {"rslave", 0, 0},
+    {"slave", MS_SLAVE, 0},
+    {"rslave", MS_SLAVE, 0},
     {"unbindable", 0, 0},
     {"runbindable", 0, 0},
 };

@@ -164,6 +164,7 @@ base::wire::Process read_process(const View& v) {
   p.cols = static_cast<uint16_t>(v["consoleSize"]["width"].natural(UINT16_MAX).value_or(0));
   View user = v["user"];
   user.only({"uid", "gid", "umask", "additionalGids", "username"});
+  user["username"].unsupported("is for Windows, ignored");
   p.uid = static_cast<uint32_t>(user["uid"].natural(UINT32_MAX - 1).value_or(0));
   p.gid = static_cast<uint32_t>(user["gid"].natural(UINT32_MAX - 1).value_or(0));
   p.umask = static_cast<uint32_t>(user["umask"].natural(07777).value_or(022)) & 0777;

@@ -2,7 +2,7 @@
 """An image made on the spot for the engines' tests: Debian's static busybox and nothing else."""
 import os, shutil, tarfile
 
-APPLETS = 'sh ls cat echo sleep id ps mount env hostname grep touch tty stty seq true false wc head date kill dd nproc'.split()
+APPLETS = 'sh ls cat echo sleep id ps mount env hostname grep touch tty stty seq true false wc head date kill dd nproc nc stat test'.split()
 BUSYBOX = next((p for p in ('/bin/busybox', '/usr/bin/busybox') if os.path.exists(p)), None)
 
 

@@ -188,6 +188,46 @@ for pid in children:
         self.assertGreater(d['memory']['usage']['usage'], 100000)
         self.assertEqual(d['pids'], {'current': 1, 'limit': 77})
 
+    def test_limits_are_written_to_the_host_as_runc_does(self):
+        disk = next((d for d in sorted(os.listdir('/sys/block')) if os.path.exists('/sys/block/%s/device' % d)), None)
+        device = {}
+        if disk:
+            major, minor = map(int, read('/sys/block/%s/dev' % disk).split(':'))
+            device = {'major': major, 'minor': minor}
+        resources = {
+            'memory': {'limit': 128 * MB, 'reservation': 64 * MB, 'swap': 256 * MB, 'swappiness': 30, 'kernel': -1, 'useHierarchy': True},
+            'cpu': {'shares': 512, 'quota': 70000, 'period': 50000, 'cpus': '0', 'mems': '0'},
+            'pids': {'limit': 77},
+            'blockIO': {'throttleReadBpsDevice': [{**device, 'rate': 10 * MB}], 'throttleWriteBpsDevice': [{**device, 'rate': 20 * MB}],
+                        'throttleReadIOPSDevice': [{**device, 'rate': 1000}], 'throttleWriteIOPSDevice': [{**device, 'rate': 2000}]} if disk else {},
+        }
+        files = [('memory', 'memory.limit_in_bytes', 'memory.max'), ('memory', 'memory.soft_limit_in_bytes', 'memory.low'),
+                 ('memory', 'memory.memsw.limit_in_bytes', 'memory.swap.max'), ('memory', 'memory.swappiness', ''),
+                 ('cpu', 'cpu.shares', 'cpu.weight'), ('cpu', 'cpu.cfs_quota_us', 'cpu.max'), ('cpu', 'cpu.cfs_period_us', 'cpu.max'),
+                 ('cpuset', 'cpuset.cpus', 'cpuset.cpus'), ('cpuset', 'cpuset.mems', 'cpuset.mems'),
+                 ('blkio', 'blkio.throttle.read_bps_device', 'io.max'), ('blkio', 'blkio.throttle.write_bps_device', 'io.max'),
+                 ('blkio', 'blkio.throttle.read_iops_device', 'io.max'), ('blkio', 'blkio.throttle.write_iops_device', 'io.max')]
+        seen = {}
+        for name in ('runc', 'caisson'):
+            with Box(name) as box:
+                id = box.start(self.limited(['/bin/sleep', '1000'], **resources))
+                paths = {f[1]: group_file(box.pid(id), *f) for f in files}
+                seen[name] = {f: p and read(p) for f, p in paths.items()}
+                # More, live, and what is not named stays.
+                code, _, err = box.call('update', '--memory', '192m', '--memory-swap', '300m', '--cpu-share', '300', '--cpu-quota', '90000', '--cpu-period',
+                                        '100000', '--memory-reservation', '32m', id)
+                self.assertEqual(code, 0, err)
+                seen[name]['updated'] = {f: p and read(p) for f, p in paths.items()}
+        self.assertEqual(seen['caisson'], seen['runc'])
+
+    def test_bursts_and_idle_programs(self):
+        id = self.idle(cpu={'quota': 50000, 'period': 100000, 'burst': 20000})
+        pid = self.box.pid(id)
+        burst = group_file(pid, 'cpu', 'cpu.cfs_burst_us', 'cpu.max.burst')
+        self.assertEqual(read(burst), '20000\n')
+        id = self.idle(cpu={'idle': 1})
+        self.assertEqual(read(group_file(self.box.pid(id), 'cpu', 'cpu.idle', 'cpu.idle')), '1\n')
+
     def test_swappiness_and_hugepages_are_taken_and_nonsense_is_not(self):
         id = self.idle(memory={'limit': 128 * MB, 'swappiness': 11}, hugepageLimits=[{'pageSize': '2MB', 'limit': 4 * MB}])
         swappiness = group_file(self.box.pid(id), 'memory', 'memory.swappiness', 'memory.none')

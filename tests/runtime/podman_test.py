@@ -194,6 +194,87 @@ class Podman:
         self.assertEqual(self.podman('exec', name, 'cat', '/tmp/one', '/data/two')[:2], (0, 'one\ngiven\n'))
 
 
+    def test_restart_and_logs_that_are_followed(self):
+        name = self.background('echo written >> /tmp/kept; trap "echo bye; exit 0" TERM; echo begun; while :; do sleep 0.1; done')
+        p = subprocess.Popen(self.command + ['logs', '--follow', name], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.kill)
+        self.assertEqual(p.stdout.readline(), 'begun\n')
+        self.assertEqual(self.podman('restart', '--time', '30', name)[0], 0)
+        wait_until(lambda: self.podman('logs', name)[1] == 'begun\nbye\nbegun\n', 'the second beginning')
+        self.assertEqual(self.podman('exec', name, 'cat', '/tmp/kept')[1], 'written\nwritten\n')
+        self.assertEqual(self.podman('stop', '--time', '30', name)[0], 0)
+        self.assertEqual(self.podman('logs', name)[1], 'begun\nbye\n' * 2)
+        p.kill()  # whether it follows a container beyond a restart depends on podman's version
+        p.communicate()
+
+    def test_logs_that_are_followed_end_with_the_container(self):
+        name = self.background('echo begun; while ! test -e /tmp/go; do sleep 0.1; done; echo over')
+        p = subprocess.Popen(self.command + ['logs', '--follow', name], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.kill)
+        self.assertEqual(p.stdout.readline(), 'begun\n')
+        self.assertEqual(self.podman('exec', '--detach', name, 'touch', '/tmp/go')[0], 0)
+        self.assertEqual((p.communicate(timeout=PATIENCE * 2)[0], p.returncode), ('over\n', 0))
+
+    def test_a_policy_restarts_what_failed(self):
+        name = self.background('exit 3', '--restart', 'on-failure:2')
+        wait_until(lambda: self.podman('inspect', name, '--format', '{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}')[1] == '2 exited 3\n',
+                   'the restarts')
+
+    def test_health_is_checked_inside(self):
+        name = self.background('while :; do sleep 0.1; done', '--health-cmd', 'test -e /tmp/well', '--health-interval', 'disable')
+        self.assertEqual(self.podman('healthcheck', 'run', name)[0], 1)
+        self.assertEqual(self.podman('exec', name, 'touch', '/tmp/well')[0], 0)
+        self.assertEqual(self.podman('healthcheck', 'run', name)[0], 0)
+        self.assertEqual(self.podman('inspect', name, '--format', '{{.State.Healthcheck.Status}}')[1], 'healthy\n')
+
+    def test_volumes_of_every_kind(self):
+        volume = 'v%d' % time.monotonic_ns()
+        self.assertEqual(self.podman('volume', 'create', volume)[0], 0)
+        self.assertEqual(self.run_once('sh', '-c', 'echo kept > /v/k', flags=['-v', volume + ':/v'])[0], 0)
+        code, out, err = self.run_once('sh', '-c', 'cat /v/k; touch /v/x', flags=['-v', volume + ':/v:ro'])
+        self.assertEqual((code, out), (1, 'kept\n'))
+        self.assertIn('Read-only', err)
+        self.assertEqual(self.run_once('cat', '/data/file', flags=['-v', '/data'])[:2], (0, 'contents\n'))  # begins with what it hides
+        self.assertEqual(self.run_once('cat', '/data/file', flags=['-v', volume + '2:/data'])[:2], (0, 'contents\n'))
+        code, out, err = self.run_once('sh', '-c', 'stat -c %a /own /data; dd if=/dev/zero of=/own/x bs=64k count=100 2>&1 | grep -c "No space"',
+                                       flags=['--mount', 'type=tmpfs,destination=/own,tmpfs-size=1m,tmpfs-mode=700', '--tmpfs', '/data'])
+        self.assertEqual((code, out), (0, '700\n755\n1\n'), err)
+
+    def test_ids_are_mapped(self):
+        code, out, err = self.run_once('sh', '-c', 'id -u; echo $(cat /proc/self/uid_map); touch /tmp/x; ls -ln /tmp /data | grep -c " 0  *0 "',
+                                       flags=['--uidmap', '0:100000:5000', '--gidmap', '0:100000:5000'])
+        self.assertEqual((code, out), (0, '0\n0 100000 5000\n2\n'), err)
+
+    def test_options_of_security_and_of_names(self):
+        code, out, err = self.run_once('sh', '-c', 'grep CapEff /proc/self/status; grep -c "Seccomp:.*0" /proc/self/status; id -G; umask; cat /proc/self/oom_score_adj',
+                                       flags=['--cap-drop', 'all', '--cap-add', 'chown', '--security-opt', 'seccomp=unconfined', '--group-add', '9', '--group-add', '7',
+                                              '--umask', '077', '--oom-score-adj', '500'])
+        self.assertEqual((code, out), (0, 'CapEff:\t0000000000000001\n1\n0 7 9\n0077\n500\n'), err)
+        self.assertEqual(self.run_once('hostname', flags=['--uts', 'host'])[:2], (0, os.uname().nodename + '\n'))
+        self.assertEqual(self.run_once('cat', 'file', flags=['--workdir', '/data'])[:2], (0, 'contents\n'))
+
+    def test_containers_of_a_pod_share_names_memory_and_network(self):
+        pod = 'p%d' % time.monotonic_ns()
+        conf = os.path.join(self.top, 'containers.conf')
+        with open(conf, 'w') as f:
+            f.write('[containers]\ndefault_ulimits=["nofile=512:512","nproc=512:512"]\n')
+        os.environ['CONTAINERS_CONF'] = conf  # of the container that holds the pod, whose limits no flag sets
+        self.addCleanup(os.environ.pop, 'CONTAINERS_CONF')
+        self.podman('pod', 'create', '--name', pod, '--infra-image', IMAGE, '--infra-command', 'sleep 1000', '--network', 'none', check=True)
+        self.addCleanup(self.podman, 'pod', 'rm', '--force', '--time', '0', pod)
+        name = pod + 'a'
+        self.podman('run', '-d', '--pod', pod, '--name', name, IMAGE, 'sh', '-c', 'echo shared > /dev/shm/x; nc -l -p 5000 -e cat & echo up; while :; do sleep 0.1; done', check=True)
+        wait_until(lambda: 'up' in self.podman('logs', name)[1], 'the first container')
+        other = ['run', '--rm', '-i', '--pod', pod, IMAGE]
+        code, out, err = self.podman(*other, 'sh', '-c', 'hostname; cat /dev/shm/x')
+        self.assertEqual((code, out), (0, pod + '\nshared\n'), err)
+        wait_until(lambda: self.podman(*other, 'nc', '127.0.0.1', '5000', input=b'over loopback\n')[1] == 'over loopback\n', 'the server')
+        self.assertEqual(self.podman('pod', 'stop', '--time', '0', pod)[0], 0)
+        self.assertEqual(self.podman('inspect', name, '--format', '{{.State.Status}}')[1], 'exited\n')
+        self.assertEqual(self.podman('pod', 'start', pod)[0], 0)
+        self.assertEqual(self.podman('exec', name, 'cat', '/dev/shm/x')[0:2], (0, 'shared\n'))
+
+
 class PodmanWithRunc(Podman, unittest.TestCase):
     runtime = 'runc'
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Members of the OCI spec, one by one, under runc and under Caisson: what a program inside can observe is the same."""
-import json, os, resource, shutil, subprocess, time, unittest
+import json, os, re, resource, shutil, subprocess, time, unittest
 
 from lab import ROOTFS, Box, config
 
@@ -48,6 +48,20 @@ def mapped(script, uids=MAPS, user=None):
 
 
 CAPS = 'grep ^Cap /proc/self/status'
+with open(os.path.join(ROOTFS, 'usr/include/x86_64-linux-gnu/asm/unistd_64.h')) as f:
+    CALLS = re.findall(r'#define __NR_(\w+)', f.read())
+
+
+def filtered(script, *rules, default='SCMP_ACT_ALLOW', **more):
+    return linux(script, seccomp={'defaultAction': default, 'architectures': ['SCMP_ARCH_X86_64'], 'syscalls': list(rules), **more})
+
+
+def compared(op, value, two=0):
+    """Which arguments of umask the comparison is true of."""
+    return filtered('python3 -c "import ctypes; print([ctypes.CDLL(None).umask(i) for i in range(8)])"',
+                    {'names': ['umask'], 'action': 'SCMP_ACT_ERRNO', 'args': [{'index': 0, 'value': value, 'valueTwo': two, 'op': 'SCMP_CMP_' + op}]})
+
+
 TABLE = {
     'args, env and cwd': process('pwd; echo "$A"; echo "$0" "$@"', args=['/bin/bash', '-c', 'pwd; echo "$A"; echo "$0" "$@"', 'x', 'y z'],
                                  env=['PATH=/bin:/usr/bin', 'A=b c'], cwd='/usr/lib'),
@@ -107,6 +121,15 @@ TABLE = {
                                 seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
                                          'syscalls': [{'names': ['kill'], 'action': 'SCMP_ACT_ERRNO',
                                                        'args': [{'index': 1, 'value': 10, 'op': 'SCMP_CMP_EQ'}]}]}),
+    'seccomp: trap': filtered('mkdir /tmp/d; echo $?', {'names': ['mkdir'], 'action': 'SCMP_ACT_TRAP'}),
+    'seccomp: trace': filtered('mkdir /tmp/d 2>&1; echo $?', {'names': ['mkdir'], 'action': 'SCMP_ACT_TRACE', 'errnoRet': 5}),
+    'seccomp: log': filtered('mkdir /tmp/d; echo $?; ls /tmp', {'names': ['mkdir'], 'action': 'SCMP_ACT_LOG'}),
+    'seccomp: kill a thread': filtered('mkdir /tmp/d; echo $?', {'names': ['mkdir'], 'action': 'SCMP_ACT_KILL_THREAD'}),
+    'seccomp: all but what is allowed': filtered('mkdir /tmp/d 2>&1; echo $?', {'names': [c for c in CALLS if c != 'mkdir'], 'action': 'SCMP_ACT_ALLOW'},
+                                                 default='SCMP_ACT_ERRNO', defaultErrnoRet=95),
+    'seccomp: not equal': compared('NE', 3), 'seccomp: less': compared('LT', 3), 'seccomp: less or equal': compared('LE', 3),
+    'seccomp: equal': compared('EQ', 3), 'seccomp: greater or equal': compared('GE', 3), 'seccomp: greater': compared('GT', 3),
+    'seccomp: equal in some bits': compared('MASKED_EQ', 5, 4),
     'mounts in order, one over the other': shell('cat /mnt/f; ls /mnt', mounts=config([])['mounts'] + [
         {'destination': '/mnt', 'type': 'tmpfs', 'source': 'none'}, {'destination': '/mnt/f', 'type': 'bind', 'source': '/etc/hostname', 'options': ['bind']},
         {'destination': '/mnt/d/e', 'type': 'tmpfs', 'source': 'none'}]),
@@ -132,6 +155,8 @@ TABLE = {
     'an older version of the spec': shell('echo fine', ociVersion='1.0.0'),
     'a personality set by a program': shell('setarch i686 uname -m; setarch i686 bash -c "uname -m; exec uname -m"; uname -m'),
     'exit code': shell('exit 42'),
+    'no killer where there is no memory': linux('echo fine', resources={'memory': {'limit': 1 << 30, 'disableOOMKiller': True}}),
+    'time of real-time programs': linux('echo fine', resources={'cpu': {'realtimePeriod': 1000000, 'realtimeRuntime': 1000}}),
     'death by a signal': shell('bash -c "kill -SEGV \\$\\$"; echo $?'),
 }
 
@@ -143,6 +168,7 @@ class Members(unittest.TestCase):
                 with self.subTest(what):
                     want, got = runc.run(c), caisson.run(c)
                     self.assertEqual(got[:2], want[:2], (want[2], got[2]))
+                    self.assertNotIn('not known to this version', got[2])
 
 
 # What this machine's runc does not know yet: the rules of the spec tell what must be seen.
@@ -244,6 +270,7 @@ WARNED = {
     'classes of network': (linux('true', resources={'network': {'classID': 1048577}}), 'classID'),
     'priorities of network': (linux('true', resources={'network': {'priorities': [{'name': 'eth0', 'priority': 5}]}}), 'priorities'),
     'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), 'shared'),
+    'slave propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rslave'], '/etc'), "'slave' is taken as 'private'"),
     'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
     'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}] + spaces('pid', 'uts', 'mount', 'network')), 'ipc namespace'),
     "the host's processes": (linux('true', namespaces=spaces('ipc', 'uts', 'mount', 'network')), 'does not have pid:'),
@@ -251,6 +278,8 @@ WARNED = {
     'network devices': (linux('true', netDevices={'eth0': {'name': 'eth1'}}), 'linux.netDevices'),
     'policies of memory': (linux('true', memoryPolicy={'mode': 'MPOL_BIND', 'nodes': '0'}), 'linux.memoryPolicy'),
     'kernel memory': (linux('true', resources={'memory': {'kernel': 1 << 30}}), 'memory.kernel'),
+    'kernel memory of TCP': (linux('true', resources={'memory': {'kernelTCP': 1 << 30}}), 'memory.kernelTCP'),
+    'a name of a user': (process('true', user={'uid': 0, 'gid': 0, 'username': 'x'}), 'process.user.username'),
     'other systems': (shell('true', windows={'x': 1}), 'windows'),
     'Windows command lines': (process('true', commandLine='x'), 'process.commandLine'),
     'unknown members': (shell('true', nobody={'knows': 1}), 'nobody'),
@@ -258,11 +287,19 @@ WARNED = {
 }
 SILENT = {
     'RDMA, of which there is none to limit': linux('true', resources={'rdma': {'mlx5_1': {'hcaHandles': 3, 'hcaObjects': 10000}}}),
+    'a check before an update': linux('true', resources={'memory': {'limit': 1 << 30, 'checkBeforeUpdate': True}}),
+    'weights of disks': linux('true', resources={'blockIO': {'leafWeight': 300}}),
+    'flags of seccomp': filtered('true', {'names': ['mkdir'], 'action': 'SCMP_ACT_LOG'}, flags=['SECCOMP_FILTER_FLAG_LOG']),
     'empty members': linux('true', intelRdt={}, resources={'network': {}, 'rdma': None}, devices=[], timeOffsets={}),
     'rules for devices': linux('true', resources={'devices': [{'allow': False, 'access': 'rwm'}]}),
 }
 REFUSED = {
     'a real-time scheduler': (process('true', scheduler={'policy': 'SCHED_FIFO', 'priority': 5}), 'process.scheduler.policy'),
+    'a deadline': (process('true', scheduler={'policy': 'SCHED_DEADLINE', 'runtime': 1000000, 'deadline': 2000000, 'period': 3000000}), 'process.scheduler.policy'),
+    'an agent': (filtered('true', {'names': ['mkdir'], 'action': 'SCMP_ACT_NOTIFY'}, listenerPath='/run/agent', listenerMetadata='x'), 'listenerPath'),
+    'an id-mapped mount by its mappings': (shell('true', mounts=config([])['mounts'] + [
+        {'destination': '/mnt', 'type': 'bind', 'source': '/etc', 'options': ['rbind'], 'uidMappings': MAPS, 'gidMappings': MAPS}]), 'id-mapped mount'),
+    'the weight of a disk that is not there': (linux('true', resources={'blockIO': {'weightDevice': [{'major': 1, 'minor': 0, 'weight': 300}]}}), 'weightDevice'),
     'a scheduler without policy': (process('true', scheduler={'nice': 5}), 'process.scheduler.policy'),
     'a priority': (process('true', scheduler={'policy': 'SCHED_OTHER', 'priority': 5}), 'process.scheduler.priority'),
     'niceness': (process('true', scheduler={'policy': 'SCHED_OTHER', 'nice': 20}), 'process.scheduler.nice'),
