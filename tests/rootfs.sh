@@ -13,7 +13,7 @@ packages=(bash coreutils findutils grep tar gzip xz-utils zstd sed gawk gcc g++ 
 if [ "${1:-}" = suites ]; then
   packages=(bash coreutils findutils grep sed gawk gcc libc6-dev libc6-dbg python3 libpython3.11-testsuite procps util-linux
     bsdutils iproute2 netbase strace gdb libboost-regex1.74.0 libdebuginfod1 bubblewrap
-    keyutils perl ca-certificates)
+    keyutils perl ca-certificates golang-go g++ tzdata runc busybox-static)
 fi
 if [ "${1:-}" = servers ]; then
   packages=(bash coreutils procps nginx-light redis-server redis-tools postgresql postgresql-client apache2-utils python3-minimal)

@@ -82,7 +82,8 @@ Result<vfs::Path> mount_point(const vfs::WalkContext& c, const std::string& path
   return vfs::walk(c, path, vfs::kFollow);
 }
 
-// Nodes and links that programs expect in /dev (OCI runtime spec, "Default Devices", "Default filesystems").
+// Nodes and links that programs expect in /dev (OCI runtime spec, "Default Devices", "Default filesystems"). No /dev/core: there is no
+// /proc/kcore here that it could lead to, and runc makes none then.
 Result<void> fill_dev(const vfs::WalkContext& c) {
   for (const auto& n : fs::dev::default_nodes()) {
     auto r = vfs::make_node(c, std::string("/dev/") + n.name, S_IFCHR | n.mode, n.rdev);
@@ -90,7 +91,7 @@ Result<void> fill_dev(const vfs::WalkContext& c) {
   }
   static constexpr std::pair<const char*, const char*> kLinks[] = {
       {"/proc/self/fd", "/dev/fd"},     {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
-      {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},       {"/proc/kcore", "/dev/core"}};
+      {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"}};
   for (const auto& [target, path] : kLinks) {
     auto r = vfs::make_symlink(c, target, path);
     if (!r.ok() && !(r.error() == kEEXIST)) return r.error();

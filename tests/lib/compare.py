@@ -6,7 +6,7 @@
 
 Compared: exit code, standard output, standard error (unless the script says "# stderr: ignore"), and the file tree that it left in
 its working directory /w: names, types, modes, owners, sizes, link targets, contents, extended attributes. Lines of the
-script that start with "# option:" are flags for caisson run.
+script that start with "# option:" are flags for caisson run; "# mount: cgroup" mounts the control groups, read-only, as engines do.
 """
 import argparse, hashlib, json, os, re, shutil, signal, stat, subprocess, sys, tempfile
 
@@ -76,8 +76,12 @@ def run(runtime, args, base):
     with open(args.script) as f:
         text = f.read()
     readonly = runtime == 'runc' and args.shared_root
+    spec = config(args.rootfs, work, args.script, readonly)
+    if '# mount: cgroup' in text:
+        spec['mounts'].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                               "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]})
     with open(os.path.join(box, 'config.json'), 'w') as f:
-        json.dump(config(args.rootfs, work, args.script, readonly), f)
+        json.dump(spec, f)
     name = 'cmp-%s-%d' % (runtime, os.getpid())
     if runtime == 'runc':
         command = ['runc', '--root', os.path.join(box, 'state'), 'run', '--bundle', box, name]
