@@ -37,16 +37,29 @@ class Groups : public testing::Test {
       enter_process_group_locked(*g, new_process_group_locked(*g, new_session_locked(*g)));
     }
     link_task_locked(*t);
+    made_.push_back({t, g});
     return {t, g};
   }
-  void end(Process& p) {
+  void end(const Process& p) {
     MutexLock l(task_set_lock);
-    p.group->impl().zombie = true;
-    reap_locked(*p.group);
+    end_locked(p);
+  }
+  // Tables and tasks hold each other until a process has ended.
+  ~Groups() override {
+    MutexLock l(task_set_lock);
+    for (auto p = made_.rbegin(); p != made_.rend(); ++p) end_locked(*p);
   }
   NoCalls calls_;
   Kernel kernel_{calls_};
   Ref<PidNamespace> ns_ = PidNamespace::create(nullptr);
+
+ private:
+  static void end_locked(const Process& p) REQUIRES(task_set_lock) {
+    p.group->impl().zombie = true;
+    unlink_task_locked(*p.task);
+    reap_locked(*p.group);
+  }
+  std::vector<Process> made_;
 };
 
 TEST_F(Groups, NumbersBeginWithOneAndAreNotGivenAgainAtOnce) {

@@ -42,7 +42,7 @@ __attribute__((noinline)) long futex(void* word, int op, unsigned value, const t
   return r;
 }
 constexpr int kWait = FUTEX_WAIT | FUTEX_PRIVATE_FLAG, kWake = FUTEX_WAKE | FUTEX_PRIVATE_FLAG,
-              kWaitBits = FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, kWakeBits = FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG;
+              kWaitBits = FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG;
 
 constexpr long kIds[] = {SYS_getpid, SYS_gettid, SYS_getppid, SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid};
 void heat() {
