@@ -27,7 +27,7 @@ std::vector<std::string> Directory::next_to_open(const std::string& name) {
     const auto here = all->find(name);
     if (!here) return names;
     auto next = [&](size_t i, Order order) { return order == Order::listed ? i + 1 : all->next_by_name(i); };
-    auto follows = [&](Order order) {
+    auto follows = [&](Order order) REQUIRES(mu_) {
       size_t i = last_opened_;
       for (unsigned n = 0; n < kMaxSkipped && i < all->size(); n++)
         if ((i = next(i, order)) == *here) return true;
