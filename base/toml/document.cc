@@ -29,6 +29,7 @@ class Scanner {
       } else {
         if (c == '.') parts++;
         else if (std::string_view("=,[]{}\n").find(c) != std::string_view::npos) parts = 1;
+        if (static_cast<unsigned char>(c) >= 0x80) return error("byte {} of the file ({:#04x}) is no ASCII, which only texts in quotes and comments may have", at_, static_cast<unsigned char>(c));
         if (parts > kMaxTomlKeyParts) return error("a key has more than {} parts", kMaxTomlKeyParts);
         at_++;
       }
@@ -49,7 +50,7 @@ class Scanner {
       if (is_control(c) && !end_of_line)
         return error("byte {} of the file is a control character ({:#04x}), which TOML does not have", at_, static_cast<unsigned char>(c));
     }
-    at_ = 0;
+    at_ = text_.starts_with("\xEF\xBB\xBF") ? 3 : 0;  // the mark of UTF-8
     return {};
   }
   bool three(char quote) const { return text_.substr(at_, 3) == std::string(3, quote); }

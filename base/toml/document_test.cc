@@ -67,6 +67,13 @@ TEST(Toml, ValuesInValuesAreBounded) {
   EXPECT_NE(fault("a = " + std::string(17, '[') + std::string(17, ']')).find("maximum nested value depth"), std::string::npos);
 }
 
+TEST(Toml, LettersBeyondAsciiStandInTextsAndComments) {
+  EXPECT_EQ(fault("# \u00e4\na = \"\u0425\"\n\"\u00e4\" = '\u0425'\n"), "");
+  EXPECT_EQ(fault("\xEF\xBB\xBF""a = 1\n"), "");
+  for (const char* text : {"\u0425 = 1", "a = \u0425", "a = 1979-05-27T07:32:0\u0425", "a = [1, \u00a0 2]", "a = 1 \xff"})
+    EXPECT_NE(fault(std::string("\n") + text).find("f.toml:2: byte "), std::string::npos) << text;
+}
+
 TEST(Toml, TornDatesAndTimesAreErrors) {
   const std::string whole = "1979-05-27T07:32:00.123456789+01:30";
   EXPECT_EQ(fault("a = " + whole), "");
