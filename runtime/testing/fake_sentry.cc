@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -53,7 +52,7 @@ struct Sandbox {
   Fd gofer, zygote;
   std::map<int, Process> processes;  // 1 = init
   std::vector<Fd> connections;
-  bool end_told = false;
+  bool end_told = false, maker_gone = false;
 };
 
 void reply(int connection, uint64_t tag, const std::vector<std::byte>& body, int error = 0, const char* words = "") {
@@ -260,8 +259,7 @@ int main(int argc, char** argv) {
   s.connections.emplace_back(control);
   for (;;) {
     // As the real one: it ends with the program, once whoever made it was told so or has gone.
-    bool maker_there = std::any_of(s.connections.begin(), s.connections.end(), [&](const Fd& c) { return c.get() == control; });
-    if (s.boot.exit_with_init && s.spec && s.processes[1].status && (s.end_told || !maker_there)) return 0;
+    if (s.boot.exit_with_init && s.spec && s.processes[1].status && (s.end_told || s.maker_gone)) return 0;
     std::vector<pollfd> p{{listener.get(), POLLIN, 0}};
     for (auto& c : s.connections) p.push_back({c.get(), POLLIN, 0});
     if (::poll(p.data(), p.size(), -1) < 0) continue;
@@ -278,6 +276,7 @@ int main(int argc, char** argv) {
       for (auto& [pid, process] : s.processes) {
         std::erase_if(process.waiters, [&](const Waiter& w) { return w.connection == fd; });
       }
+      s.maker_gone |= fd == control;  // the first of this number is closed first
       std::erase_if(s.connections, [&](const Fd& c) { return c.get() == fd; });
       if (s.connections.empty() && !s.spec) return 0;  // whoever made this gave up
       break;

@@ -506,6 +506,7 @@ TEST_F(Lifecycle, ConsoleSocketReceivesTheTerminal) {
   ::close(master);
   ::close(c);
   ::close(listener);
+  EXPECT_TRUE(eventually([&] { return caisson.status("a") == "stopped"; }));
   EXPECT_EQ(caisson({"delete", "a"}).code, 0);
 }
 
