@@ -224,7 +224,13 @@ void Bench::inside(Table& t, size_t c, const Cpus& cpus) {
   Job job{root(c), {kInside, "measure", t.suite, std::to_string(stretch ? a_.stretch_ms : a_.measure_ms)}, cpus};
   if (cpus.kind == Cpus::Kind::one) job.args.push_back("pin");
   if (stretch) job.args.push_back("stretch");
-  if (stretch && t.suite == "syscall") job.args.push_back(kStretched);
+  if (!o_.only.empty()) {
+    std::string names;
+    for (auto& n : o_.only) names += (names.empty() ? "only=" : ",") + n;
+    job.args.push_back(names);
+  } else if (stretch && t.suite == "syscall") {
+    job.args.push_back(kStretched);
+  }
   auto out = contestants_[c].run(job);
   if (!out.ok()) broke(c, t.title, out.problem());
   std::vector<std::string> skipped;
@@ -365,6 +371,7 @@ void Bench::plan_apps() {
     Table& t = table("app", set.text(), "programs, " + set.label());
     size_t before = steps_.size();
     for (auto& a : apps()) {
+      if (!o_.only.empty() && std::find(o_.only.begin(), o_.only.end(), a.name) == o_.only.end()) continue;
       std::string missing;
       size_t at = 0;
       for (; at < o_.rootfs.size(); at++) {
@@ -379,6 +386,7 @@ void Bench::plan_apps() {
       plan(t, o_.rounds, t.title + ": " + a.name, [this, &a, at, set](Table& to, size_t c) { app(to, c, a, at, set); });
     }
     if (steps_.size() > before) steps_.back().ends = &t;
+    else report_.tables.pop_back();
   }
 }
 
@@ -400,15 +408,22 @@ void Bench::app(Table& t, size_t c, const App& a, size_t rootfs, const Cpus& cpu
 
 void Bench::run_steps() {
   Progress progress;
+  size_t shown = 0;
+  auto show = [&](const Table& t) {
+    shown++;
+    if (t.rows.empty()) return;
+    progress.clear();
+    std::string text = table_as_text(report_, t);
+    fwrite(text.data(), 1, text.size(), stdout);
+    fflush(stdout);
+  };
   for (size_t i = 0; i < steps_.size() && !stopped(); i++) {
     progress.tell(i + 1, steps_.size(), steps_[i].what);
     steps_[i].run();
-    if (!steps_[i].ends || stopped()) continue;
-    progress.clear();
-    std::string text = table_as_text(report_, *steps_[i].ends);
-    fwrite(text.data(), 1, text.size(), stdout);
-    fflush(stdout);
+    if (steps_[i].ends && !stopped()) show(*steps_[i].ends);
   }
+  // Cut short: what is known so far.
+  while (shown < report_.tables.size()) show(report_.tables[shown]);
 }
 
 ResultX<Report> Bench::run() {
@@ -448,6 +463,7 @@ ResultX<Report> Bench::run() {
   run_steps();
   for (auto& c : contestants_) c.clean_up();
   end_descendants();
+  remove_left_groups();
   report_.interrupted = stopped();
   std::erase_if(report_.tables, [](auto& x) { return x.rows.empty(); });
   report_.seconds = (now_ns() - began) / 1e9;

@@ -83,6 +83,11 @@ TEST(Options, SuitesComeInTheirOwnOrderAndOnce) {
   EXPECT_NE(parse_suites("calls").error().text().find("syscall, start, memory, file, app"), std::string::npos);
 }
 
+TEST(Options, Names) {
+  EXPECT_EQ(parse_names("stat,pipe_1b").value(), (std::vector<std::string>{"stat", "pipe_1b"}));
+  for (const char* bad : {"", "stat,", ",", "a b", "a=b"}) EXPECT_FALSE(parse_names(bad).ok()) << bad;
+}
+
 TEST(Lines, OfTheProgramInside) {
   Table t;
   std::vector<std::string> skipped;

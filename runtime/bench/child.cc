@@ -102,6 +102,9 @@ std::string Output::problem() const {
   std::string text = status < 0 ? "did not end in time" : WIFSIGNALED(status) ? base::format("signal {}", WTERMSIG(status)) : base::format("exit code {}", WEXITSTATUS(status));
   std::string words = err.empty() ? out : err;
   while (!words.empty() && words.back() == '\n') words.pop_back();
+  for (char& c : words) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  }
   size_t from = words.size() > 300 ? words.size() - 300 : 0;
   return words.empty() ? text : text + ": " + words.substr(from);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/bench/contestant.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -30,7 +31,7 @@ int64_t quota_us(const Cpus& c) { return static_cast<int64_t>(c.quota * static_c
 }  // namespace
 
 std::string bundle_config(const Job& job) {
-  const std::vector<std::string> caps{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_KILL"};
+  const std::vector<std::string> caps{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_KILL", "CAP_NET_BIND_SERVICE"};
   ordered_json s;
   s["ociVersion"] = "1.0.2";
   s["hostname"] = "bench";
@@ -170,6 +171,21 @@ void Contestant::clean_up() {
       if (gone != 0) break;
       host::sleep_us(10000);
     }
+  }
+}
+
+void remove_left_groups() {
+  std::string prefix = base::format("caisson-bench-{}-", ::getpid());
+  for (auto& h : host::find_hierarchies()) {
+    std::string top = h.mount_point + h.own + "/";
+    std::vector<std::string> left;
+    if (DIR* d = ::opendir(top.c_str())) {
+      while (dirent* e = ::readdir(d)) {
+        if (std::string_view(e->d_name).substr(0, prefix.size()) == prefix) left.push_back(top + e->d_name);
+      }
+      ::closedir(d);
+    }
+    if (!left.empty()) IGNORE_ERROR(host::remove_cgroups(left, left, 5000), "empty groups are left");
   }
 }
 

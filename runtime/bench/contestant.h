@@ -55,6 +55,9 @@ class Contestant {
   int count_ = 0;
 };
 
+// Groups of ours that a runtime left: one that is busy for a moment may be given up.
+void remove_left_groups();
+
 // The config.json of such a container.
 std::string bundle_config(const Job& job);
 

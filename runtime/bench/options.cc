@@ -79,4 +79,13 @@ ResultX<std::vector<std::string>> parse_suites(const std::string& text) {
   return out;
 }
 
+ResultX<std::vector<std::string>> parse_names(const std::string& text) {
+  auto names = split(text, ',');
+  for (auto& n : names) {
+    bool plain = !n.empty() && std::all_of(n.begin(), n.end(), [](unsigned char c) { return isalnum(c) || c == '_'; });
+    if (!plain) return base::error(base::kEINVAL, "--only {}: must be names as --json has them, with ',' between them, as in stat,pipe_1b", text);
+  }
+  return names;
+}
+
 }  // namespace runtime::bench

@@ -33,10 +33,14 @@ const std::vector<std::string>& suite_names();
 // "syscall,start"; answers them in that order, each once.
 base::ResultX<std::vector<std::string>> parse_suites(const std::string& text);
 
+// "a,b": words that are not empty.
+base::ResultX<std::vector<std::string>> parse_names(const std::string& text);
+
 struct Options {
   std::vector<std::string> suites;
   std::vector<RuntimeSpec> runtimes;  // the first is what the others are compared with
   std::vector<Cpus> cpus;             // for syscall, file and app
+  std::vector<std::string> only;      // names of operations and programs of syscall, file and app; empty: all
   std::vector<std::string> rootfs;    // for app: directories with programs
   int rounds = 3;
   bool quick = false;

@@ -53,7 +53,7 @@ base::ResultX<void> write_report(const std::string& path, const std::string& tex
 }  // namespace
 
 base::ResultX<int> bench_verb(const Globals& g, const Args& args) {
-  std::string suites, json, html;
+  std::string suites, only, json, html;
   std::vector<std::string> asked, cpus;
   int64_t rounds = 0;
   bench::Options o;
@@ -69,12 +69,14 @@ base::ResultX<int> bench_verb(const Globals& g, const Args& args) {
   f.value("--rounds", rounds, "how often each runtime has its turn (default: 3, with --quick 1)");
   f.list("--rootfs", o.rootfs, "directory with a root file system for suite app, which stays as it is; may be repeated");
   f.flag("--drop-caches", o.drop_caches, "measure the start with cold files too: empties this machine's page cache");
+  f.value("--only", only, "of syscall, file and app only these operations and programs, by their names in --json: stat,pipe_1b,git");
   f.value("--json", json, "file for all figures as JSON");
   f.value("--html", html, "file for a report with charts, one page without anything from elsewhere");
   Args rest;
   if (!TRY(f.parse(args, &rest, false))) return 0;
   if (!rest.empty()) return base::error(base::kEINVAL, "bench: '{}' is one word too many", rest[0]);
   o.suites = suites.empty() ? bench::suite_names() : TRY(bench::parse_suites(suites));
+  if (!only.empty()) o.only = TRY(bench::parse_names(only));
   o.runtimes = TRY(runtimes(g, asked));
   for (auto& c : cpus) o.cpus.push_back(TRY(bench::parse_cpus(c)));
   if (rounds < 0 || rounds > 1000) return base::error(base::kEINVAL, "--rounds {}: must be from 1 to 1000", rounds);
