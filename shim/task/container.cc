@@ -207,7 +207,7 @@ void Container::adopt(Outcome made) {
   words_ = take(2);
   Fd master = take(3);
   link_ = std::make_unique<SentryLink>(host_.loop, rc::Client(std::move(client)), [] {});
-  init_.pid = sentry_pid();
+  init_.pid = host_pid();
   v2_ = uses_v2(state_.cgroup_leaves);
   if (words_.valid()) {
     auto w = host_.loop.watch(words_.get(), EPOLLIN, [this](uint32_t) { hear_words(); });

@@ -67,7 +67,8 @@ class Container {
   const std::string& id() const { return id_; }
   // Made, and not being made.
   bool ready() const { return link_ != nullptr; }
-  uint32_t sentry_pid() const { return static_cast<uint32_t>(state_.sentry.pid); }
+  // The process of the host that others are told of: the sandbox's, or the one that a member of a pod has for itself.
+  uint32_t host_pid() const { return static_cast<uint32_t>(state_.told().pid); }
   Process& init() { return init_; }
   Process* find(const std::string& exec_id);
   size_t running() const;

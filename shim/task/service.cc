@@ -165,7 +165,7 @@ void Service::connect(Pending call) {
   auto it = containers_.find(q.id());
   proto::ConnectResponse r;
   r.set_shim_pid(static_cast<uint32_t>(::getpid()));
-  if (it != containers_.end() && it->second->ready()) r.set_task_pid(it->second->sentry_pid());
+  if (it != containers_.end() && it->second->ready()) r.set_task_pid(it->second->host_pid());
   r.set_version("v1");
   call->reply(r);
 }

@@ -96,15 +96,19 @@ class Package(unittest.TestCase):
     def test_man_pages_are_whole(self):
         verbs = re.findall(r'^  ([a-z]+) +\S', run(self.path('usr/bin/caisson'), '--help').stdout.split('\nFlags', 1)[0], re.M)
         self.assertGreater(len(verbs), 15)
-        for page in PAGES:
+        cri = os.path.exists(self.path('usr/bin/caisson-cri'))  # built where gRPC is
+        for page in PAGES + (['man8/caisson-cri.8'] if cri else []):
             with gzip.open(self.path('usr/share/man/' + page + '.gz'), 'rt') as f:
                 text = f.read()
             self.assertTrue(text.split('\n', 2)[1].startswith('.TH '), page)
-            if page.endswith('caisson.8'):
+            if page.endswith('/caisson.8'):
                 for v in verbs:
                     self.assertRegex(text, r'(?m)^\.SS caisson %s\b' % v)
                 for flag in ('--overlay', '--pid-file', '--then', '--no-trial', '--drop-caches'):
                     self.assertIn(flag.replace('-', '\\-'), text)
+            if page.endswith('cri.8'):
+                for word in ('\\-\\-grace N', '\\-\\-log\\-format text|json', 'service_accounts', 'default_handler', 'named'):
+                    self.assertIn('.B ' + word if word != 'default_handler' else word, text)
             if page.endswith('.5'):
                 for key in ('memory_mode', 'allow', 'debug_log'):
                     self.assertIn('.B ' + key, text)
@@ -114,9 +118,9 @@ class Package(unittest.TestCase):
 
     def complete(self, *words):
         """What bash offers for the last word."""
-        script = self.path('usr/share/bash-completion/completions/caisson')
-        text = ('PATH=%s:$PATH; source %s; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _caisson; printf "%%s\\n" "${COMPREPLY[@]}"'
-                % (self.path('usr/bin'), script))
+        script = self.path('usr/share/bash-completion/completions/' + words[0])
+        text = ('PATH=%s:$PATH; source %s; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _%s; printf "%%s\\n" "${COMPREPLY[@]}"'
+                % (self.path('usr/bin'), script, words[0].replace('-', '_')))
         return run('bash', '-c', text, 'bash', *words).stdout.split()
 
     def test_completion(self):
@@ -127,6 +131,9 @@ class Package(unittest.TestCase):
         self.assertEqual(self.complete('caisson', 'doctor', '--format', 'j'), ['json'])
         self.assertEqual(self.complete('caisson', 'run', '--patch-calls', ''), ['on', 'off'])
         self.assertEqual(self.complete('caisson', '--mem'), ['--memory-mode'])
+        if os.path.exists(self.path('usr/bin/caisson-cri')):
+            self.assertEqual(self.complete('caisson-cri', '--log-format', ''), ['text', 'json'])
+            self.assertEqual(self.complete('caisson-cri', '--pol'), ['--policy'])
 
 
 if __name__ == '__main__':
