@@ -316,6 +316,47 @@ TEST(Monitor, ManyTimesStuck) {
   });
 }
 
+// A worker that comes back from where it was stuck finds its place taken, and may be one too many: it must not leave with a fiber
+// that has just come into its slot.
+TEST(Monitor, WhoeverLeavesLosesNoFiber) {
+  constexpr int kChains = 12, kRounds = 30;
+  Options o{.workers = 3};
+  o.surplus_life = 3 * kMs / 2;
+  on_scheduler(o, [] {
+    std::atomic<bool> over{false};
+    std::array<std::atomic<unsigned>, kChains> steps{};
+    Group g;
+    for (auto& mine : steps)
+      g.add([&] {
+        while (!over) {
+          mine++;
+          park((now() / (kMs / 5) + 1) * (kMs / 5));  // all wake up at once; in between everybody sleeps
+        }
+      });
+    for (int i = 0; i < kRounds && !over; i++) {
+      {
+        Group stuck;  // several workers at once, time and again
+        for (int n = 0; n < 4; n++)
+          stuck.add([n] {
+            for (int k = 0; k < 4; k++) {
+              usleep(3000 + 700 * static_cast<unsigned>(n));  // the host's
+              park(now() + kMs / 2);
+            }
+          });
+      }
+      std::array<unsigned, kChains> before;
+      for (size_t k = 0; k < kChains; k++) before[k] = steps[k];
+      const Nanos end = now() + 20'000 * kMs;
+      for (size_t k = 0; k < kChains && !over; k++) {
+        while (steps[k] < before[k] + 3 && now() < end) park(now() + kMs);
+        EXPECT_GE(steps[k], before[k] + 3) << "fiber " << k << " is lost in round " << i;
+        if (now() >= end) over = true;
+      }
+    }
+    over = true;
+  });
+}
+
 Nanos cpu_time() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);

@@ -151,6 +151,7 @@ struct Options {
   unsigned workers = 1;      // host threads that run fibers
   unsigned io_threads = 4;   // at most; started when first needed
   bool may_spin = true;
+  Nanos surplus_life = 10'000'000'000;  // of a thread that took a stuck one's place, asleep
 };
 
 // One per sentry. Created before the seccomp filter is installed or after: it only uses clone (threads), futex,

@@ -15,7 +15,6 @@ constexpr Nanos kBusyEvents = 50'000;          // at most so long between looks 
 constexpr Nanos kSpinEvents = 5'000;           // and while spinning
 constexpr unsigned kPollsPerClock = 16;
 constexpr unsigned kPollsPerYield = 128;       // else a thread woken onto this CPU waits a whole slice
-constexpr Nanos kSurplusLife = 10'000'000'000; // of a thread beyond options.workers, asleep
 
 }  // namespace
 
@@ -207,7 +206,10 @@ void Scheduler::Impl::work(Worker& w) {
   sanitizer_adopt_thread(w.point);
   arm_monitor();
   while (!stopping_.load(std::memory_order_relaxed) && !w.leave) {
-    if (w.stuck.load(std::memory_order_relaxed)) unstick(w);
+    if (w.stuck.load(std::memory_order_relaxed)) {
+      unstick(w);
+      continue;  // it may be the one to leave: then it takes no more fibers
+    }
     if (Fiber* f = pick(w)) {
       stop_searching(w, true);
       run_fiber(w, *f);
@@ -218,6 +220,7 @@ void Scheduler::Impl::work(Worker& w) {
   }
   stop_searching(w, false);
   set_this_worker(nullptr);
+  DCHECK(stopping_.load() || !w.slot.load());
   RefOrNull<Seat> seat;
   MutexLock l(mu_);
   if (w.stuck.load()) active_++;  // the monitor took it off a second time, on its way to sleep
@@ -381,7 +384,7 @@ void Scheduler::Impl::sleep_as_follower(Worker& w, bool counted) {
     w.awake.store(false);
     surplus = !w.main && threads_.load() > options_.workers;
   }
-  Nanos until = surplus ? now() + kSurplusLife : kNever;
+  Nanos until = surplus ? now() + options_.surplus_life : kNever;
   while (w.bell.load(std::memory_order_acquire) == 0) {
     futex_wait(w.bell, 0, surplus ? until - now() : -1);
     if (!surplus || now() < until) continue;
