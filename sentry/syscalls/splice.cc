@@ -148,6 +148,8 @@ Result<long> sys_sendfile(Task& task, int out_fd, int in_fd, UserInOut<int64_t> 
   Ref<vfs::File> out = TRY(writable(task, out_fd));
   if (out->flags() & O_APPEND) return kEINVAL;
   if (in->inode().is_directory() || out->inode().is_directory()) return kEINVAL;
+  // What has no position could lose what it gave; a pipe is spliced from, not sent. Linux: splice_direct_to_actor(), do_splice_read().
+  if (in->kind() == vfs::FileKind::pipe || (!in->seekable() && out->kind() != vfs::FileKind::pipe)) return kEINVAL;
   Result<long> r = copy(task, {*in, at.pointer}, {*out, nullptr}, count, io_flags(*in), io_flags(*out));
   if (r.ok()) TRY(at.store(task));
   return r;

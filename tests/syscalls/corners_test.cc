@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -657,6 +658,24 @@ TEST(Setns, APidNamespaceIsForChildren) {
   down.put("x");
   EXPECT_EQ(status_of(first), 0);
   close(fd);
+}
+
+TEST(Sendfile, NeedsAPositionUnlessItGoesIntoAPipe) {
+  Pipe from(O_NONBLOCK), to(O_NONBLOCK);
+  int a[2], b[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, a), 0);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, b), 0);
+  from.put("ab");
+  ASSERT_EQ(write(a[0], "cd", 2), 2);
+  EXPECT_ERRNO(sendfile(b[0], from.r, nullptr, 2), EINVAL);
+  EXPECT_ERRNO(sendfile(to.w, from.r, nullptr, 2), EINVAL);
+  EXPECT_ERRNO(sendfile(b[0], a[1], nullptr, 2), EINVAL);
+  off_t at = 0;
+  EXPECT_ERRNO(sendfile(to.w, from.r, &at, 2), ESPIPE);
+  EXPECT_EQ(sendfile(to.w, a[1], nullptr, 2), 2);
+  EXPECT_EQ(to.get(), "cd");
+  EXPECT_EQ(from.get(), "ab") << "nothing was taken";
+  for (int fd : {a[0], a[1], b[0], b[1]}) close(fd);
 }
 
 }  // namespace
