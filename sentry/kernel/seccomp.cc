@@ -166,14 +166,18 @@ SeccompFilter::~SeccompFilter() {
 
 bool SeccompFilter::always_allows(uint64_t number) const {
   if (number >= known_.size()) return false;
-  Known k = known_[number].load(std::memory_order_relaxed);
-  if (k == unknown) {
-    Result<base::bpf::Verdict> v = base::bpf::evaluate_number(program_, static_cast<int>(number), AUDIT_ARCH_X86_64);
-    const bool yes = v.ok() && (v->action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW && (!older_ || older_->always_allows(number));
-    k = yes ? allowed : depends;
-    known_[number].store(k, std::memory_order_relaxed);
+  // By a loop: an application may install thousands.
+  bool yes = true;
+  for (const SeccompFilter* f = this; f && yes; f = f->older_.get()) {
+    if (Known k = f->known_[number].load(std::memory_order_relaxed); k != unknown) {  // it and those before it
+      yes = k == allowed;
+      break;
+    }
+    Result<base::bpf::Verdict> v = base::bpf::evaluate_number(f->program_, static_cast<int>(number), AUDIT_ARCH_X86_64);
+    yes = v.ok() && (v->action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ALLOW;
   }
-  return k == allowed;
+  known_[number].store(yes ? allowed : depends, std::memory_order_relaxed);
+  return yes;
 }
 
 RefOrNull<SeccompFilter> filter_of(Task& t) {

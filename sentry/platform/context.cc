@@ -230,17 +230,18 @@ uint64_t packed(Answer which, uint32_t value) {
 }  // namespace
 
 void Context::answer(Answer which, uint32_t value) {
+  impl_->answered |= 1u << static_cast<unsigned>(which);
   __atomic_store_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], packed(which, value), __ATOMIC_RELEASE);
 }
 void Context::ask_about(Answer which) {
+  impl_->answered &= ~(1u << static_cast<unsigned>(which));
   __atomic_store_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], 0, __ATOMIC_SEQ_CST);
 }
 void Context::ask_about_all() {
+  impl_->answered = 0;
   for (uint64_t& a : impl_->slot->header.answers) __atomic_store_n(&a, 0, __ATOMIC_SEQ_CST);
 }
-bool Context::answers(Answer which) const {
-  return __atomic_load_n(&impl_->slot->header.answers[static_cast<unsigned>(which)], __ATOMIC_RELAXED) != 0;
-}
+bool Context::answers(Answer which) const { return impl_->answered & 1u << static_cast<unsigned>(which); }
 bool Context::waits_by_itself() const { return __atomic_load_n(&impl_->slot->header.waits, __ATOMIC_RELAXED) != 0; }
 
 void Context::watch_futexes() { __atomic_store_n(&space_->impl().control.page().watched, 1, __ATOMIC_SEQ_CST); }

@@ -141,6 +141,7 @@ struct Context::Impl {
   bool parked_for_ever = false;
 
   // The event being handled.
+  uint32_t answered = 0;         // bits of the answers that the stub has; ordered by the lock of whoever gives them
   bool in_call = false;          // a system call: registers() has orig_rax
   bool in_valid = false;         // copied-in ranges not yet overwritten
   stub::CopiedIn in[2]{};

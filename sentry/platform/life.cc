@@ -67,7 +67,7 @@ void Context::Impl::clone_made(int64_t result) {
   // The host restarts a clone that meets a pending signal, and the grant is used up by then.
   if ((result == -EINTR || result == -ENOSYS) && ++b->tries < kBirthTries && announce(*b)) return;
   queued_birth_error = result == -ENOMEM ? ENOMEM : EAGAIN;
-  LOG(warn, "stub {}: the host makes no {}: {} after {} tries", space->host_pid(), b->kind == Birth::thread ? "thread" : "process", result, b->tries);
+  LOG(debug, "stub {}: the host makes no {}: {} after {} tries", space->host_pid(), b->kind == Birth::thread ? "thread" : "process", result, b->tries);
   p.refuse(*b);
 }
 

@@ -193,7 +193,7 @@ class Context : public RefCounted<Context> {
   void answer(Answer which, uint32_t value);
   void ask_about(Answer which);
   void ask_about_all();
-  bool answers(Answer which) const;  // the last writer's word
+  bool answers(Answer which) const;
   // It sleeps in a futex of its own accord. The stub's word: for showing only.
   bool waits_by_itself() const;
 
