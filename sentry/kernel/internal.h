@@ -223,6 +223,7 @@ struct ThreadGroup::Impl {
   CpuTimes children_cpu GUARDED_BY(task_set_lock);
   uint64_t children_peak GUARDED_BY(task_set_lock) = 0;  // largest resident set of a child that was waited for
   std::atomic<uint64_t> peak_resident{0};                // of this process, as far as it was seen
+  std::atomic<int64_t> look_at_resident{0};              // from this time on (sched::now()) it is worth looking again
 
   mutable Mutex mu{LockRank::kTask};
   RefOrNull<SignalHandlers> handlers GUARDED_BY(mu);

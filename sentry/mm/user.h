@@ -83,8 +83,8 @@ class UserString : public UserPointer {
   Result<std::string> copy_in(platform::Context& c, size_t limit = 4096) const { return c.copy_in_string(address_, limit); }
 };
 
-// Bytes whose count is argument SizeArg of the call: the stub copies the first 64 KiB in by itself.
-template <int SizeArg>
+// Things of Each bytes, whose count is argument SizeArg of the call: the stub copies the first 64 KiB in by itself.
+template <int SizeArg, size_t Each = 1>
 class UserSized : public UserIn<void> {
  public:
   using UserIn<void>::UserIn;

@@ -34,9 +34,10 @@ constexpr ArgKind kind_of() {
 
 template <typename T>
 struct IsSized : std::false_type {};
-template <int N>
-struct IsSized<UserSized<N>> : std::true_type {
+template <int N, size_t Bytes>
+struct IsSized<UserSized<N, Bytes>> : std::true_type {
   static constexpr int kArg = N;
+  static constexpr size_t kEach = Bytes;
 };
 template <typename T>
 struct InTarget : std::type_identity<void> {};
@@ -57,7 +58,7 @@ constexpr void describe(platform::CallDescriptor& d, int arg, int& used) {
     in.kind = platform::CopyIn::string;
   } else if constexpr (IsSized<T>::value) {
     in.kind = platform::CopyIn::sized;
-    in.size = 1;
+    in.size = IsSized<T>::kEach;
     in.size_arg = IsSized<T>::kArg;
   } else if constexpr (!std::is_void_v<typename InTarget<T>::type>) {
     if (sizeof(typename InTarget<T>::type) > kMaxFixed) return;

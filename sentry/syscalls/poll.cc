@@ -61,7 +61,7 @@ Result<void> wait_for_any(std::vector<Watched>& list, sched::Nanos deadline) {
   }
 }
 
-Result<long> do_poll(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nanos deadline) {
+Result<long> do_poll(Task& task, PollFds fds, unsigned nfds, sched::Nanos deadline) {
   if (nfds > task.rlimit(RLIMIT_NOFILE)) return kEINVAL;
   std::vector<pollfd> list(nfds);
   if (nfds) TRY(task.context().copy_in(list.data(), fds.unchecked_address(), nfds * sizeof(pollfd)));
@@ -155,12 +155,12 @@ timespec time_left(sched::Nanos deadline) {
 
 namespace {
 
-Result<long> poll_until(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nanos deadline);
+Result<long> poll_until(Task& task, PollFds fds, unsigned nfds, sched::Nanos deadline);
 Result<long> restart_poll(Task& task, const kernel::RestartBlock& b) {
-  return poll_until(task, UserInOut<void>(b.args[0]), static_cast<unsigned>(b.args[1]), b.deadline);
+  return poll_until(task, PollFds(b.args[0]), static_cast<unsigned>(b.args[1]), b.deadline);
 }
 // A stop does not lengthen the wait: the call goes on with what was left. (The others write that back for themselves.)
-Result<long> poll_until(Task& task, UserInOut<void> fds, unsigned nfds, sched::Nanos deadline) {
+Result<long> poll_until(Task& task, PollFds fds, unsigned nfds, sched::Nanos deadline) {
   auto r = do_poll(task, fds, nfds, deadline);
   if (r.ok() || !(r.error() == kERESTARTNOHAND)) return r;
   kernel::RestartBlock block;
@@ -173,11 +173,11 @@ Result<long> poll_until(Task& task, UserInOut<void> fds, unsigned nfds, sched::N
 
 }  // namespace
 
-Result<long> sys_poll(Task& task, UserInOut<void> fds, unsigned nfds, int timeout_ms) {
+Result<long> sys_poll(Task& task, PollFds fds, unsigned nfds, int timeout_ms) {
   return poll_until(task, fds, nfds, deadline_after_ms(timeout_ms));
 }
 
-Result<long> sys_ppoll(Task& task, UserInOut<void> fds, unsigned nfds, UserInOut<timespec> timeout,
+Result<long> sys_ppoll(Task& task, PollFds fds, unsigned nfds, UserInOut<timespec> timeout,
                        UserIn<uint64_t> sigmask, size_t setsize) {
   sched::Nanos deadline = sched::kNever;
   if (!timeout.is_null()) deadline = TRY(deadline_after(TRY(timeout.copy_in(task.context()))));

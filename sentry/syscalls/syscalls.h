@@ -27,6 +27,7 @@ using mm::UserIn;
 using mm::UserInOut;
 using mm::UserOut;
 using mm::UserSized;
+using PollFds = UserSized<1, 8>;  // struct pollfd; written too
 using mm::UserString;
 
 #define SYSCALL(number, name, support, note, ...) Result<long> sys_##name(Task& task __VA_OPT__(, ) __VA_ARGS__);

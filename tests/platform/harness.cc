@@ -270,14 +270,23 @@ void sleep_ns(sched::Nanos n) {
   while (sched::now() < until) sched::park(until);
 }
 
-bool reaches(Guest& g, uint64_t addr, uint64_t n) {
-  for (int i = 0; i < 2000; i++) {
-    uint64_t v = 0;
-    if (!g->space().read_remote(addr, &v, 8).ok()) return false;
-    if (v > n) return true;
+bool eventually(const std::function<bool()>& holds) {
+  const sched::Nanos patience = sched::now() + 30'000'000'000;
+  while (!holds()) {
+    if (sched::now() > patience) return false;
     sleep_ns(1'000'000);
   }
-  return false;
+  return true;
+}
+
+bool reaches(Guest& g, uint64_t addr, uint64_t n) {
+  bool there = true;
+  return eventually([&] {
+           uint64_t v = 0;
+           there = g->space().read_remote(addr, &v, 8).ok();
+           return !there || v > n;
+         }) &&
+         there;
 }
 
 }  // namespace platform_test

@@ -121,7 +121,9 @@ class Task {
 };
 
 void sleep_ns(sched::Nanos n);
-// Waits until the 64-bit word at addr of the application is more than n; false after two seconds.
+// Looks every millisecond; false when it does not come to hold in half a minute.
+bool eventually(const std::function<bool()>& holds);
+// The 64-bit word at addr of the application comes to be more than n.
 bool reaches(Guest& g, uint64_t addr, uint64_t n);
 
 // An anonymous file with this content (a memfd of our own), open for reading only or also for writing.

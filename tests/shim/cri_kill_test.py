@@ -177,7 +177,8 @@ class Kills(PodCase):
                     stop.join()
                     self.daemon.start()
                     wait_until(self.ready, 'the CRI to be ready')
-                self.clean()
+                # containerd 1.6 makes a pod's network before it writes down that there is a pod: killed in between, it forgets the network.
+                self.clean(but=('netns',))
 
     def test_a_frozen_shim_is_killed_in_the_end(self):
         """A shim that hangs holds nobody else up; killed, its pod is removed."""
