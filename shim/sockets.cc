@@ -5,7 +5,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <vector>
@@ -33,6 +37,30 @@ ResultX<Fd> lock_sockets(const std::string& directory) {
   Fd d = TRY_MSG(sys::open(directory.c_str(), O_RDONLY | O_DIRECTORY), "open {}", directory);
   TRY_MSG(sys::from_libc(::flock(d.get(), LOCK_EX)), "lock {}", directory);
   return d;
+}
+
+ResultX<Fd> listen_at(const std::string& path) {
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  CHECK(path.size() < sizeof a.sun_path);
+  memcpy(a.sun_path, path.c_str(), path.size());
+  for (int i = 0; i < 3; i++) {
+    Fd s(static_cast<int>(TRY_MSG(sys::from_libc(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), "make a socket")));
+    // Of this user alone from the first moment on.
+    mode_t before = ::umask(0177);
+    auto bound = sys::from_libc(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), sizeof a));
+    ::umask(before);
+    if (bound.ok()) {
+      TRY_MSG(sys::from_libc(::listen(s.get(), 128)), "listen on {}", path);
+      return s;
+    }
+    if (bound.error() != base::kEADDRINUSE) return base::wrap(bound.error(), "make " + path);
+    auto there = rpc::connect_unix(path);
+    if (there.ok()) return Fd();
+    if (there.error().code() != base::kECONNREFUSED && there.error().code() != base::kENOENT) return there.error();
+    ::unlink(path.c_str());  // of a shim that was killed
+  }
+  return base::error(base::kEADDRINUSE, "{} cannot be taken", path);
 }
 
 void note_socket(const std::string& root, const std::string& path, int pid) {

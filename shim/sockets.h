@@ -12,6 +12,9 @@ namespace shim {
 
 // Held while sockets are made and taken away; waits for it.
 base::ResultX<base::Fd> lock_sockets(const std::string& directory);
+// A listening socket, or none when a shim serves this path already. With the lock held: of two containers of one pod that are started at once only one
+// may find the path free.
+base::ResultX<base::Fd> listen_at(const std::string& path);
 // With the lock held. A note that cannot be written is only missed when that shim is killed early.
 void note_socket(const std::string& root, const std::string& path, int pid);
 // The socket and its note.

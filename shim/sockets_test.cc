@@ -5,8 +5,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,29 +23,40 @@ class Sockets : public ::testing::Test {
     top = name;
   }
   void TearDown() override { IGNORE_ERROR(runtime::container::remove_tree(AT_FDCWD, top.c_str()), "a scratch directory"); }
-  base::Fd listen_at(const std::string& path) {
-    base::Fd s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un a{};
-    a.sun_family = AF_UNIX;
-    snprintf(a.sun_path, sizeof a.sun_path, "%s", path.c_str());
-    EXPECT_EQ(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
-    EXPECT_EQ(::listen(s.get(), 1), 0);
-    return s;
+  base::Fd listen(const std::string& path) {
+    auto s = listen_at(path);
+    EXPECT_TRUE(s.ok() && s->valid()) << path;
+    return s.ok() ? std::move(*s) : base::Fd();
   }
   bool there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
   std::string note(const char* name) { return top + "/root/.shims/" + name; }
   std::string top;
 };
 
+TEST_F(Sockets, APathIsServedByOne) {
+  std::string s = top + "/s";
+  auto lock = lock_sockets(s);
+  ASSERT_TRUE(lock.ok()) << lock.error().text();
+  base::Fd first = listen(s + "/a");
+  auto second = listen_at(s + "/a");
+  ASSERT_TRUE(second.ok()) << second.error().text();
+  EXPECT_FALSE(second->valid());
+  first.reset();
+  listen(s + "/a").reset();  // its shim was killed
+  auto nowhere = listen_at(top + "/no/such");
+  ASSERT_FALSE(nowhere.ok());
+  EXPECT_EQ(nowhere.error().code(), base::kENOENT);
+}
+
 TEST_F(Sockets, OfTheDeadAreRemovedByTheNext) {
   std::string root = top + "/root", s = top + "/s";
   auto lock = lock_sockets(s);
   ASSERT_TRUE(lock.ok()) << lock.error().text();
-  base::Fd mine = listen_at(s + "/mine"), other = listen_at(s + "/other");
+  base::Fd mine = listen(s + "/mine"), other = listen(s + "/other");
   note_socket(root, s + "/mine", ::getpid());
   pid_t child = ::fork();
   if (child == 0) ::_exit(0);
-  listen_at(s + "/dead").reset();  // it leads nowhere
+  listen(s + "/dead").reset();  // it leads nowhere
   note_socket(root, s + "/dead", child);
   note_socket(root, s + "/gone", child);
   note_socket(root, s + "/other", child);  // somebody else listens there by now

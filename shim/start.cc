@@ -4,10 +4,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/sys.h"
@@ -15,7 +11,6 @@
 #include "runtime/host/spawn.h"
 #include "runtime/oci/spec.h"
 #include "shim/command.h"
-#include "shim/rpc/client.h"
 #include "shim/sockets.h"
 
 namespace shim {
@@ -26,32 +21,6 @@ namespace host = runtime::host;
 namespace sys = base::sys;
 
 namespace {
-
-// A listening socket, or nothing when a shim serves this address already.
-ResultX<Fd> listen_at(const std::string& path) {
-  sockaddr_un a{};
-  a.sun_family = AF_UNIX;
-  CHECK(path.size() < sizeof a.sun_path);
-  memcpy(a.sun_path, path.c_str(), path.size());
-  TRY_MSG(host::make_directories(path.substr(0, path.rfind('/')), 0711), "make the directory of {}", path);
-  for (int i = 0; i < 3; i++) {
-    Fd s(static_cast<int>(TRY_MSG(sys::from_libc(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), "make a socket")));
-    // Of this user alone from the first moment on.
-    mode_t before = ::umask(0177);
-    auto bound = sys::from_libc(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), sizeof a));
-    ::umask(before);
-    if (bound.ok()) {
-      TRY_MSG(sys::from_libc(::listen(s.get(), 128)), "listen on {}", path);
-      return s;
-    }
-    if (bound.error() != base::kEADDRINUSE) return base::wrap(bound.error(), "make " + path);
-    auto there = rpc::connect_unix(path);
-    if (there.ok()) return Fd();
-    if (there.error().code() != base::kECONNREFUSED && there.error().code() != base::kENOENT) return there.error();
-    ::unlink(path.c_str());  // of a shim that was killed
-  }
-  return base::error(base::kEADDRINUSE, "{} cannot be taken", path);
-}
 
 [[noreturn]] void become_shim(const Arguments& a, const std::string& address, Fd listener) {
   ::setsid();

@@ -318,6 +318,12 @@ class Maker {
     }
     state_.cgroup_leaves = cgroups_.leaves();
     state_.cgroup_made = cgroups_.made();
+    // The pod's own group, if the sandbox container made it: whoever of the pod is removed last takes it away.
+    if (pod_) {
+      auto above = pod_->sandbox.cgroup_made;
+      for (auto& leaf : pod_->sandbox.cgroup_leaves) std::erase(above, leaf);
+      state_.cgroup_made.insert(state_.cgroup_made.begin(), above.begin(), above.end());
+    }
     TRY_MSG(sys::from_libc(::mkdir(state_.store.c_str(), 0700)), "make {}", state_.store);
     return {};
   }

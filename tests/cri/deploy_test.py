@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The files of deploy/ that belong to caisson-cri: alerts and dashboard by promtool, the metrics' names, the unit, the example policy."""
-import json, os, re, socket, subprocess, sys, tempfile, time, unittest
+import json, os, re, shutil, socket, subprocess, sys, tempfile, time, unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -23,10 +23,13 @@ def read(path):
 
 
 def promtool():
-    p = subprocess.run([os.path.join(HERE, 'promtool.sh')], capture_output=True, text=True)
+    """Prometheus' own checker: the installed one, or that of Debian's package."""
+    if shutil.which('promtool'):
+        return 'promtool'
+    p = subprocess.run([os.path.join(TOP, 'tests', 'lib', 'unpacked.sh'), 'promtool', 'bookworm', 'prometheus', 'usr/bin/promtool'], capture_output=True, text=True)
     if p.returncode:
         raise unittest.SkipTest('no promtool: ' + p.stderr.strip())
-    return p.stdout.strip()
+    return os.path.join(p.stdout.strip(), 'promtool')
 
 
 def queries():

@@ -3,16 +3,13 @@
 of theirs runs without it."""
 import os
 
-from cluster import call, read, wait_until, write
+from cluster import TOP, call, read, wait_until, write
 from kube_case import Case, container
 import pods
 
 SOCKET = '/run/caisson/cri.sock'
-POLICY = '''
-[sandbox]
-handlers = ["caisson"]
-runtime_type = "io.containerd.caisson.v1"
-
+# The one that the package brings, and a rule after its own.
+POLICY = read(os.path.join(TOP, 'deploy', 'cri.toml')) + '''
 [[rule]]
 name = "tenants"
 namespaces = ["tenant-*"]

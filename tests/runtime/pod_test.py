@@ -405,6 +405,18 @@ class CaissonPod(Pod, unittest.TestCase):
         self.assertEqual(b.out(one, 'echo fine'), 'fine\n')
         self.assertEqual(b.out(b.member(['/bin/sleep', '1000']), 'echo fine'), 'fine\n')
 
+    def test_the_pods_group_goes_with_whoever_goes_last(self):
+        b = self.box
+        for sandbox_first in (True, False):
+            group = '/%s-pod' % b.name()
+            b.pod(linux={'cgroupsPath': group + '/sandbox'})
+            id = b.add(b.name(), b.member_config(['/bin/sleep', '1000'], linux={'cgroupsPath': group + '/member'}))
+            made = lambda: {d for d in cgroup_dirs() if d.endswith(group)}
+            for each in (b.sandbox, id) if sandbox_first else (id, b.sandbox):
+                self.assertTrue(made())
+                self.assertEqual(b.call('delete', '--force', each)[0], 0)
+            self.assertEqual(made(), set())
+
     def test_the_end_of_the_sandbox_container_is_the_end_of_all(self):
         for shared in (SHARED, SHARED + ('pid',)):
             b = self.box
