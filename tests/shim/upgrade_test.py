@@ -18,6 +18,8 @@ if LONG:
 # Says one line for every file that somebody makes, in order.
 TALKER = 'i=0; while :; do if [ -e /shared/say$i ]; then echo line $i; i=$((i+1)); fi; sleep 0.02; done'
 ENDS = 'until [ -e /shared/end%d ]; do sleep 0.02; done; exit %d'
+# Run in a container whose containerd goes: says so, waits for a file, writes to a client that is gone, makes another file.
+ERRAND = 'echo up; until [ -e /shared/go%d ]; do sleep 0.02; done; echo to nobody; echo to nobody >&2; echo done > /shared/went%d'
 READER = 'while read l; do echo "got $l"; done'
 
 
@@ -46,6 +48,16 @@ class Upgrades(PodCase):
     def lines_are_whole(self):
         wait_until(lambda: len(self.log(self.pods[0], 'talker')) == self.said, 'the log')
         self.assertEqual(self.log(self.pods[0], 'talker'), [['stdout', 'line %d' % i] for i in range(self.said)])
+
+    def ended(self, stream):
+        """Its containerd has closed it, or the kernel for it."""
+        try:
+            stream.finish()
+        except ConnectionError:
+            stream.close()
+
+    def commands(self, id):
+        return self.run_in(id, '/bin/sh', '-c', 'cat /proc/[0-9]*/cmdline')[1]
 
     def ask(self, id, word):
         s = self.open('Attach', container_id=id, stdin=True, stdout=True)
@@ -79,6 +91,12 @@ class Upgrades(PodCase):
         for n, (folder, how) in enumerate(folders):
             ends = self.add(self.pods[0], 'ends%d' % n, '/bin/sh', '-c', ENDS % (n, 7 + n), mounts=mounts)
             pods = self.shims()
+            # A client of each kind is there when it goes.
+            errand = self.open('Exec', container_id=talker, cmd=['/bin/sh', '-c', ERRAND % (n, n)], stdout=True, stderr=True)
+            errand.expect(STDOUT, b'up')
+            attached = self.open('Attach', container_id=reader, stdin=True, stdout=True)
+            attached.send(STDIN, b'before%d\n' % n)
+            attached.expect(STDOUT, b'got before%d' % n)
             self.daemon.kill(how)
             self.say(4)
             self.touch('end%d' % n)
@@ -86,6 +104,12 @@ class Upgrades(PodCase):
             self.daemon.start()
             wait_until(self.ready, 'the CRI to be ready')
             self.assertEqual(self.shims(), pods)
+            for stream in (errand, attached):
+                self.ended(stream)
+            # What was run goes on without its client, and ends by itself.
+            self.touch('go%d' % n)
+            wait_until(lambda: os.path.exists(os.path.join(self.shared, 'went%d' % n)), 'the program that was run')
+            wait_until(lambda: '/shared/go%d' % n not in self.commands(talker), 'its end')
             self.lines_are_whole()
             self.assertEqual(self.status(talker)['state'], 'CONTAINER_RUNNING')
             self.assertEqual(self.status(talker)['started_at'], started)
