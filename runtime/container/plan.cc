@@ -80,6 +80,11 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     w.type = "sysfs";
   } else if (o.bind) {
     if (m.source.empty()) return base::error(base::kEINVAL, "the bind mount at {} has no source", m.destination);
+    // Who asks for this mounts inside for others outside: a driver of volumes. Nobody would tell them that it comes to nothing.
+    if (o.shared) {
+      return base::error(base::kEOPNOTSUPP, "the mount at {} is 'shared' (Kubernetes' Bidirectional), and what is mounted in a sandbox never reaches the "
+                         "host: take 'private', or run this container without a sandbox", m.destination);
+    }
     std::string source = host_path(options.bundle, m.source);
     struct stat st;
     auto found = base::sys::from_libc(::stat(source.c_str(), &st));
@@ -94,10 +99,6 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     w.attach = static_cast<uint32_t>(plan.attaches.size());
     w.shared = true;
     plan.attaches.push_back({source, (o.flags & MS_RDONLY) != 0, o.recursive, (o.flags & MS_NOEXEC) != 0, false});
-    if (o.shared) {
-      plan.warnings.push_back(base::format("mount at {}: what is mounted in the sandbox never reaches the host; "
-                                           "'shared' is taken as 'private'", m.destination));
-    }
     if (o.flags & MS_SLAVE) {
       plan.warnings.push_back(base::format("mount at {}: what the host mounts below {} later is not seen in the sandbox; 'slave' is taken "
                                            "as 'private'", m.destination, source));

@@ -269,7 +269,6 @@ WARNED = {
     'a device of the host': (linux('true', devices=[{'path': '/dev/kvm', 'type': 'c', 'major': 10, 'minor': 232}]), '/dev/kvm'),
     'classes of network': (linux('true', resources={'network': {'classID': 1048577}}), 'classID'),
     'priorities of network': (linux('true', resources={'network': {'priorities': [{'name': 'eth0', 'priority': 5}]}}), 'priorities'),
-    'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), 'shared'),
     'slave propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rslave'], '/etc'), "'slave' is taken as 'private'"),
     'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
     'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}] + spaces('pid', 'uts', 'mount', 'network')), 'ipc namespace'),
@@ -294,6 +293,7 @@ SILENT = {
     'rules for devices': linux('true', resources={'devices': [{'allow': False, 'access': 'rwm'}]}),
 }
 REFUSED = {
+    'shared propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rshared'], '/etc'), "the mount at /mnt is 'shared'"),
     'a real-time scheduler': (process('true', scheduler={'policy': 'SCHED_FIFO', 'priority': 5}), 'process.scheduler.policy'),
     'a deadline': (process('true', scheduler={'policy': 'SCHED_DEADLINE', 'runtime': 1000000, 'deadline': 2000000, 'period': 3000000}), 'process.scheduler.policy'),
     'an agent': (filtered('true', {'names': ['mkdir'], 'action': 'SCMP_ACT_NOTIFY'}, listenerPath='/run/agent', listenerMetadata='x'), 'listenerPath'),

@@ -88,7 +88,8 @@ class Focus(PodCase):
 
     def propagated(self, kind):
         """What the container sees of a mount that the host makes below a volume later."""
-        pod = self.pod()
+        privilege = {'privileged': kind == 'PROPAGATION_BIDIRECTIONAL'}
+        pod = self.pod(security_context=privilege)
         volume = os.path.join(pod[1]['log_directory'], 'volume')
         os.mkdir(volume)
         subprocess.run(['mount', '--bind', volume, volume], check=True)
@@ -96,7 +97,7 @@ class Focus(PodCase):
             subprocess.run(['mount', '--make-rshared', volume], check=True)
             os.mkdir(volume + '/sub')
             c = self.add(pod, 'c', *SLEEP, mounts=[{'container_path': '/m', 'host_path': volume, 'propagation': kind}],
-                         linux={'security_context': {'privileged': kind == 'PROPAGATION_BIDIRECTIONAL'}})
+                         linux={'security_context': privilege})
             subprocess.run(['mount', '-t', 'tmpfs', 't', volume + '/sub'], check=True)
             open(volume + '/sub/file', 'w').close()
             return self.sh(c, 'ls /m/sub')
@@ -107,6 +108,12 @@ class Focus(PodCase):
     def test_mounts_that_come_later(self):
         self.assertEqual(self.propagated('PROPAGATION_PRIVATE'), '')
         self.assertEqual(self.propagated('PROPAGATION_HOST_TO_CONTAINER'), 'file\n' if self.sees_the_node else '')
+        if self.sees_the_node:
+            self.assertEqual(self.propagated('PROPAGATION_BIDIRECTIONAL'), 'file\n')
+        else:
+            with self.assertRaises(CriError) as e:
+                self.propagated('PROPAGATION_BIDIRECTIONAL')
+            self.assertIn('never reaches the host', str(e.exception))
 
     def test_namespaces_of_the_node(self):
         for kind in ('pid', 'ipc'):
