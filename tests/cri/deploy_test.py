@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The files of deploy/ that belong to caisson-cri: alerts and dashboard by promtool, the metrics' names, the unit, the example policy."""
-import json, os, re, shutil, socket, subprocess, sys, tempfile, time, unittest
+import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'runtime'))
+from lab import wait_until
+
 TOP = os.path.dirname(os.path.dirname(HERE))
 DEPLOY = os.path.join(TOP, 'deploy')
 RULES = os.path.join(DEPLOY, 'prometheus', 'caisson-cri.rules.yml')
@@ -20,6 +23,11 @@ def run(*args, **more):
 def read(path):
     with open(path) as f:
         return f.read()
+
+
+def answers(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
 
 
 def promtool():
@@ -92,15 +100,9 @@ class Names(unittest.TestCase):
         with tempfile.TemporaryDirectory() as d:
             p = subprocess.Popen([PROGRAM, '--no-policy', '--listen', d + '/l', '--backend', d + '/b', '--metrics', d + '/m'], stderr=subprocess.DEVNULL)
             try:
-                end = time.monotonic() + 60
-                while True:
-                    s = socket.socket(socket.AF_UNIX)
-                    if s.connect_ex(d + '/m') == 0:
-                        break
-                    s.close()
-                    self.assertLess(time.monotonic(), end)
-                    time.sleep(0.05)
-                with s:
+                wait_until(lambda: answers(d + '/m'), 'the metrics')
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(d + '/m')
                     s.sendall(b'GET /metrics HTTP/1.1\r\n\r\n')
                     text = b''.join(iter(lambda: s.recv(65536), b'')).decode().split('\r\n\r\n', 1)[1]
             finally:
@@ -128,6 +130,61 @@ class Files(unittest.TestCase):
                 f.write(unit)
             code, out = run('systemd-analyze', 'verify', '--man=no', '--recursive-errors=no', d + '/caisson-cri.service')
             self.assertEqual((code, out), (0, ''))
+
+    def settings(self):
+        """Of the unit's [Service]; a name that comes again adds to its list."""
+        found = {}
+        for line in read(os.path.join(DEPLOY, 'caisson-cri.service')).replace('\\\n', '').split('[Service]')[1].split('[Install]')[0].splitlines():
+            name, is_one, value = line.partition('=')
+            if is_one and not line.startswith('#'):
+                found.setdefault(name, []).append(value)
+        return found
+
+    def allowed_calls(self, group):
+        """Names of the system calls in one of systemd's groups."""
+        groups = {}
+        for line in run('systemd-analyze', 'syscall-filter')[1].splitlines():
+            if line.startswith('@'):
+                members = groups.setdefault(line.strip(), set())
+            elif line.startswith('    ') and not line.strip().startswith('#'):
+                members.add(line.strip())
+        def all_of(name):
+            return {c for m in groups[name] for c in (all_of(m) if m.startswith('@') else {m})}
+        return all_of(group)
+
+    def test_what_the_unit_takes_away_is_not_missed(self):
+        """Without a systemd: the program with the capabilities that the unit leaves it, and all that it asks of the kernel held against the rest."""
+        missing = [p for p in ('strace', 'setpriv', 'systemd-analyze') if not shutil.which(p)]
+        if missing:
+            raise unittest.SkipTest('not here: ' + ' '.join(missing))
+        unit = self.settings()
+        left = ','.join('+' + c.lower().removeprefix('cap_') for c in unit['CapabilityBoundingSet'][0].split())
+        with tempfile.TemporaryDirectory() as d:
+            shutil.copy(os.path.join(DEPLOY, 'cri.toml'), d + '/cri.toml')
+            os.chmod(d + '/cri.toml', 0o644)
+            flags = ['--policy', d + '/cri.toml', '--listen', d + '/cri.sock', '--backend', d + '/nobody.sock', '--metrics', '127.0.0.1:0']
+            confined = ['setpriv', '--no-new-privs', '--bounding-set', '-all,' + left, '--inh-caps', '-all']
+            with open(d + '/log', 'w') as log:
+                p = subprocess.Popen([*confined, 'strace', '-f', '-qq', '-o', d + '/trace', PROGRAM, *flags], stdout=log, stderr=log)
+            self.addCleanup(p.wait)
+            self.addCleanup(p.kill)
+            wait_until(lambda: answers(d + '/cri.sock'), 'the socket')
+            inside = int(read('/proc/%d/task/%d/children' % (p.pid, p.pid)).split()[0])
+            client = subprocess.run([os.path.join(os.path.dirname(PROGRAM), 'cri_call'), 'unix://' + d + '/cri.sock'], input='Version {"version": "v1"}\n',
+                                    capture_output=True, text=True, timeout=60)
+            self.assertRegex(client.stdout, '14 .*nobody.sock')
+            os.kill(inside, signal.SIGHUP)
+            wait_until(lambda: 'read again' in read(d + '/log'), 'the policy to be read again')
+            os.kill(inside, signal.SIGTERM)
+            self.assertEqual(p.wait(60), 0, read(d + '/log'))
+            trace = read(d + '/trace')
+        calls = set(re.findall(r'^\d+ +(\w+)\(', trace, re.M))
+        self.assertIn('accept4', calls)
+        self.assertEqual(calls - self.allowed_calls(unit['SystemCallFilter'][0]), set())
+        families = set(re.findall(r'\bsocket(?:pair)?\((\w+)', trace))
+        self.assertLessEqual(families, set(unit['RestrictAddressFamilies'][0].split()))
+        executable = [l for l in trace.splitlines() if re.search(r'\bmmap\(.*PROT_WRITE\|PROT_EXEC|\b(pkey_)?mprotect\(.*PROT_EXEC', l)]
+        self.assertEqual(executable, [])
 
     def test_the_example_policy(self):
         code, out = run(PROGRAM, '--check', os.path.join(DEPLOY, 'cri.toml'))
