@@ -231,10 +231,15 @@ class Cluster:
                 '--node-ip=' + ADDRESS, '--v=2')
 
     def move_kubelet(self, endpoint):
-        """Kubelet speaks to another CRI from now on; pods go on."""
+        """Kubelet speaks to another CRI from now on, and knows its pods again; they go on."""
         program, *flags = self.kubelet(endpoint)
         self.services['kubelet'].restart([os.path.join(self.programs, 'bin', program), *flags])
         wait_until(lambda: call('curl', '-sf', 'http://127.0.0.1:10248/healthz', check=False)[1] == 'ok', self.services['kubelet'].tail)
+        def known():
+            code, out, _ = call('kubectl', 'get', '--raw', '/api/v1/nodes/%s/proxy/pods' % NODE, check=False)
+            return {p['metadata']['uid'] for p in (json.loads(out).get('items') or [])} if not code else set()
+        pods = {p['metadata']['uid'] for p in json.loads(call('kubectl', 'get', 'pods', '--all-namespaces', '-o', 'json')[1])['items']}
+        wait_until(lambda: pods <= known(), self.services['kubelet'].tail)
 
     def get(self, kind, name='', namespace='default'):
         """An object, or None; without a name the list of them."""
