@@ -99,6 +99,8 @@ class CallHandler {
   virtual ~CallHandler() = default;
   // Handles the call in task.context().call(). The result goes into rax by the caller (task_run.cc), restart codes included.
   virtual Result<long> handle(Task& task, const platform::Call& call) = 0;
+  // The call had this result, but not all that it gave could be stored in the application's memory. The result that it has then.
+  virtual Result<long> not_delivered(Task& /*task*/, const platform::Call& /*call*/, int64_t /*result*/) { return kEFAULT; }
   // It wants to see calls, too, whose result the stub could tell by itself.
   virtual bool sees_all() const { return false; }
 };

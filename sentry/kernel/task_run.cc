@@ -166,6 +166,7 @@ void run_task(Task& t) {
     }
     platform::Context& c = t.context();
     if (o.has_result) c.set_result(o.result);
+    const int64_t result = o.has_result ? o.result : 0;
     o = CallOutcome{};
     if (i.host_futex) {
       const bool waits = (i.host_futex->args[1] & FUTEX_CMD_MASK) != FUTEX_WAKE;
@@ -181,7 +182,8 @@ void run_task(Task& t) {
       continue;
     }
     if (__builtin_expect(c.copy_failed() && event != platform::EventKind::gone, 0)) {
-      o = plain_result(t, -EFAULT);
+      Result<long> r = t.kernel().calls().not_delivered(t, c.call(), result);
+      o = plain_result(t, r.ok() ? *r : -r.error().value());
       continue;
     }
     if (__builtin_expect(c.birth_error() != 0, 0)) {

@@ -50,6 +50,32 @@ bool valid(const MemoryCall& c) {
   return c.op != MemoryOp::remap || inside(c.new_address, c.new_length);
 }
 
+// The number under which the stub will have the file when the next operation comes: a knock before it brings the descriptor, unless
+// it is there. *pin: for the operation's note, which gives it back. Preconditions: room for two operations in the list.
+Result<int> hand_over(Context::Impl& m, int host_fd, uint64_t key, uint8_t* pin) {
+  Slotted f = find_fd(m, key);
+  if (f.number == 0) return kEAGAIN;  // sixteen threads use sixteen files at this moment
+  *pin = static_cast<uint8_t>(f.number - Space::Impl::kFirstCachedFd + 1);
+  m.pinned = true;
+  if (!f.fresh) return f.number;
+  auto copy = sys::dup_cloexec(host_fd);
+  // One knock brings all descriptors of a list.
+  if (copy.ok() && m.knock_token == 0) {
+    if (Op* op = m.add(OpCode::knock, stub::kStop)) {
+      m.knock_token = op->a[0] = random_token();
+      m.notes[m.op_count - 1].memory = true;
+    }
+  }
+  MutexLock l(m.platform().mu);
+  if (!copy.ok() || m.knock_token == 0) {
+    m.space->impl().fds[*pin - 1u].pins--;
+    return copy.ok() ? kESRCH : copy.error();
+  }
+  m.granted = true;
+  m.fd_grants.push_back({m.knock_token, f.number, std::move(*copy), key});
+  return f.number;
+}
+
 // Appends the call; the index of its operation.
 Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
   if (!valid(c)) return kEINVAL;
@@ -67,31 +93,10 @@ Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
       break;
     case MemoryOp::map_file: {
       number = SYS_mmap;
-      Slotted f = find_fd(m, c.file_key);
-      if (f.number == 0) return kEAGAIN;  // sixteen threads map sixteen files at this moment
-      pin = static_cast<uint8_t>(f.number - Space::Impl::kFirstCachedFd + 1);
-      m.pinned = true;
-      if (f.fresh) {
-        auto copy = sys::dup_cloexec(c.host_fd);
-        // One knock brings all descriptors of a list.
-        if (copy.ok() && m.knock_token == 0) {
-          if (Op* op = m.add(OpCode::knock, stub::kStop)) {
-            m.knock_token = op->a[0] = random_token();
-            m.notes[m.op_count - 1].memory = true;
-          }
-        }
-        if (!copy.ok() || m.knock_token == 0) {
-          MutexLock l(m.platform().mu);
-          m.space->impl().fds[pin - 1u].pins--;
-          return copy.ok() ? kESRCH : copy.error();
-        }
-        m.granted = true;
-        MutexLock l(m.platform().mu);
-        m.fd_grants.push_back({m.knock_token, f.number, std::move(*copy), c.file_key});
-      }
+      int fd = TRY(hand_over(m, c.host_fd, c.file_key, &pin));
       args[2] = static_cast<uint64_t>(c.prot);
       args[3] = static_cast<uint64_t>(c.flags);
-      args[4] = static_cast<uint64_t>(f.number);
+      args[4] = static_cast<uint64_t>(fd);
       args[5] = static_cast<uint64_t>(c.offset);
       break;
     }
@@ -127,18 +132,45 @@ Result<unsigned> append(Context::Impl& m, const MemoryCall& c) {
   return m.op_count - 1;
 }
 
+// The list has this operation last and, before it, at most the knock that brings its descriptor.
+Result<int64_t> perform_alone(Context::Impl& m, unsigned i) {
+  int before = m.queued_memory_error;
+  int64_t r = TRY(m.perform_for(i));
+  // Its descriptor did not arrive: the call itself was not made.
+  if (int e = std::exchange(m.queued_memory_error, before); e != before && e != 0) return Errno(e);
+  return r;
+}
+
 }  // namespace
 
 Result<uint64_t> Context::memory_call(const MemoryCall& call) {
   Impl& m = *impl_;
   TRY(m.perform());  // what was queued before keeps its own errors
   unsigned i = TRY(append(m, call));
-  int before = m.queued_memory_error;
-  int64_t r = TRY(m.perform_for(i));
-  // Its descriptor did not arrive: the call itself was not made.
-  if (int e = std::exchange(m.queued_memory_error, before); e != before && e != 0) return Errno(e);
+  int64_t r = TRY(perform_alone(m, i));
   if (r < 0 && r > -4096) return Errno(static_cast<int>(-r));
   return static_cast<uint64_t>(r);
+}
+
+Result<size_t> Context::read_host(int host_fd, uint64_t key, uint64_t addr, size_t n, uint64_t offset) {
+  Impl& m = *impl_;
+  if (m.platform().mode == Mode::strict) return kEOPNOTSUPP;
+  if (addr >= kAppLimit || n > kAppLimit - addr) return kEFAULT;
+  TRY(m.perform());
+  uint8_t pin = 0;
+  const int fd = TRY(hand_over(m, host_fd, key, &pin));
+  Op* op = m.add(OpCode::host_call, stub::kMust);
+  if (!op) return kESRCH;
+  op->aux = SYS_pread64;
+  op->a[0] = static_cast<uint64_t>(fd);
+  op->a[1] = addr;
+  op->a[2] = n;
+  op->a[3] = offset;
+  m.notes[m.op_count - 1].memory = true;
+  m.notes[m.op_count - 1].pin = pin;
+  int64_t r = TRY(perform_alone(m, m.op_count - 1));
+  if (r < 0) return Errno(r > -4096 ? static_cast<int>(-r) : EIO);
+  return std::min(static_cast<size_t>(r), n);
 }
 
 Result<void> Context::memory_calls(std::span<const MemoryCall> calls) {

@@ -115,34 +115,39 @@ Result<uint32_t> Context::Impl::data_room(size_t n) {
 
 // ---- Copies in ----
 
-Result<size_t> Context::copy_in_some(void* dst, uint64_t addr, size_t n) {
+Result<std::span<const std::byte>> Context::in_window(uint64_t addr, size_t n) {
   Impl& m = *impl_;
-  if (n == 0) return size_t{0};
   if (addr >= kAppLimit) return kEFAULT;
-  n = std::min<uint64_t>(n, kAppLimit - addr);
+  n = std::min<uint64_t>({n, kAppLimit - addr, kChunk});
+  auto* const slot = reinterpret_cast<std::byte*>(m.slot);
   if (m.in_valid)
     for (const stub::CopiedIn& r : m.in)
-      if (addr >= r.address && addr - r.address < r.length && n <= r.length - (addr - r.address)) {
-        untrusted_copy(dst, reinterpret_cast<std::byte*>(m.slot) + r.offset + (addr - r.address), n);
-        return n;
-      }
+      if (addr >= r.address && addr - r.address < r.length && n <= r.length - (addr - r.address))
+        return std::span<const std::byte>(slot + r.offset + (addr - r.address), n);
   m.platform().counters.copies.fetch_add(1, std::memory_order_relaxed);
+  uint32_t at = TRY(m.data_room(n));
+  Op* op = m.add(OpCode::copy_in, 0);
+  if (!op) return kESRCH;
+  op->a[0] = addr;
+  op->a[1] = at;
+  op->a[2] = n;
+  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  size_t got = r < 0 ? 0 : std::min(static_cast<size_t>(r), n);
+  if (got == 0 && n != 0) return kEFAULT;
+  return std::span<const std::byte>(slot + at, got);
+}
+
+Result<size_t> Context::copy_in_some(void* dst, uint64_t addr, size_t n) {
   for (size_t done = 0; done < n;) {
-    size_t chunk = std::min(n - done, kChunk);
-    uint32_t at = TRY(m.data_room(chunk));
-    Op* op = m.add(OpCode::copy_in, 0);
-    if (!op) return kESRCH;
-    op->a[0] = addr + done;
-    op->a[1] = at;
-    op->a[2] = chunk;
-    int64_t r = TRY(m.perform_for(m.op_count - 1));
-    size_t got = r < 0 ? 0 : std::min(static_cast<size_t>(r), chunk);
-    untrusted_copy(static_cast<std::byte*>(dst) + done, reinterpret_cast<std::byte*>(m.slot) + at, got);
-    done += got;
-    if (got < chunk) {
-      if (done == 0) return kEFAULT;
-      return done;
+    const size_t want = std::min(n - done, kChunk);
+    auto window = in_window(addr + done, want);
+    if (!window.ok()) {
+      if (done) return done;
+      return window.error();
     }
+    untrusted_copy(static_cast<std::byte*>(dst) + done, window->data(), window->size());
+    done += window->size();
+    if (window->size() < want) return done;
   }
   return n;
 }

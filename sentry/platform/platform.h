@@ -130,6 +130,9 @@ class Context : public RefCounted<Context> {
   Result<void> copy_in(void* dst, uint64_t addr, size_t n);
   // At most limit bytes; at least one; stops after the first inaccessible page: EFAULT only if nothing was copied.
   Result<size_t> copy_in_some(void* dst, uint64_t addr, size_t n);
+  // As copy_in_some, at most kWindow bytes, without a copy: they lie where the stub may change them at any moment. For the host alone, or
+  // to be copied once. Until the next copy or memory call.
+  Result<std::span<const std::byte>> in_window(uint64_t addr, size_t n);
   // A NUL-terminated string without its NUL. ENAMETOOLONG if there is none within limit bytes.
   Result<std::string> copy_in_string(uint64_t addr, size_t limit);
   // Queued: done before the application goes on. Use copy_out_now where a failure must be undone.
@@ -154,6 +157,10 @@ class Context : public RefCounted<Context> {
   Result<uint64_t> memory_call(const MemoryCall& call);
   // All of them, in few exchanges, up to the first that fails: its error.
   Result<void> memory_calls(std::span<const MemoryCall> calls);
+  // pread(2) of a host file into the application's memory, made by its own thread now: for reads that are too large to pass through
+  // the sentry. host_fd and key as in MemoryCall; a descriptor that the application may map for reading. At most n bytes came,
+  // as far as the thread says. EOPNOTSUPP in strict mode, EAGAIN when no place is free: read it otherwise.
+  Result<size_t> read_host(int host_fd, uint64_t key, uint64_t addr, size_t n, uint64_t offset);
   // Queued before the application goes on; *stamp becomes the number to compare with completed_stamp().
   Result<void> queue_memory_call(const MemoryCall& call, uint64_t* stamp);
   // Calls queued with a stamp <= this have been made (as far as this thread says).

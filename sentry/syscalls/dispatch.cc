@@ -8,6 +8,7 @@
 #include "sentry/kernel/answers.h"
 #include "sentry/syscalls/strace.h"
 #include "sentry/syscalls/syscalls.h"
+#include "sentry/syscalls/transfer.h"
 
 namespace sentry::syscalls {
 namespace {
@@ -152,6 +153,8 @@ class Dispatcher final : public kernel::CallHandler {
     if (__builtin_expect(options_.strace, 0)) return traced(task, call);
     return plain(task, call);
   }
+
+  Result<long> not_delivered(Task& task, const platform::Call& call, int64_t result) override { return read_again(task, call, result); }
 
   bool sees_all() const override { return options_.strace; }
 

@@ -4,6 +4,7 @@
 #include "sentry/syscalls/transfer.h"
 
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 
@@ -13,6 +14,16 @@ namespace sentry::syscalls {
 namespace {
 
 constexpr size_t kYieldEvery = 8 * kChunk;
+// From this size on a copy through the mailbox, from one processor's cache to the other's, costs more than a second exchange with
+// the thread, which then reads for itself; from the third such read of a file on, as its descriptor must be handed over first.
+constexpr size_t kDirect = 16 * 1024, kDirectAtOnce = 512 * 1024;
+constexpr uint8_t kLargeReads = 3;
+
+bool is_worth_direct(vfs::File& file, const UserBuffers& to) {
+  if (to.left() < kDirect || !file.seekable() || to.front(kDirect).length < kDirect) return false;
+  if (file.large_reads.load(std::memory_order_relaxed) >= kLargeReads) return true;
+  return file.large_reads.fetch_add(1, std::memory_order_relaxed) + 1 >= kLargeReads;
+}
 
 // Whole messages, and short vectors: one read of the file, then a copy to the pieces.
 Result<size_t> read_gathered(Task& task, vfs::File& file, UserBuffers& to, size_t n, int64_t* pos, vfs::IoFlags io) {
@@ -94,6 +105,19 @@ Result<size_t> read_file(Task& task, vfs::File& file, UserBuffers& to, int64_t* 
   if (!to.is_single() && to.left() <= kChunk) return read_gathered(task, file, to, to.left(), pos, io);
   platform::Context& context = task.context();
   size_t total = 0;
+  if (is_worth_direct(file, to)) {
+    while (to.left() > 0) {
+      UserBuffers::Piece p = to.front(kDirectAtOnce);
+      Result<size_t> r = file.read_directly(context, p.address, p.length, pos);
+      if (!r.ok() && r.error() == kEFAULT && total == 0) return kEFAULT;
+      if (!r.ok()) break;  // the other way, which says what is wrong
+      to.advance(*r);
+      total += *r;
+      if (*r < p.length) return total;
+      sched::yield();
+      if (task.signal_pending()) return total;
+    }
+  }
   while (to.left() > 0) {
     UserBuffers::Piece p = to.front(kChunk);
     std::span<std::byte> window = context.out_window(p.length);
@@ -115,6 +139,35 @@ Result<size_t> read_file(Task& task, vfs::File& file, UserBuffers& to, int64_t* 
       if (task.signal_pending()) break;
     }
   }
+  return total;
+}
+
+Result<long> read_again(Task& task, const platform::Call& call, int64_t result) {
+  const bool here = call.number == SYS_read || call.number == SYS_readv;
+  const bool vector = call.number == SYS_readv || call.number == SYS_preadv;
+  if (result <= 0 || !(here || call.number == SYS_pread64 || call.number == SYS_preadv)) return kEFAULT;
+  Ref<vfs::File> f = TRY(task.file(static_cast<int>(call.args[0])));
+  if (!f->seekable() || !f->inode().is_regular()) return kEFAULT;
+  UserBuffers to = vector ? TRY(UserBuffers::from_vector(task, UserIn<struct iovec>(call.args[1]), call.args[2]))
+                          : UserBuffers::one(call.args[1], call.args[2]);
+  sched::SleepLock l(f->position_lock());
+  int64_t pos = here ? std::max<int64_t>(0, f->position - result) : static_cast<int64_t>(call.args[3]);
+  Scratch buffer(kDirect);
+  long total = 0;
+  while (to.left() > 0) {
+    UserBuffers::Piece p = to.front(kDirect);
+    int64_t after = pos;
+    Result<size_t> n = f->read({buffer.data(), p.length}, &after, io_flags(*f));
+    if (!n.ok() || *n == 0) break;
+    Result<size_t> put = task.context().copy_out_some(p.address, buffer.data(), *n);
+    if (!put.ok() || *put == 0) break;
+    pos += static_cast<int64_t>(*put);
+    total += static_cast<long>(*put);
+    to.advance(*put);
+    if (*put < p.length) break;
+  }
+  if (here) f->position = pos;
+  if (total == 0) return kEFAULT;
   return total;
 }
 
@@ -166,8 +219,9 @@ Result<size_t> write_file(Task& task, vfs::File& file, UserBuffers& from, int64_
   bool message = file.message_oriented();
   if (message && count > kMaxMessage) return kEMSGSIZE;
   if (count > 0) TRY(before_write(task, file, *pos, io.append, &count));
-  size_t chunk = message ? count : std::min(count, kChunk);
-  Scratch buffer(chunk);
+  const size_t chunk = message ? count : std::min(count, kChunk);
+  const bool shared = file.takes_shared() && from.is_single();  // a vector is one write
+  Scratch buffer(shared ? 0 : chunk);
   if (count == 0) {
     // A write of nothing to a regular file does nothing; a datagram of nothing is a datagram.
     if (file.inode().is_regular()) return size_t{0};
@@ -175,19 +229,26 @@ Result<size_t> write_file(Task& task, vfs::File& file, UserBuffers& from, int64_
   }
   size_t total = 0;
   while (total < count) {
-    size_t want = std::min(chunk, count - total);
-    Result<size_t> got = from.copy_in(task, buffer.data(), want);
-    if (!got.ok() || (message && *got < want)) {
+    const size_t want = std::min(chunk, count - total);
+    std::span<const std::byte> src;
+    if (shared) {
+      UserBuffers::Piece p = from.front(want);
+      auto window = task.context().in_window(p.address, p.length);
+      if (window.ok()) from.advance((src = *window).size());
+    } else if (auto got = from.copy_in(task, buffer.data(), want); got.ok() && !(message && *got < want)) {
+      src = {buffer.data(), *got};
+    }
+    if (src.empty()) {
       if (total) break;
       return kEFAULT;
     }
-    Result<size_t> r = write_chunk(file, {buffer.data(), *got}, pos, io);
+    Result<size_t> r = write_chunk(file, src, pos, io);
     if (!r.ok()) {
       if (total) break;
       return r.error();
     }
     total += *r;
-    if (*r < *got || *got < want) break;
+    if (*r < src.size() || (!shared && src.size() < want)) break;
     if (total % kYieldEvery == 0) {
       sched::yield();
       if (file.inode().is_regular() && task.signal_pending()) break;

@@ -56,6 +56,9 @@ class Scratch {
 
 // From file to application: fewer bytes than asked for is a success. pos as File::read.
 Result<size_t> read_file(Task& task, vfs::File& file, UserBuffers& to, int64_t* pos, vfs::IoFlags io);
+// A call had this result, but not all of it could be stored. Of a regular file is read what can be, as Linux does, and the position
+// is behind that; EFAULT if it is nothing, and for all other calls.
+Result<long> read_again(Task& task, const platform::Call& call, int64_t result);
 // From application to file, with RLIMIT_FSIZE and the loss of set-ID bits.
 Result<size_t> write_file(Task& task, vfs::File& file, UserBuffers& from, int64_t* pos, vfs::IoFlags io);
 

@@ -55,8 +55,14 @@ class File : public RefCounted<File> {
   // Seekable files get *pos (and advance it); streams ignore it. dst may be memory that a stub sees: write only, never read it
   // back. A short count is normal; 0 is end of file. kEAGAIN when nonblock and nothing is there. Parks.
   virtual Result<size_t> read(std::span<std::byte> /*dst*/, int64_t* /*pos*/, IoFlags) { return kEINVAL; }
-  // src is private memory of the sentry.
+  // The same for large reads, by the application's own thread: the bytes go from the host's file to addr without passing through the
+  // sentry (Context::read_host). EOPNOTSUPP, EAGAIN: use read(), which also says what is wrong with addr.
+  virtual Result<size_t> read_directly(platform::Context&, uint64_t /*addr*/, size_t /*n*/, int64_t* /*pos*/) { return kEOPNOTSUPP; }
+  // Large reads so far, up to a few: a file that is read once is not worth a descriptor in the application's process.
+  std::atomic<uint8_t> large_reads{0};
+  // src is private memory of the sentry; or, where takes_shared(), memory that a stub changes meanwhile: it is only handed on.
   virtual Result<size_t> write(std::span<const std::byte> /*src*/, int64_t* /*pos*/, IoFlags) { return kEINVAL; }
+  virtual bool takes_shared() const { return false; }
   // Whether read and write use a position (pread works); streams answer ESPIPE.
   virtual bool seekable() const { return false; }
   virtual Result<int64_t> seek(int64_t offset, int whence);   // default: SET, CUR, END, DATA, HOLE over attributes().size

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/log.h"
 #include "runtime/container/state.h"
 
@@ -12,7 +14,7 @@ using rpc::Code;
 
 namespace {
 
-constexpr int64_t kEndMs = 3000;
+constexpr int64_t kEndMs = 3000, kOrphanMs = 5000;
 
 }  // namespace
 
@@ -50,6 +52,7 @@ Container* Service::find(const Pending& call, Request* q) {
   }
   auto it = containers_.find(q->id());
   if (it == containers_.end() || !it->second->ready()) {
+    asked_for_unknown();
     call->fail(Code::not_found, base::format("container {}: not found", q->id()));
     return nullptr;
   }
@@ -71,6 +74,7 @@ void Service::create(Pending call) {
   auto checked = runtime::container::check_id(q.id());
   if (!checked.ok()) return call->fail(Code::invalid_argument, checked.error().text());
   if (containers_.count(q.id())) return call->fail(Code::already_exists, base::format("container {} exists already", q.id()));
+  if (orphan_timer_) host_.loop.cancel(std::exchange(orphan_timer_, 0));
   auto& c = containers_[q.id()];
   c = std::make_unique<Container>(host_, q.id(), q.bundle());
   c->create(q, call, [this, id = q.id()](bool made) {
@@ -166,6 +170,7 @@ void Service::connect(Pending call) {
   proto::ConnectResponse r;
   r.set_shim_pid(static_cast<uint32_t>(::getpid()));
   if (it != containers_.end() && it->second->ready()) r.set_task_pid(it->second->host_pid());
+  else asked_for_unknown();
   r.set_version("v1");
   call->reply(r);
 }
@@ -177,6 +182,18 @@ void Service::shutdown(Pending call) {
   call->reply();
   asked_to_end_ = true;
   if (q.now() || containers_.empty()) over_();
+}
+
+// Whoever starts a shim begins with Create, and ends with Shutdown. A containerd that was killed before the one or the other is followed by
+// one that knows no more than the name; 1.6 takes this for a task, keeps the connection and forgets it: nobody would end the shim.
+void Service::asked_for_unknown() {
+  if (!containers_.empty() || orphan_timer_) return;
+  orphan_timer_ = host_.loop.after(kOrphanMs, [this] {
+    orphan_timer_ = 0;
+    if (!containers_.empty()) return;
+    LOG(info, "there is no container here, and who could make one is gone: this shim ends");
+    over_();
+  });
 }
 
 // Who asked too early, while there were containers, may not ask again.

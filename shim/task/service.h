@@ -52,10 +52,11 @@ class Service {
   Host& host_;
   std::function<void()> over_;
   void gone(const std::string& id);
+  void asked_for_unknown();
 
   std::map<std::string, std::unique_ptr<Container>> containers_;
   bool asked_to_end_ = false;
-  uint64_t end_timer_ = 0;
+  uint64_t end_timer_ = 0, orphan_timer_ = 0;
 };
 
 }  // namespace shim::task

@@ -45,6 +45,73 @@ CASE(write_and_read_back) {
   EXPECT_EQ(pread(fd, g_back, 5, 1 << 30), 0);
 }
 
+// The same file again and again in large pieces, as those do who read through it.
+CASE(large_reads_again_and_again) {
+  fill();
+  int fd = open("f", O_CREAT | O_RDWR, 0644), other = open("g", O_CREAT | O_RDWR, 0644);
+  EXPECT_EQ(write(fd, g_big, sizeof g_big), sizeof g_big);
+  EXPECT_EQ(write(other, g_big, 50000), 50000);  // small enough to be kept otherwise
+  for (int round = 0; round < 6; round++) {
+    memset(g_back, 0, sizeof g_back);
+    EXPECT_EQ(pread(fd, g_back, sizeof g_back, 0), sizeof g_back);
+    EXPECT_EQ(memcmp(g_big, g_back, sizeof g_big), 0);
+    memset(g_back, 0, sizeof g_back);
+    EXPECT_EQ(lseek(fd, 1000, SEEK_SET), 1000);
+    for (size_t done = 1000; done < sizeof g_big;) {
+      ssize_t n = read(fd, g_back + done, 100000);
+      if (n <= 0) {
+        EXPECT_EQ(n, 1);
+        break;
+      }
+      done += static_cast<size_t>(n);
+      EXPECT_EQ(lseek(fd, 0, SEEK_CUR), static_cast<long>(done));
+    }
+    EXPECT_EQ(memcmp(g_big + 1000, g_back + 1000, sizeof g_big - 1000), 0);
+    EXPECT_EQ(read(fd, g_back, 100000), 0);
+    struct iovec v[2] = {{g_back, 200000}, {g_back + 300000, 17}};
+    EXPECT_EQ(preadv(fd, v, 2, 5), 200017);
+    EXPECT_EQ(memcmp(g_big + 5, g_back, 200000), 0);
+    EXPECT_EQ(memcmp(g_big + 200005, g_back + 300000, 17), 0);
+    EXPECT_EQ(pread(other, g_back, sizeof g_back, 100), 49900);
+    EXPECT_EQ(memcmp(g_big + 100, g_back, 49900), 0);
+    // What is written is what is read, and the end is where it was put.
+    g_big[70000] = static_cast<char>(round);
+    EXPECT_EQ(pwrite(fd, g_big + 70000, 1, 70000), 1);
+    EXPECT_EQ(pwrite(other, "x", 1, 30000 + round), 1);
+    EXPECT_EQ(pread(other, g_back, 40000, 30000), 20000);
+    EXPECT_EQ(g_back[round], 'x');
+    g_big[30000 + round] = 'x';
+    EXPECT_EQ(pwrite(fd, "x", 1, 30000 + round), 1);
+  }
+  EXPECT_EQ(ftruncate(other, 20000), 0);
+  EXPECT_EQ(pread(other, g_back, 100000, 0), 20000);
+  EXPECT_EQ(pread(other, g_back, 100000, 20000), 0);
+  EXPECT_EQ(ftruncate(other, 60000), 0);
+  EXPECT_EQ(pread(other, g_back, 100000, 10000), 50000);
+  EXPECT_EQ(g_back[9999], g_big[19999]);
+  for (int i = 10000; i < 50000; i++)
+    if (g_back[i] != 0) {
+      EXPECT_EQ(i, 0);
+      break;
+    }
+  // Into memory that is not there, or not all of it.
+  char* page = static_cast<char*>(mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  munmap(page + 32768, 32768);
+  FAILS(pread(fd, page + 32768, 20000, 0), EFAULT);
+  FAILS(pread(fd, reinterpret_cast<void*>(0x7fff10001000), 20000, 0), EFAULT);
+  EXPECT_EQ(lseek(fd, 0, SEEK_SET), 0);
+  FAILS(read(fd, page + 32768, 20000), EFAULT);
+  EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 0);
+  ssize_t part = pread(fd, page + 16384, 20000, 0);
+  EXPECT_EQ(part, 16384);
+  EXPECT_EQ(memcmp(page + 16384, g_big, 16384), 0);
+  mprotect(page, 32768, PROT_READ);
+  FAILS(pread(fd, page, 20000, 0), EFAULT);
+  // Who has only the name of a file, or only may write it, reads nothing.
+  int wr = open("f", O_WRONLY);
+  for (int i = 0; i < 5; i++) FAILS(pread(wr, g_back, 20000, 0), EBADF);
+}
+
 CASE(bad_addresses) {
   int fd = open("f", O_CREAT | O_RDWR, 0644);
   char* page = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

@@ -318,6 +318,43 @@ TEST_P(Basic, FilesAreMappedInTheModeTheyWereGiven) {
   });
 }
 
+TEST_P(Basic, FilesAreReadByTheThreadItself) {
+  on_fiber([&] {
+    Guest g(*world);
+    auto file = file_of(std::string(20000, 'a') + "here" + std::string(20000, 'z'));
+    const uint64_t at = 0x60000000;
+    ASSERT_TRUE(g->memory_call({.op = MemoryOp::map_anonymous, .address = at, .length = 0x8000, .prot = PROT_READ | PROT_WRITE,
+                                .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE}).ok());
+    auto read = [&](uint64_t addr, size_t n, uint64_t offset) { return g->read_host(file.get(), 7, addr, n, offset); };
+    if (GetParam() == platform::Mode::strict) {
+      EXPECT_EQ(read(at, 4, 20000).error(), kEOPNOTSUPP);
+      return;
+    }
+    auto r = read(at, 0x8000, 20000);
+    ASSERT_TRUE(r.ok()) << r.error().name();
+    EXPECT_EQ(*r, 20004u);
+    char got[8] = {};
+    ASSERT_TRUE(g->copy_in(got, at, 5).ok());
+    EXPECT_STREQ(got, "herez");
+    EXPECT_EQ(read(at, 100, 50000).value_or(1), 0u) << "past its end";
+    EXPECT_EQ(read(at + 0x7000, 0x2000, 0).value_or(0), 0x1000u) << "as far as there is memory";
+    EXPECT_EQ(read(at + 0x8000, 100, 0).error(), kEFAULT);
+    EXPECT_EQ(read(0x7fff10001000, 100, 0).error(), kEFAULT);
+    EXPECT_EQ(read(~0ull - 10, 100, 0).error(), kEFAULT);
+    // Descriptors are kept and replaced as those of mappings are.
+    std::vector<base::Fd> files;
+    for (int i = 0; i < 40; i++) files.push_back(file_of("file " + std::to_string(i) + "."));
+    for (unsigned round = 0; round < 2; round++)
+      for (unsigned i = 0; i < 40; i++) {
+        auto n = g->read_host(files[i].get(), 100 + i, at, 100, 0);
+        ASSERT_TRUE(n.ok()) << n.error().name();
+        char name[16] = {};
+        ASSERT_TRUE(g->copy_in(name, at, *n).ok());
+        EXPECT_EQ(std::string(name), "file " + std::to_string(i) + ".");
+      }
+  });
+}
+
 // ---- Faults ----
 
 TEST_P(Basic, FaultsOfApplicationCodeAreEvents) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The shim as each version of containerd calls it: start, delete, -info and -v, without a containerd."""
-import json, os, shutil, signal, subprocess, tempfile, unittest
+import json, os, shutil, signal, socket, struct, subprocess, tempfile, unittest
 
 from daemon import PATIENCE, read, shims, wait_until
 import daemon
@@ -130,6 +130,31 @@ class CommandLine(unittest.TestCase):
         wait_until(lambda: not shims(self.top), 'the shim to end')
         self.address(self.call('start', id='next'))
         self.assertFalse(os.path.exists(dead[len('unix://'):]))
+
+    def ask(self, address, method, id):
+        """One ttrpc call on a connection that stays open; the connection and the answer."""
+        c = socket.socket(socket.AF_UNIX)
+        self.addCleanup(c.close)
+        c.settimeout(PATIENCE)
+        c.connect(address[len('unix://'):])
+        request = field(1, b'containerd.task.v2.Task') + field(2, method) + field(3, field(1, id))
+        c.sendall(struct.pack('>IIBB', len(request), 1, 1, 0) + request)
+        answer = c.recv(65536)
+        return c, fields(answer[10:])
+
+    def test_one_without_a_container_ends_when_somebody_asks_for_it(self):
+        """The containerd that started it was killed before its first call, or before its last; the next only knows the name."""
+        orphan, other = self.address(self.call('start')), self.address(self.call('start', id='d'))
+        self.assertEqual(len(shims(self.top)), 2)
+        c = socket.socket(socket.AF_UNIX)
+        self.addCleanup(c.close)
+        c.connect(other[len('unix://'):])  # it waits for its first call
+        pid, = shims(self.top, 'c')
+        kept, answer = self.ask(orphan, b'Connect', b'c')
+        self.assertEqual([number for number, _ in answer], [2], 'an answer, and no error')
+        wait_until(lambda: not shims(self.top, 'c'), 'it to end')
+        self.assertFalse(os.path.exists(orphan[len('unix://'):]))
+        self.assertEqual(len(shims(self.top, 'd')), 1)
 
     def test_info_and_version(self):
         p = subprocess.run([SHIM, '-info'], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True)

@@ -50,9 +50,16 @@ class DataFile final : public vfs::File {
       : File(vfs::FileKind::plain, where, std::move(inode), flags, std::move(cred)), owner_(owner), data_(std::move(data)) {}
 
   bool seekable() const override { return true; }
+  bool takes_shared() const override { return true; }
 
   Result<size_t> read(std::span<std::byte> dst, int64_t* pos, vfs::IoFlags) override {
     size_t n = TRY(data_->read(dst, static_cast<uint64_t>(*pos)));
+    return was_read(n, pos);
+  }
+  Result<size_t> read_directly(platform::Context& c, uint64_t addr, size_t n, int64_t* pos) override {
+    return was_read(TRY(data_->read_directly(c, addr, n, static_cast<uint64_t>(*pos))), pos);
+  }
+  size_t was_read(size_t n, int64_t* pos) {
     *pos += static_cast<int64_t>(n);
     if (n && !(flags() & O_NOATIME) && !(path().mount && (path().mount->flags() & (MS_NOATIME | MS_RDONLY))))
       owner_.data_accessed();

@@ -39,6 +39,8 @@ class RegularData : public RefCounted<RegularData> {
   uint64_t allocated_bytes() const EXCLUDES(mu_);
   // Fewer bytes only at the end of the file. Parks when the host must wait for a disk.
   Result<size_t> read(std::span<std::byte> dst, uint64_t offset);
+  // As vfs::File::read_directly. Not of a file whose pages are charged one by one: the application could fill its holes.
+  Result<size_t> read_directly(platform::Context& c, uint64_t addr, size_t n, uint64_t offset);
   // append: at the end, whatever *offset says. *offset becomes where the bytes went. Fewer bytes when space runs out in the
   // middle; ENOSPC, EFBIG when none fits.
   Result<size_t> write(std::span<const std::byte> src, uint64_t* offset, bool append);

@@ -109,12 +109,20 @@ class RegularFile final : public vfs::File {
   ~RegularFile() override { inode_.closed(); }
 
   bool seekable() const override { return true; }
+  bool takes_shared() const override { return true; }
 
   Result<size_t> read(std::span<std::byte> dst, int64_t* pos, vfs::IoFlags) override {
     auto fd = TRY(inode_.fd_for_reading());
     size_t n = TRY(common::host_read(fd->get(), dst, static_cast<uint64_t>(*pos), false));
     *pos += static_cast<int64_t>(n);
     return n;
+  }
+
+  Result<size_t> read_directly(platform::Context& c, uint64_t addr, size_t n, int64_t* pos) override {
+    auto fd = TRY(inode_.read_only_fd());
+    size_t got = TRY(c.read_host(fd->get(), fd->key, addr, n, static_cast<uint64_t>(*pos)));
+    *pos += static_cast<int64_t>(got);
+    return got;
   }
 
   Result<size_t> write(std::span<const std::byte> src, int64_t* pos, vfs::IoFlags io) override {

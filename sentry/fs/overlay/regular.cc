@@ -44,6 +44,13 @@ class LowerFile final : public vfs::File {
     }
     return lower_->read(dst, pos, f);
   }
+  Result<size_t> read_directly(platform::Context& c, uint64_t addr, size_t n, int64_t* pos) override {
+    auto data = node_.data();
+    if (!data) return lower_->read_directly(c, addr, n, pos);
+    size_t got = TRY(data->read_directly(c, addr, n, static_cast<uint64_t>(*pos)));
+    *pos += static_cast<int64_t>(got);
+    return got;
+  }
   Result<int64_t> seek(int64_t offset, int whence) override {
     if (whence == SEEK_DATA || whence == SEEK_HOLE) {
       auto data = node_.data();
