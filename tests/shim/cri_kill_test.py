@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whoever is killed, at whatever moment: the pod is told not to be ready, it can be removed, and nothing is left of it. With
 CAISSON_LONG=1 many moments more; what happened to happen at one is never asked for, only how it ends."""
-import os, random, signal, threading, time, unittest
+import os, random, signal, subprocess, threading, time, unittest
 
 from daemon import Cri, CriError, read, shims, wait_until
 from pods import Left, PodCase
@@ -180,6 +180,9 @@ class Kills(PodCase):
                     wait_until(self.ready, 'the CRI to be ready')
                 # containerd 1.6 makes a pod's network before it writes down that there is a pod: killed in between, it forgets the network.
                 self.clean(networks=False)
+                for path in Left(self.daemon).more_than(self.before).get('netns', ()):
+                    subprocess.run(['umount', path])
+                    os.unlink(path)
 
     def test_a_frozen_shim_is_killed_in_the_end(self):
         """A shim that hangs holds nobody else up; killed, its pod is removed."""
