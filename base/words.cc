@@ -55,4 +55,30 @@ std::string printable(std::string_view text, size_t limit) {
   return out;
 }
 
+std::string without_controls(std::string_view text) {
+  std::string out(text);
+  for (size_t i = 0; i < out.size(); i++) {
+    auto c = static_cast<unsigned char>(out[i]), next = static_cast<unsigned char>(i + 1 < out.size() ? out[i + 1] : 0);
+    if (c < 0x20 || c == 0x7f) out[i] = '?';
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0) out.replace(i, 2, "?");  // U+0080 to U+009F: some terminals obey them
+  }
+  return out;
+}
+
+std::string last_line(std::string_view text, size_t limit) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  return without_controls(text.substr(text.rfind('\n') + 1).substr(0, limit));
+}
+
+std::string one_line(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    size_t end = std::min(text.find('\n'), text.size());
+    if (end > 0) out += (out.empty() ? "" : "; ") + without_controls(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  while (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
 }  // namespace base

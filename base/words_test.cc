@@ -30,5 +30,19 @@ TEST(Words, HostileTextIsMadePlain) {
   EXPECT_EQ(printable("abc", 3), "abc");
 }
 
+TEST(Words, ControlsAreNotShown) {
+  EXPECT_EQ(without_controls("a\x1b[31mb\x7f\t\"\n"), "a?[31mb??\"?");
+  EXPECT_EQ(without_controls("gr\xc3\xbc\xc3\x9f \xc2\xa0 \xc2\x9b" "31m \xc2"), "gr\xc3\xbc\xc3\x9f \xc2\xa0 ?31m \xc2");
+}
+
+TEST(Words, OfSeveralLinesTheLastOrAllInOne) {
+  EXPECT_EQ(last_line("one\ntwo\x1b\n \n"), "two?");
+  EXPECT_EQ(last_line("one"), "one");
+  EXPECT_EQ(last_line("\n"), "");
+  EXPECT_EQ(last_line(std::string(600, 'x')).size(), 500u);
+  EXPECT_EQ(one_line("one\n\ntwo\x1b\n"), "one; two?");
+  EXPECT_EQ(one_line(""), "");
+}
+
 }  // namespace
 }  // namespace base

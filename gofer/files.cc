@@ -45,8 +45,9 @@ Result<std::unique_ptr<Files>> Files::create(Fd root, std::span<const AttachPoin
     if (S_ISLNK(attr.mode)) return kELOOP;
     if (!S_ISDIR(attr.mode) && !S_ISREG(attr.mode)) return kENXIO;
     Node* n = TRY(f->nodes_.add(nullptr, name, static_cast<uint16_t>(p.index), attr));
+    uint64_t mount = p.slave ? TRY(tree::mount_of(fd.get())) : 0;
     TRY(f->nodes_.pin(*n, std::move(fd), false));
-    f->attached_[p.index] = {n, p.read_only};
+    f->attached_[p.index] = {n, p.read_only, mount};
   }
   for (auto [store, name] : {std::pair{&f->disk_, "store"}, std::pair{&f->memory_, "shm"}}) {
     std::string s = name;
@@ -73,6 +74,22 @@ Name Files::Place::checked() const {
   return *n;
 }
 
+void Files::cache(Node& n, Fd fd) {
+  uint64_t top = attached_[n.attach].mount;
+  if (top && tree::mount_of(fd.get()).value_or(0) != top) passing_.push_back(NodeTable::id_of(n));
+  nodes_.cache_fd(n, std::move(fd));
+}
+
+void Files::let_go() {
+  if (passing_.empty()) return;
+  tree::stand_in(root_.get());  // a look at attributes may have left us there
+  for (NodeId id : passing_) {
+    nodes_.uncache(id);
+    close_stream(id);
+  }
+  passing_.clear();
+}
+
 Result<int> Files::dir_fd(Node& n) {
   if (!n.is_dir()) return kENOTDIR;
   std::vector<Node*> missing;
@@ -96,7 +113,7 @@ Result<int> Files::dir_fd(Node& n) {
     Fd fd = std::move(opened).value();
     if (!matches(next, TRY(tree::attr_of(fd.get())))) return kESTALE;
     from = fd.get();
-    if (i == 0 || nodes_.has_room_for_fd()) nodes_.cache_fd(next, std::move(fd));
+    if (i == 0 || nodes_.has_room_for_fd()) cache(next, std::move(fd));
     else step = std::move(fd);
   }
   return from;
@@ -204,7 +221,7 @@ Files::Reply<wire::WalkRequest> Files::handle(const wire::WalkRequest& q, Donate
     reply.found.push_back(std::move(found));
     if (n->is_dir() && h.own.valid()) {
       dir = h.own.get();
-      nodes_.cache_fd(*n, std::move(h.own));
+      cache(*n, std::move(h.own));
     }
     parent = n;
     return {};

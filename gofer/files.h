@@ -19,6 +19,7 @@ namespace gofer {
 struct AttachPoint {
   uint32_t index = 0;
   bool read_only = false;
+  bool slave = false;  // the host mounts and unmounts below it
 };
 struct Limits {
   size_t nodes = 1 << 18;
@@ -63,6 +64,9 @@ class Files {
   Reply<wire::CreateBackingRequest> handle(const wire::CreateBackingRequest&, Donated&);
   Reply<wire::OpenAheadRequest> handle(const wire::OpenAheadRequest&, Donated&);
 
+  // After a request: closes the directories on mounts below a slave, which must not keep the host from unmounting them.
+  void let_go();
+
   const NodeTable& nodes() const { return nodes_; }
   // Attach points whose mount lacks nodev. A file that its other users swap for a device between two looks could
   // then be opened for a moment.
@@ -72,6 +76,7 @@ class Files {
   struct Attached {
     Node* node = nullptr;
     bool read_only = false;
+    uint64_t mount = 0;      // of a slave: its own; what lies on another is not held between requests
   };
   // Where an object is: `name` in directory `dir`; a removed node that is kept has only its own descriptor.
   struct Place {
@@ -113,6 +118,7 @@ class Files {
   // Runs an open again with some cached descriptors closed, if there were too many.
   template <typename F>
   auto with_room(F&& open) -> decltype(open());
+  void cache(Node& n, base::Fd fd);
   // The descriptor of a directory, cached. Valid while fewer than NodeTable::kNewest others are asked for.
   base::Result<int> dir_fd(Node& n);
   base::Result<Place> place(const wire::At& at, Intent intent);
@@ -134,6 +140,7 @@ class Files {
 
   base::Fd root_;
   NodeTable nodes_;
+  std::vector<wire::NodeId> passing_;  // for let_go()
   std::vector<Attached> attached_;
   std::vector<Stream> streams_;
   size_t max_streams_;

@@ -124,7 +124,7 @@ Files::Reply<wire::ReadDirsRequest> Files::handle(const wire::ReadDirsRequest& q
     out.attr = TRY(tree::attr_of(fd.get()));
     if (!reply.listed.empty() && too_large(out.attr)) return kEFBIG;
     Node* n = TRY(nodes_.add(parent, text, parent->attach, out.attr));
-    nodes_.cache_fd(*n, std::move(fd));
+    cache(*n, std::move(fd));
     wire::ReadDirReply some;
     auto read = read_entries(*n, true, room, some);
     if (!read.ok()) {

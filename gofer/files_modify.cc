@@ -97,7 +97,7 @@ Files::Reply<wire::MkdirRequest> Files::handle(const wire::MkdirRequest& q, Dona
     // mkdir(2) never gives these bits, and a change of owner takes them away.
     if (q.mode & (S_ISUID | S_ISGID)) TRY(tree::change_mode(fd.get(), q.mode, s.dir, &s.name));
     wire::NodeReply made = TRY(added(s, q.name, TRY(tree::attr_of(fd.get()))));
-    nodes_.cache_fd(*TRY(nodes_.find(made.node)), std::move(fd));
+    cache(*TRY(nodes_.find(made.node)), std::move(fd));
     return made;
   };
   auto r = finish();

@@ -57,15 +57,17 @@ int main(int argc, char** argv) {
   base::log_init("caisson-gofer", 2, base::LogLevel::warn);
   int socket = -1, log = -1;
   if (argc < 4 || !number(argv[1], &socket) || !number(argv[2], &log) || socket < 3)
-    return fail("usage", "caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw...");
+    return fail("usage", "caisson-gofer SOCKET_FD LOG_FD INDEX:ro|rw[:slave]...");
   std::vector<gofer::AttachPoint> points;
   for (int i = 3; i < argc; i++) {
     std::string_view s = argv[i];
     int index = -1;
+    bool slave = s.ends_with(":slave");
+    if (slave) s.remove_suffix(6);
     bool ro = s.ends_with(":ro");
     if ((!ro && !s.ends_with(":rw")) || !number(s.substr(0, s.size() - 3), &index) || index < 0)
-      return fail("attach point, wanted INDEX:ro or INDEX:rw", s);
-    points.push_back({static_cast<uint32_t>(index), ro});
+      return fail("attach point, wanted INDEX:ro or INDEX:rw, and :slave perhaps", s);
+    points.push_back({static_cast<uint32_t>(index), ro, slave});
   }
   if (log >= 0 && log != 2 && dup2(log, 2) < 0) return fail("the log's descriptor", argv[2]);
   close_all_but(socket);

@@ -122,6 +122,15 @@ void NodeTable::cache_fd(Node& n, base::Fd fd) {
   put_newest(n);
 }
 
+void NodeTable::uncache(wire::NodeId id) {
+  auto index = static_cast<uint32_t>(id);
+  if (index >= chunks_.size() * kChunk) return;
+  Node& n = slot(index);  // perhaps forgotten, and there for its children only
+  if (n.generation != id >> 32 || n.pinned || !n.fd.valid()) return;
+  take_out(n);
+  n.fd.reset();
+}
+
 void NodeTable::touch(Node& n) {
   if (n.pinned || !n.fd.valid() || newest_ == n.index) return;
   take_out(n);

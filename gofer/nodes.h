@@ -58,6 +58,7 @@ class NodeTable {
   // Caches a directory's descriptor, which may close the one unused for longest, but none of the kNewest.
   static constexpr size_t kNewest = 8;
   void cache_fd(Node& n, base::Fd fd);
+  void uncache(wire::NodeId id);
   bool has_room_for_fd() const { return cached_ < max_fds_; }
   void touch(Node& n);
   // Closes up to `count` cached descriptors, the longest unused first, none of the kNewest.

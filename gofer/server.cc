@@ -24,6 +24,7 @@ Answer Server::run(uint64_t tag, base::wire::Reader& body) {
   if (!files_.greeted() && Request::kOp != Op::kHello) return failure(tag, kEPROTO);
   Answer a;
   auto r = files_.handle(q, a.fds);
+  files_.let_go();
   if (Request::kOp == Op::kForget) return {Answer::Kind::none, {}, {}};
   if (!r.ok()) return failure(tag, r.error());
   a.bytes = wire::encode_reply(tag, *r);

@@ -117,6 +117,14 @@ Result<Fd> open_directory(int dir, const Name& name) { return look_up(dir, name.
 Result<Fd> open_listing(int dir) { return look_up(dir, ".", O_RDONLY | O_DIRECTORY); }
 
 Result<Attr> attr_of(int fd) { return stat(fd, "", AT_EMPTY_PATH); }
+
+void stand_in(int dir) { IGNORE_ERROR(from_libc(::fchdir(dir)), "then we stay where we are"); }
+
+Result<uint64_t> mount_of(int fd) {
+  struct statx x;
+  TRY(from_libc(::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &x)));
+  return x.stx_mnt_id;
+}
 Result<Attr> attr_at(int dir, const Name& name) { return stat(dir, name.c_str(), 0); }
 
 Result<Attr> attr_with_xattrs(int dir, const Name& name) {

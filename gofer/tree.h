@@ -35,6 +35,10 @@ Result<Fd> open_directory(int dir, const Name& name);
 Result<Fd> open_listing(int dir);
 
 Result<Attr> attr_of(int fd);
+// The working directory, which some calls need; nothing else goes by it.
+void stand_in(int dir);
+// A number of the mount that it is on, as long as that is there.
+Result<uint64_t> mount_of(int fd);
 Result<Attr> attr_at(int dir, const Name& name);
 // Also says if it has no extended attributes, of whatever kind it is.
 Result<Attr> attr_with_xattrs(int dir, const Name& name);

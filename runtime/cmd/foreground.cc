@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/host/terminal.h"
 
 namespace runtime::cmd {
@@ -148,11 +149,7 @@ class Loop {
 
   base::Error explain(const base::Error& e) {
     if (w_.words >= 0) hear();
-    while (!heard_.empty() && heard_.back() == '\n') heard_.pop_back();
-    std::string line = heard_.substr(heard_.rfind('\n') + 1).substr(0, 500);
-    for (char& c : line) {
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    }
+    std::string line = base::last_line(heard_);
     return base::error(e.code(), "the sandbox of container '{}' ended early: {}", w_.id,
                        line.empty() ? e.text() : line);
   }

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/cmd/command.h"
 #include "runtime/container/lifecycle.h"
 
@@ -52,17 +53,14 @@ std::string percent(uint64_t part, uint64_t whole) {
   return text;
 }
 
-std::string printable(const std::string& s) {
-  std::string out;
-  for (char c : s) out += static_cast<unsigned char>(c) >= 0x20 && c != 0x7f ? c : '?';
-  return out;
-}
+// The sentry's words go to a terminal.
+std::string shown(const std::string& s) { return s.empty() ? "?" : base::without_controls(s); }
 
 // Users of the container may have other names; root is root everywhere.
 std::string user_of(uint32_t id) { return id == 0 ? "root" : std::to_string(id); }
 
 std::string state_of(const Info& p) {
-  std::string s = p.state.empty() ? "?" : p.state;
+  std::string s = shown(p.state);
   if (p.nice < 0) s += "<";
   if (p.nice > 0) s += "N";
   if (p.session == p.pid) s += "s";
@@ -70,7 +68,7 @@ std::string state_of(const Info& p) {
   return s;
 }
 
-std::string command_line(const Info& p) { return p.arguments.empty() ? "[" + printable(p.command) + "]" : printable(p.arguments); }
+std::string command_line(const Info& p) { return p.arguments.empty() ? "[" + shown(p.command) + "]" : shown(p.arguments); }
 
 struct Column {
   const char* names;  // as -o takes them, each between spaces
@@ -89,14 +87,14 @@ constexpr Column kColumns[] = {
     {" user euser ruser uname ", "USER", 8, true, VALUE(user_of(p.uid))},
     {" uid euid ruid ", "UID", 5, false, VALUE(std::to_string(p.uid))},
     {" gid egid rgid ", "GID", 5, false, VALUE(std::to_string(p.gid))},
-    {" comm ucmd ucomm ", "COMMAND", 15, true, VALUE(printable(p.command))},
+    {" comm ucmd ucomm ", "COMMAND", 15, true, VALUE(shown(p.command))},
     {" args command ", "COMMAND", 27, true, VALUE(command_line(p))},
     {" cmd ", "CMD", 27, true, VALUE(command_line(p))},
     {" nlwp thcount ", "NLWP", 4, false, VALUE(std::to_string(p.threads))},
-    {" s state ", "S", 1, true, VALUE(p.state.empty() ? "?" : p.state)},
+    {" s state ", "S", 1, true, VALUE(shown(p.state))},
     {" stat ", "STAT", 4, true, VALUE(state_of(p))},
     {" ni nice ", "NI", 3, false, VALUE(std::to_string(p.nice))},
-    {" tty tt tname ", "TT", 8, true, VALUE(p.tty.empty() ? "?" : p.tty)},
+    {" tty tt tname ", "TT", 8, true, VALUE(shown(p.tty))},
     {" time cputime ", "TIME", 8, false, VALUE(duration(p.cpu_ns / kSecond, false))},
     {" etime ", "ELAPSED", 11, false, VALUE(duration(age_s(p, m), true))},
     {" etimes ", "ELAPSED", 7, false, VALUE(std::to_string(age_s(p, m)))},

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/proc.h"
 
@@ -104,8 +105,7 @@ ResultX<Client::Reply> Client::receive(int timeout_ms, uint64_t* failed_tag) {
     if (failed_tag) *failed_tag = h.tag;
     base::Errno e(h.error > 0 && h.error < 512 ? h.error : EPROTO);
     // Its words go to a terminal: nothing but printable characters.
-    std::string words;
-    for (char c : h.message.substr(0, 1000)) words += static_cast<unsigned char>(c) >= 0x20 && c != 0x7f ? c : '?';
+    std::string words = base::without_controls(h.message.substr(0, 1000));
     if (words.empty()) words = e.text();
     return base::Error(e, std::move(words));
   }

@@ -15,6 +15,7 @@
 #include <cmath>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/container/hooks.h"
 #include "runtime/container/keeper.h"
 #include "runtime/container/lifecycle.h"
@@ -128,12 +129,7 @@ std::string last_words(int fd) {
     all.append(buf, *n);
     if (all.size() > 65536) all.erase(0, all.size() - 65536);
   }
-  while (!all.empty() && all.back() == '\n') all.pop_back();
-  std::string line = all.substr(all.rfind('\n') + 1);
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return line.substr(0, 500);
+  return base::last_line(all);
 }
 
 struct Programs {

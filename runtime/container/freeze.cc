@@ -30,8 +30,7 @@ std::optional<Freezer> find_freezer(const State& s) {
   for (auto& leaf : s.cgroup_leaves) {
     bool v1 = ::access((leaf + "/freezer.state").c_str(), F_OK) == 0;
     if (!v1 && ::access((leaf + "/cgroup.freeze").c_str(), F_OK) != 0) continue;
-    auto place = find_place(s.id, s.annotations);
-    bool apart = place.ok() && place->role == Role::sandbox;
+    bool apart = may_have_members(s.id, s.annotations).value_or(false);
     return Freezer{leaf, apart ? leaf + "/held" : leaf, v1};
   }
   return std::nullopt;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "runtime/host/heard.h"
 #include "runtime/oci/spec.h"
 
 namespace runtime::container {
@@ -14,6 +15,8 @@ namespace runtime::container {
 // sandbox: a pidfd of it, for hooks that run in its network namespace (createContainer); -1: where this process is.
 base::ResultX<void> run_hooks(const std::vector<oci::Hook>& hooks, const char* kind, const std::string& state_json,
                               const std::string& directory, int sandbox = -1);
+// Of a hook that has ended with this wait status, after it said this.
+base::ResultX<void> judge_hook(int status, const host::Heard& heard);
 // All of them: what fails is logged.
 void run_poststop_hooks(const std::vector<oci::Hook>& hooks, const std::string& state_json, const std::string& directory);
 

@@ -3,6 +3,7 @@
 #include "runtime/container/lifecycle.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,24 +51,37 @@ ResultX<void> run_inside(Client& client, const State& s, const oci::Spec& spec, 
   int p[2];
   TRY_MSG(base::sys::from_libc(::pipe2(p, O_CLOEXEC)), "make a pipe");
   base::Fd in(p[0]), out(p[1]);
-  base::Fd null = TRY_MSG(base::sys::open("/dev/null", O_RDWR), "open /dev/null");
+  host::Heard heard = TRY_MSG(host::Heard::create(), "make pipes for its output");
   TRY_MSG(base::sys::set_nonblocking(out.get(), true), "set up a pipe");
   std::string json = state_json(s, Status::created);
   IGNORE_ERROR(base::sys::write_all(out.get(), json.data(), json.size()), "a pipe holds more than a state; a hook need not read it");
   out.reset();
-  std::vector<int> fds{in.get(), null.get(), null.get()};
+  std::vector<int> fds{in.get(), heard.out(), heard.err()};
   auto made = TRY(client.call<wire::PidReply>(wire::ControlOp::kExec, q, kStartMs, fds));
   in.reset();
-  auto waited = client.call<wire::WaitReply>(wire::ControlOp::kWait, wire::WaitRequest{s.id, made.pid},
-                                             h.timeout_s ? h.timeout_s * 1000 : -1);
-  if (!waited.ok() && waited.error().code() == base::kETIMEDOUT) {
-    return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s", h.timeout_s);
+  heard.close_ends();
+  uint64_t tag = TRY(client.send(wire::ControlOp::kWait, wire::WaitRequest{s.id, made.pid}));
+  int64_t end = host::now_ms() + int64_t{h.timeout_s} * 1000;
+  for (;;) {
+    int64_t left = h.timeout_s ? std::max<int64_t>(end - host::now_ms(), 0) : 1 << 30;
+    auto streams = heard.polls();
+    pollfd p_all[] = {{client.fd(), POLLIN, 0}, streams[0], streams[1]};
+    int n = ::poll(p_all, std::size(p_all), static_cast<int>(std::min<int64_t>(left, 1 << 30)));
+    heard.hear();
+    if (n > 0 && p_all[0].revents) {
+      uint64_t failed = 0;
+      auto r = client.receive(0, &failed);
+      if (!r.ok() && (!failed || failed == tag)) return r.error();
+      if (r.ok() && r->tag == tag) {
+        int status = TRY(Client::decode_body<wire::WaitReply>(*r)).status;
+        heard.hear();
+        return judge_hook(status, heard);
+      }
+    }
+    if (n >= 0 && left == 0) {
+      return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s{}", h.timeout_s, heard.words());
+    }
   }
-  TRY(std::move(waited));
-  int status = waited->status;
-  if (WIFSIGNALED(status)) return base::error(base::kEIO, "was killed by signal {}", WTERMSIG(status));
-  if (WEXITSTATUS(status) != 0) return base::error(base::kEIO, "ended with exit code {}", WEXITSTATUS(status));
-  return {};
 }
 
 ResultX<void> run_start_hooks(Client& client, const State& s, const oci::Spec& spec) {
@@ -157,7 +171,7 @@ ResultX<void> start_container(Directory& d, State& s, Client* client) {
   TRY(d.save(s));
   if (spec.ok() && !spec->hooks.poststart.empty()) {
     auto hooked = run_hooks(spec->hooks.poststart, "poststart", state_json(s, Status::running), s.bundle);
-    // The spec, since 1.1: the container is stopped.
+    // The spec now: the container is stopped.
     if (!hooked.ok()) {
       host::kill_and_wait(s.told(), 2000);
       return hooked.error();
@@ -250,7 +264,8 @@ ResultX<void> end_sandbox(Directory& d, const State& s) {
 ResultX<void> freeze_container(const Directory& d, const State& s, bool frozen) {
   if (frozen) tell_of_pause(d, s, wire::ControlOp::kPause);
   auto r = freeze_groups(s, frozen);
-  if (frozen != r.ok()) tell_of_pause(d, s, wire::ControlOp::kResume);
+  // What went wrong may have done so after the thaw.
+  if (!is_frozen(s)) tell_of_pause(d, s, wire::ControlOp::kResume);
   return r;
 }
 

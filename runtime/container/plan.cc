@@ -98,11 +98,7 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     w.type = "gofer";
     w.attach = static_cast<uint32_t>(plan.attaches.size());
     w.shared = true;
-    plan.attaches.push_back({source, (o.flags & MS_RDONLY) != 0, o.recursive, (o.flags & MS_NOEXEC) != 0, false});
-    if (o.flags & MS_SLAVE) {
-      plan.warnings.push_back(base::format("mount at {}: what the host mounts below {} later is not seen in the sandbox; 'slave' is taken "
-                                           "as 'private'", m.destination, source));
-    }
+    plan.attaches.push_back({source, (o.flags & MS_RDONLY) != 0, o.recursive, (o.flags & MS_NOEXEC) != 0, !o.apart, false});
   } else {
     if (!known_type(m.type)) {
       return base::error(base::kENODEV, "the mount at {} has the type '{}': must be one of bind, proc, sysfs, tmpfs, "
@@ -260,7 +256,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   TRY_MSG(base::sys::from_libc(::stat(resolved, &st)), "root.path {}", resolved);
   if (!S_ISDIR(st.st_mode)) return base::error(base::kENOTDIR, "root.path {} is not a directory", resolved);
   bool writes_through = options.writes.overlay == wire::OverlayMode::none && !spec.root_readonly;
-  plan.attaches.push_back({plan.rootfs, !writes_through, true, false, options.drop_pseudo});
+  plan.attaches.push_back({plan.rootfs, !writes_through, true, false, false, options.drop_pseudo});
 
   auto& w = plan.wire;
   w.id = options.id;
@@ -269,7 +265,7 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   if (w.hostname.empty() && (!options.pod || !names || names->path.empty())) {
     // A new namespace begins with the names of the old one.
     char host[65] = "";
-    if (::gethostname(host, sizeof host - 1) == 0) w.hostname = host;
+    if (::gethostname(host, sizeof host) == 0) w.hostname = host;
   }
   w.domainname = spec.domainname;
   w.process = spec.process;

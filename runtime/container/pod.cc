@@ -102,15 +102,19 @@ ResultX<Place> find_place(const std::string& id, const std::map<std::string, std
   return Place{};
 }
 
+ResultX<bool> may_have_members(const std::string& id, const std::map<std::string, std::string>& annotations) {
+  Place place = TRY(find_place(id, annotations));
+  // podman says of a pod's members alone that they are some.
+  auto manager = annotations.find("io.container.manager");
+  bool podmans = manager != annotations.end() && manager->second == "libpod";
+  return place.role == Role::sandbox || (podmans && place.role == Role::alone);
+}
+
 ResultX<Pod> find_pod(const Root& root, const Place& place, const oci::Spec& spec) {
   Directory d = TRY_MSG(Directory::open(root, place.sandbox), "the sandbox container of the pod");
   Pod pod;
   pod.sandbox = TRY_MSG(d.load(), "the sandbox container of the pod");
-  auto role = find_place(pod.sandbox.id, pod.sandbox.annotations);
-  // podman says of a pod's members alone that they are some.
-  auto manager = pod.sandbox.annotations.find("io.container.manager");
-  bool podmans = manager != pod.sandbox.annotations.end() && manager->second == "libpod";
-  if (!role.ok() || (role->role != Role::sandbox && !(podmans && role->role == Role::alone))) {
+  if (!may_have_members(pod.sandbox.id, pod.sandbox.annotations).value_or(false)) {
     return base::error(base::kEINVAL, "container '{}' is no sandbox of a pod: its annotations do not say so", place.sandbox);
   }
   auto& sentry = pod.sandbox.sentry;

@@ -21,6 +21,9 @@ struct Place {
 // From the annotations of containerd's or CRI-O's CRI. EINVAL: they say half a thing.
 base::ResultX<Place> find_place(const std::string& id, const std::map<std::string, std::string>& annotations);
 
+// Whether other containers may come to live with the sentry of the container with these annotations. EINVAL: as find_place().
+base::ResultX<bool> may_have_members(const std::string& id, const std::map<std::string, std::string>& annotations);
+
 // What a member needs to know of its pod.
 struct Pod {
   State sandbox;

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "base/sys.h"
+#include "base/words.h"
 
 namespace runtime::container {
 
@@ -107,11 +108,8 @@ ResultX<void> check_id(const std::string& id) {
   for (char c : id) good &= isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '+' || c == '-' || c == '.';
   if (good) return {};
   std::string shown = id.size() > 80 ? id.substr(0, 77) + "..." : id;
-  for (char& c : shown) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
   return base::error(base::kEINVAL, "container id '{}' is invalid: it must be 1 to 255 letters, digits, and any of _ + - . "
-                     "and not start with a dot", shown);
+                     "and not start with a dot", base::without_controls(shown));
 }
 
 namespace {

@@ -91,6 +91,10 @@ void look_at_running(const std::string& config, bool has_handler, Findings& out)
 
 }  // namespace
 
+bool is_containerd_1_6(std::string_view version) {
+  return version.find(" 1.6.") != version.npos || version.find(" v1.6.") != version.npos;
+}
+
 void look_at_config(const Options& o, Findings& out) {
   auto c = config::load_config(o.config_path);
   if (!c.ok()) {
@@ -133,7 +137,7 @@ void look_at_containerd(const Options& o, Findings& out) {
     for (const char* d : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
       found = found || ::access((std::string(d) + "/" + install::kShim).c_str(), X_OK) == 0;
     }
-    bool old = version.status == 0 && version.text.find(" 1.6.") != version.text.npos;
+    bool old = version.status == 0 && is_containerd_1_6(version.text);
     if (!found && h.path.empty()) problems.push_back(base::format("{} is in none of the usual directories, and it has no runtime_path", install::kShim));
     if (!found && !h.path.empty() && old) {
       problems.push_back(base::format("containerd 1.6 takes no notice of its runtime_path, and {} is neither in the usual directories nor in {}/bin",

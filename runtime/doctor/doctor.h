@@ -41,6 +41,9 @@ void look_at_config(const Options& o, Findings& out);
 void look_at_containerd(const Options& o, Findings& out);
 void try_a_sandbox(const Options& o, Findings& out);
 
+// Of what `containerd --version` says: Debian's words have 1.6.20, upstream's v1.6.20.
+bool is_containerd_1_6(std::string_view version);
+
 // The version in a program's text, "" if there is none.
 std::string version_mark(std::string_view program);
 

@@ -13,6 +13,13 @@ TEST(VersionMark, IsFoundInAProgramsText) {
   EXPECT_EQ(version_mark(""), "");
 }
 
+TEST(Containerd, TheOldOneIsKnownByEitherOfItsWords) {
+  EXPECT_TRUE(is_containerd_1_6("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1"));
+  EXPECT_TRUE(is_containerd_1_6("containerd github.com/containerd/containerd v1.6.33 d2d58213f83a351ca8f528a95fbd145f5654e957"));
+  EXPECT_FALSE(is_containerd_1_6("containerd containerd.io 1.7.20 8fc6bcff51318944179630522a095cc9dbf9f353"));
+  EXPECT_FALSE(is_containerd_1_6("containerd github.com/containerd/containerd v1.7.1 1677a17964311325ed1c31e2c0a3589ce6d5c30d"));
+}
+
 TEST(Findings, FailWhenOneFails) {
   Findings f{{"a", Status::ok, "fine", ""}, {"b", Status::warn, "so \xff so", "do it"}};
   EXPECT_EQ(exit_code(f), 0);

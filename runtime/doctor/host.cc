@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "base/words.h"
 #include "runtime/doctor/doctor.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/launch.h"
@@ -16,18 +17,14 @@
 
 namespace runtime::doctor {
 
+using base::joined;
+
 namespace {
 
 std::optional<long> number(const char* path) {
   auto text = host::read_file(path);
   if (!text.ok()) return std::nullopt;
   return strtol(text->c_str(), nullptr, 10);
-}
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (auto& w : words) out += (out.empty() ? "" : ", ") + w;
-  return out;
 }
 
 }  // namespace
@@ -124,7 +121,7 @@ void look_at_programs(Findings& out) {
     if (jailed) {
       auto found = host::find_program(p.name);
       if (!found.ok()) {
-        problems.push_back(found.error().text());
+        if (p.needed) problems.push_back(found.error().text());
         continue;
       }
       if (libexec && *libexec) path = found->path;

@@ -143,7 +143,7 @@ ResultX<void> gofer_child(const GoferLaunch& l) {
   ::umask(0);
   std::vector<std::string> args{"caisson-gofer", "3", l.log >= 0 ? "4" : "-1"};
   for (size_t i = 0; i < l.attaches.size(); i++) {
-    args.push_back(std::to_string(i) + (l.attaches[i].read_only ? ":ro" : ":rw"));
+    args.push_back(std::to_string(i) + (l.attaches[i].read_only ? ":ro" : ":rw") + (l.attaches[i].slave ? ":slave" : ""));
   }
   std::vector<Placed> fds{{l.socket, 3}};
   if (l.log >= 0) fds.push_back({l.log, 4});

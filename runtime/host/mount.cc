@@ -29,7 +29,7 @@ namespace sys = base::sys;
 
 namespace {
 
-constexpr unsigned long kMsRec = 16384, kMsPrivate = 1 << 18;
+constexpr unsigned long kMsRec = 16384, kMsPrivate = 1 << 18, kMsSlave = 1 << 19;
 constexpr int kMntDetach = 2;
 
 long ptr(const void* p) { return reinterpret_cast<long>(p); }
@@ -49,16 +49,19 @@ Result<void> attach(int mount_fd, int dir, const char* name) {
   return {};
 }
 
-Result<void> set_attributes(int fd, uint64_t set, bool recursive) {
+Result<void> set_attributes(int fd, uint64_t set, bool recursive, uint64_t propagation = 0) {
   mount_attr a{};
   a.attr_set = set;
+  a.propagation = propagation;
   long flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
   TRY(sys::raw(SYS_mount_setattr, fd, ptr(""), flags, ptr(&a), sizeof a));
   return {};
 }
 
-ResultX<void> make_private() {
-  TRY_MSG(sys::from_libc(::mount(nullptr, "/", nullptr, kMsRec | kMsPrivate, nullptr)), "make all mounts private");
+// slave: hears of the host, which never hears of it.
+ResultX<void> part_from_host(unsigned long propagation) {
+  TRY_MSG(sys::from_libc(::mount(nullptr, "/", nullptr, kMsRec | propagation, nullptr)), "make all mounts {}",
+          propagation == kMsSlave ? "slaves of the host's" : "private");
   return {};
 }
 
@@ -130,7 +133,7 @@ ResultX<Clone> clone_tree(size_t n, const Attach& a) {
   uint64_t set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   if (a.read_only) set |= MOUNT_ATTR_RDONLY;
   if (a.no_exec) set |= MOUNT_ATTR_NOEXEC;
-  TRY_MSG(set_attributes(tree.get(), set, a.recursive), "set mount attributes of {}", a.source);
+  TRY_MSG(set_attributes(tree.get(), set, a.recursive, a.slave ? kMsSlave : kMsPrivate), "set mount attributes of {}", a.source);
   return Clone{std::move(tree), directory};
 }
 
@@ -148,7 +151,7 @@ ResultX<void> attach_tree(int root, size_t n, const Attach& a, const Clone& clon
 }  // namespace
 
 ResultX<void> enter_empty_root() {
-  TRY(make_private());
+  TRY(part_from_host(kMsPrivate));
   Fd root = TRY(cover_root());
   TRY(pivot(root));
   TRY_MSG(set_attributes(root.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, false), "make the root read-only");
@@ -156,7 +159,7 @@ ResultX<void> enter_empty_root() {
 }
 
 ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::string& store, Owner owner) {
-  TRY(make_private());
+  TRY(part_from_host(kMsSlave));
   std::vector<Clone> clones;
   for (size_t i = 0; i < attaches.size(); i++) clones.push_back(TRY(clone_tree(i, attaches[i])));
   Fd root = TRY(cover_root());
@@ -166,7 +169,7 @@ ResultX<void> enter_gofer_root(const std::vector<Attach>& attaches, const std::s
   }
   Fd st(static_cast<int>(TRY_MSG(sys::raw(SYS_open_tree, AT_FDCWD, ptr(store.c_str()), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
                                  "bind the store {}", store)));
-  TRY_MSG(set_attributes(st.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, false), "set mount attributes of {}", store);
+  TRY_MSG(set_attributes(st.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, false, kMsPrivate), "set mount attributes of {}", store);
   TRY_MSG(attach(st.get(), root.get(), "store"), "attach the store {}", store);
   Fd shm = TRY_MSG(new_tmpfs("0700"), "mount a tmpfs");
   TRY_MSG(attach(shm.get(), root.get(), "shm"), "attach the tmpfs for shared memory");

@@ -17,6 +17,7 @@ struct Attach {
   bool read_only = false;
   bool recursive = true;    // mounts below source come along
   bool no_exec = false;
+  bool slave = false;       // what the host mounts and unmounts below source later is seen here
   // Take away pseudo file systems (proc, sysfs, cgroup, devices) that came along: for a root that is the host's own.
   bool drop_pseudo = false;
 };

@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/host/spawn.h"
 
 namespace runtime::host {
@@ -73,12 +74,8 @@ ResultX<void> call_manager(const std::string& method, const std::vector<std::str
   }
   int status = reap(pid);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  while (!words.empty() && words.back() == '\n') words.pop_back();
-  words.erase(0, words.rfind('\n') + 1);
-  for (char& c : words) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return base::error(base::kEIO, "systemd refuses {}: {}", method, words.empty() ? "no reason is told" : words.substr(0, 500));
+  std::string line = base::last_line(words);
+  return base::error(base::kEIO, "systemd refuses {}: {}", method, line.empty() ? "no reason is told" : line);
 }
 
 // "a(sv)": how many, then all of them.

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/config/config.h"
 #include "runtime/host/proc.h"
 #include "runtime/host/spawn.h"
@@ -152,7 +153,7 @@ ResultX<std::string> shim_path(const Options& o) {
 
 std::string link_path(const View& v) { return v.opt.empty() ? "" : v.opt + "/bin/" + kShim; }
 
-// What the link says: whether it leads to one of our shims.
+// Where a link leads as it is written; "" when it is none.
 std::string link_target(const std::string& path) {
   char target[4096];
   ssize_t n = ::readlink(path.c_str(), target, sizeof target);
@@ -175,7 +176,8 @@ void link_shim(const Options& o, const Handler& h, const View& v, Report& report
     report.push_back(base::format("note: {} is no link and stays: containerd 1.6 runs it, not {}", at, h.shim));
     return;
   }
-  report.push_back(base::format("{} {} to {}, for containerd 1.6", o.dry_run ? "would link" : "linked", at, h.shim));
+  std::string before = there ? base::format(" (it led to {})", base::without_controls(link_target(at))) : "";
+  report.push_back(base::format("{} {} to {}, for containerd 1.6{}", o.dry_run ? "would link" : "linked", at, h.shim, before));
   if (o.dry_run) return;
   std::string temporary = at + ".new-" + std::to_string(::getpid());
   auto made = host::make_directories(at.substr(0, at.rfind('/')), 0755);
@@ -192,8 +194,12 @@ void unlink_shim(const Options& o, const std::string& shim, const View& v, Repor
   for (auto& [_, r] : v.runtimes) {
     if (r.type == kRuntimeType && r.path == shim) return;
   }
-  report.push_back(base::format("{} {}{}", o.dry_run ? "would remove" : "removed", o.host, link));
-  if (!o.dry_run) ::unlink((o.host + link).c_str());
+  std::string at = o.host + link;
+  if (o.dry_run || ::unlink(at.c_str()) == 0) {
+    report.push_back(base::format("{} {}", o.dry_run ? "would remove" : "removed", at));
+  } else {
+    report.push_back(base::format("note: {} cannot be removed ({}): containerd 1.6 still finds {} there", at, sys::from_libc(-1).error().text(), shim));
+  }
 }
 
 ResultX<void> check_handler(const std::string& name) {

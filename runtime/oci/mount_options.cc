@@ -66,13 +66,13 @@ constexpr Option kOptions[] = {
     {"rnostrictatime", 0, MS_STRICTATIME},
     {"rsymfollow", 0, kNoSymFollow},
     {"rnosymfollow", kNoSymFollow, 0},
-    // Propagation: nothing that the sandbox mounts ever reaches the host.
-    {"private", 0, 0},
-    {"rprivate", 0, 0},
+    // Propagation, in the order of the options. Nothing that the sandbox mounts ever reaches the host.
+    {"private", 0, MS_SLAVE},
+    {"rprivate", 0, MS_SLAVE},
     {"slave", MS_SLAVE, 0},
     {"rslave", MS_SLAVE, 0},
-    {"unbindable", 0, 0},
-    {"runbindable", 0, 0},
+    {"unbindable", 0, MS_SLAVE},
+    {"runbindable", 0, MS_SLAVE},
 };
 
 }  // namespace
@@ -111,6 +111,8 @@ base::ResultX<MountOptions> parse_mount_options(const Mount& m) {
     auto at = std::find_if(std::begin(kOptions), std::end(kOptions), [&](const Option& k) { return k.name == o; });
     if (at != std::end(kOptions)) {
       out.flags = (out.flags & ~at->clear) | at->set;
+      if ((at->set | at->clear) & MS_SLAVE) out.shared = false;
+      out.apart |= (at->clear & MS_SLAVE) != 0;  // a slave of nobody is private
       continue;
     }
     if (o.empty()) continue;

@@ -28,6 +28,7 @@ struct Mount {
 struct MountOptions {
   uint64_t flags = 0;        // MS_* of mount(2), the bind bits not among them
   bool bind = false, recursive = false;
+  bool apart = false;   // private or unbindable: what the host mounts later is not seen
   bool shared = false;       // a shared propagation was asked for
   bool copy_up = false;      // tmpcopyup
   std::string data;          // the rest, comma separated

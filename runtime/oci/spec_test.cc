@@ -257,6 +257,16 @@ TEST(MountOptions, BecomeFlagsAndData) {
   r = parse_options("bind", {"rshared"});
   ASSERT_TRUE(r.ok());
   EXPECT_TRUE(r->shared);
+  // In their order, and what was private has nobody to be a slave of.
+  EXPECT_FALSE(parse_options("bind", {"rslave"})->apart);
+  EXPECT_FALSE(parse_options("bind", {})->apart);
+  EXPECT_TRUE(parse_options("bind", {"private", "rslave"})->apart);
+  for (const char* last : {"private", "rprivate", "unbindable", "runbindable"}) {
+    EXPECT_FALSE(parse_options("bind", {"rslave", last})->flags & MS_SLAVE) << last;
+    EXPECT_FALSE(parse_options("bind", {"rshared", last})->shared) << last;
+    EXPECT_TRUE(parse_options("bind", {"rshared", last})->apart) << last;
+  }
+  EXPECT_FALSE(parse_options("bind", {"shared", "slave"})->shared);
   r = parse_options("tmpfs", {"relatime", "strictatime", "noatime"});
   EXPECT_EQ(r->flags, static_cast<uint64_t>(MS_NOATIME));
   EXPECT_TRUE(parse_options("tmpfs", {"tmpcopyup"})->copy_up);

@@ -2,7 +2,8 @@
 // Stand-in for caisson-sentry: speaks the control protocol, and plays "programs" that test the runtime:
 //   report            prints what sentry, gofer and zygote see, the container's spec and the boot message; exits 0
 //   exit N            exits with N
-//   sleep             runs until a signal ends it (exit by that signal)
+//   sleep             runs until a signal ends it (exit by that signal); prints "paused" and "resumed" when that is told
+//   escape            the same, and ps gets words for it that a terminal would obey
 //   trap              counts: SIGUSR1 prints "usr1"; others end it
 //   echo WORD…        prints the words
 //   cat               copies standard input to standard output, then exits
@@ -223,6 +224,7 @@ void handle(Sandbox& s, int connection, std::span<const std::byte> record, std::
       r.list.back().uid = p.spec.uid;
       r.list.back().threads = 1;
       r.list.back().command = p.spec.args[0];
+      if (p.spec.args[0] == "escape") r.list.back().state = r.list.back().tty = "S\x1b[31m\n";
     }
     return answer(r);
   }
@@ -230,6 +232,11 @@ void handle(Sandbox& s, int connection, std::span<const std::byte> record, std::
     for (auto& [pid, p] : s.processes) {
       if (!p.status) finish(p, SIGKILL);
     }
+    return done();
+  }
+  if (h.op == Op::kPause || h.op == Op::kResume) {
+    auto& p = s.processes[1];
+    if (!p.status && p.spec.args[0] == "sleep") print(p, h.op == Op::kPause ? "paused\n" : "resumed\n");
     return done();
   }
   if (h.op == Op::kResize || h.op == Op::kUpdate) return done();

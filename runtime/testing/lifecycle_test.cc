@@ -220,6 +220,17 @@ TEST_F(Lifecycle, ListAndPsShowContainers) {
   EXPECT_EQ(caisson({"delete", "-f", "b"}).code, 0);
 }
 
+TEST_F(Lifecycle, PsShowsNothingThatATerminalObeys) {
+  bundle.args({"escape"});
+  ASSERT_EQ(caisson(with_bundle({"run", "-d", "a"})).code, 0);
+  auto o = caisson({"ps", "a", "-o", "state,stat,tty,comm"});
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(o.out.find('\x1b'), std::string::npos);
+  EXPECT_EQ(std::count(o.out.begin(), o.out.end(), '\n'), 2) << o.out;
+  EXPECT_NE(o.out.find("S?[31m?"), std::string::npos) << o.out;
+  EXPECT_EQ(caisson({"delete", "-f", "a"}).code, 0);
+}
+
 TEST_F(Lifecycle, PauseAndResumeFreezeTheWholeSandbox) {
   bundle.args({"sleep"});
   ASSERT_EQ(caisson(with_bundle({"run", "-d", "a"})).code, 0);
@@ -229,6 +240,31 @@ TEST_F(Lifecycle, PauseAndResumeFreezeTheWholeSandbox) {
   EXPECT_EQ(caisson.status("a"), "running");
   EXPECT_EQ(caisson({"pause", "a"}).code, 0);
   EXPECT_EQ(caisson({"delete", "--force", "a"}).code, 0) << "a frozen one must not hold us up";
+}
+
+// A container that others may join is frozen in a group below its own. When it has been thawed and that group cannot be taken away, the
+// sentry still learns that it runs.
+TEST_F(Lifecycle, AResumeThatFailsHalfwayIsToldToTheSentry) {
+  bundle.args({"sleep"});
+  bundle.edit([](json& c) { c["annotations"] = {{"io.kubernetes.cri.container-type", "sandbox"}, {"io.kubernetes.cri.sandbox-id", "a"}}; });
+  auto running = caisson.start(with_bundle({"run", "a"}));
+  ASSERT_TRUE(eventually([&] { return caisson.status("a") == "running"; }));
+  ASSERT_EQ(caisson({"pause", "a"}).code, 0);
+  EXPECT_EQ(caisson.status("a"), "paused");
+  std::string held;
+  auto state = json::parse(read_text(caisson.root + "/a/state.json"));
+  for (auto& leaf : state["cgroupLeaves"]) {
+    if (fs::exists(leaf.get<std::string>() + "/held")) held = leaf.get<std::string>() + "/held";
+  }
+  ASSERT_NE(held, "");
+  ASSERT_TRUE(fs::create_directory(held + "/below"));
+  auto o = caisson({"resume", "a"});
+  EXPECT_EQ(o.code, 1);
+  EXPECT_NE(o.err.find("does not become empty"), std::string::npos) << o.err;
+  EXPECT_EQ(caisson.status("a"), "running");
+  EXPECT_EQ(::rmdir((held + "/below").c_str()), 0);
+  EXPECT_EQ(caisson({"kill", "a", "TERM"}).code, 0);
+  EXPECT_EQ(Caisson::finish(running).out, "paused\nresumed\n");
 }
 
 // Jails: what the three programs see.
@@ -274,7 +310,7 @@ TEST_F(Lifecycle, JailsHoldWhatTheyShould) {
   EXPECT_EQ(o.value("gofer.cap_bounding"), std::to_string(0x1f | 1LL << 31));
   EXPECT_EQ(o.value("gofer.no_new_privs"), "1");
   EXPECT_EQ(o.value("gofer.root"), "0,1,2,shm,store");
-  EXPECT_EQ(o.value("gofer.argv"), "caisson-gofer 3 -1 0:ro 1:rw 2:ro");
+  EXPECT_EQ(o.value("gofer.argv"), "caisson-gofer 3 -1 0:ro 1:rw:slave 2:ro:slave");
   EXPECT_EQ(o.value("gofer.attach/0"), "dir ro") << "writes go to the overlay";
   EXPECT_EQ(o.value("gofer.attach/1"), "dir rw");
   EXPECT_EQ(o.value("gofer.attach/2"), "file ro");

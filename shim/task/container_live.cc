@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "base/words.h"
 #include "runtime/container/create.h"
 #include "runtime/container/plan.h"
 #include "runtime/host/terminal.h"
@@ -341,9 +342,9 @@ void Container::hear_words() {
   for (size_t i = 0; i < *n; i++) {
     char c = buf[i];
     if (c != '\n' && line_.size() < 1000) {
-      line_ += static_cast<unsigned char>(c) >= 0x20 && c != 0x7f ? c : '?';
+      line_ += c;
     } else if (!line_.empty()) {
-      LOG(info, "sandbox of {}: {}", id_, line_);
+      LOG(info, "sandbox of {}: {}", id_, base::without_controls(line_));
       line_.clear();
     }
   }

@@ -314,28 +314,57 @@ class BadInput(unittest.TestCase):
         self.check('listener', result, 1, 'seccomp', 'listener')
 
     def test_symlinks_at_mount_points_stay_inside(self):
-        outside = os.path.join(self.box.top, 'outside')
-        os.mkdir(outside)
-        for point in ('proc', 'dev', 'tmp', 'sys', 'dev/pts', 'dev/shm'):
-            for target in ('real', '/real', outside, '/../../..' + outside, '../../../../..' + outside, 'loop'):
+        """Every kind of mount, and a path that is masked or read-only, where the root has a link, or on the way there."""
+        outside, volume = (os.path.join(self.box.top, n) for n in ('outside', 'volume'))
+        for d in (outside, volume):
+            os.mkdir(d)
+        with open(volume + '/f', 'w') as f:
+            f.write('of the volume\n')
+        with open(outside + '/f', 'w') as f:
+            f.write('outside\n')
+        bound = lambda at, source: [{'destination': at, 'type': 'bind', 'source': source, 'options': ['rbind']}]
+        kinds = {  # where the link is: what is asked for there, and what the program then sees
+            'proc': ([], 'test -e /proc/self/status'), 'dev': ([], 'test -c /dev/null'), 'tmp': ([], 'echo x > /tmp/x'), 'sys': ([], 'test -d /sys/kernel'),
+            'dev/pts': ([], 'test -c /dev/pts/ptmx'), 'dev/shm': ([], 'echo x > /dev/shm/x'),
+            'v': (bound('/v', volume), 'busybox cat /v/f'), 'way': (bound('/way/to/v', volume), 'busybox cat /way/to/v/f'),
+            'file': (bound('/file', volume + '/f'), 'busybox cat /file'),
+            'queue': ([{'destination': '/queue', 'type': 'mqueue', 'source': 'mqueue'}], ': > /queue/q'),
+            'group': ([{'destination': '/group', 'type': 'cgroup', 'source': 'cgroup', 'options': ['ro']}], 'test -e /group/cgroup.procs'),
+            'masked': ({'maskedPaths': ['/masked']}, '! busybox ls /masked/f 2> /dev/null'),
+            'fixed': ({'readonlyPaths': ['/fixed']}, '! echo x 2> /dev/null > /fixed/x'),
+        }
+        for point, (asked, sees) in kinds.items():
+            for target in ('real', '/real', outside, '/../../..' + outside, '../../../../..' + outside, 'loop', '/no/such'):
                 with self.subTest(point=point, target=target):
                     root = os.path.join(self.box.top, 'root')
+                    shutil.rmtree(root, ignore_errors=True)
                     for d in ('bin', 'real', os.path.dirname(point)):
                         os.makedirs(os.path.join(root, d), exist_ok=True)
                     shutil.copy(os.path.join(ROOTFS, 'bin/busybox'), os.path.join(root, 'bin/busybox'))
-                    os.symlink(target, os.path.join(root, point))
+                    at = target
+                    if point == 'file' and target in ('real', '/real', outside):
+                        at += '/f'  # a file in it
+                        if target != outside:
+                            with open(root + '/real/f', 'w'):
+                                pass
+                    os.symlink(at, os.path.join(root, point))
                     os.symlink('loop', os.path.join(root, 'loop'))
-                    c = config(['/bin/busybox', 'sh', '-c', '/bin/busybox touch /tmp/x && echo ok'])
+                    c = config(['/bin/busybox', 'sh', '-c', 'busybox() { /bin/busybox "$@"; }; %s && echo ok' % sees])
                     c['root'] = {'path': root}
+                    if isinstance(asked, dict):
+                        c['linux'].update(asked)
+                    else:
+                        c['mounts'] += asked
                     code, out, err = self.box.run(c)
-                    self.assertEqual(os.listdir(outside), [])
+                    self.assertEqual(os.listdir(outside), ['f'])
+                    with open(outside + '/f') as f:
+                        self.assertEqual(f.read(), 'outside\n')
                     if code == 0:
-                        self.assertEqual(out, 'ok\n')
+                        self.assertEqual(out, ('of the volume\n' if 'cat' in sees else '') + 'ok\n')
                     else:
                         self.assertEqual((code, len(err.strip().splitlines())), (1, 1), err)
                     if target in ('real', '/real'):
                         self.assertEqual(code, 0, err)
-                    shutil.rmtree(root)
 
 
 if __name__ == '__main__':

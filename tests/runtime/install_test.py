@@ -85,6 +85,17 @@ class Install(OnADirectory):
         self.assertTrue(os.path.islink(link))
         self.assertEqual(self.install('--handler', 'second', verb='uninstall')[0], 0)
         self.assertFalse(os.path.lexists(link))
+        # A link that led elsewhere is told of.
+        os.symlink('/somebody/elses', link)
+        self.assertIn('it led to /somebody/elses', self.install('--copy-to', '/opt/caisson/bin')[1])
+        self.assertEqual(os.readlink(link), '/opt/caisson/bin/containerd-shim-caisson-v1')
+        # One that cannot be taken away too.
+        p = subprocess.run(['unshare', '--mount', '/bin/sh', '-c', 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"',
+                            'sh', os.path.dirname(link), CAISSON, 'uninstall', '--host', self.host], capture_output=True, text=True, timeout=60)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertIn('note: %s cannot be removed' % link, p.stdout)
+        self.assertNotIn('removed ' + link, p.stdout)
+        os.unlink(link)
         # What somebody else put there stays, and it is said.
         with open(link, 'w') as f:
             f.write('mine')
@@ -187,6 +198,9 @@ class Doctor(OnADirectory):
         os.chmod(self.host, 0o755)
         for p in PROGRAMS:
             shutil.copy(os.path.join(os.path.dirname(CAISSON), p), d)
+        # Those that `install` can do without may be missing.
+        found, code = self.doctor('--no-trial', environment={'CAISSON_LIBEXEC': d})
+        self.assertEqual((found['programs']['status'], code), ('ok', 0), found['programs'])
         os.unlink(d + '/caisson-gofer')
         found, code = self.doctor('--no-trial', environment={'CAISSON_LIBEXEC': d})
         self.assertEqual((found['programs']['status'], code), ('fail', 1))

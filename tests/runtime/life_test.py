@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The rules of the runtime specification about a container's life (runtime.md), one by one, under runc and under Caisson."""
-import json, os, unittest
+import json, os, resource, subprocess, unittest
 
 from lab import Box, config, wait_until
 
@@ -181,9 +181,9 @@ class Life:
                 id = self.box.name()
                 code, _, err = self.box.call('run', '--bundle', self.box.bundle(c), id)
                 self.assertEqual(code, 1, err)
-                if kind != 'startContainer':  # its words are the container's
-                    self.assertIn('no such luck', err)
-                    self.assertRegex(err, r'(exit status|exit code) 7')
+                self.assertIn('no such luck', err)
+                self.assertRegex(err, r'(exit status|exit code) 7')
+                if kind != 'startContainer':  # which writes inside
                     self.assertFalse(os.path.exists(second))
                 self.assertIsNone(self.box.status(id))
                 self.assertEqual(self.text('log'), 'poststop\n')
@@ -226,6 +226,32 @@ class LifeWithRunc(Life, unittest.TestCase):
 
 class LifeWithCaisson(Life, unittest.TestCase):
     runtime = 'caisson'
+
+    def test_a_hook_that_talks_without_end_fills_nothing(self):
+        """More than a file of this command may be long; of all of it the end is told."""
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, resource.RLIM_INFINITY))
+        for kind in ('prestart', 'startContainer', 'poststart'):
+            for to, code in (('1', 0), ('2', 7)):
+                with self.subTest(kind, to=to):
+                    c = config(['/bin/true'])
+                    c['hooks'] = {kind: [script('yes "what it says" | head -c 40000000 >&%s; echo the end >&%s; exit %d' % (to, to, code))]}
+                    got = self.box.call('run', '--bundle', self.box.bundle(c), self.box.name(), preexec_fn=limit)
+                    self.assertEqual(got[:2], (1 if code else 0, ''), got[2])
+                    self.assertEqual(got[2].endswith('the end\n'), bool(code), got[2])
+                    self.assertLess(len(got[2]), 2000)
+
+    def test_a_hook_cannot_change_its_state_for_the_next(self):
+        c = config(['/bin/true'])
+        c['hooks'] = {'createRuntime': [script('echo x 2>&1 >&0; test $? != 0')]}
+        self.assertEqual(self.box.run(c), (0, '', ''))
+
+    def test_the_name_of_the_host_may_be_as_long_as_a_name_can(self):
+        c = config(['/bin/hostname'])
+        del c['hostname']
+        name = 'n' * 64
+        p = subprocess.run(['unshare', '--uts', '/bin/sh', '-c', 'hostname %s && exec "$@"' % name, 'sh', *self.box.command, 'run', '--bundle', self.box.bundle(c),
+                            self.box.name()], capture_output=True, text=True, timeout=60)
+        self.assertEqual((p.returncode, p.stdout), (0, name + '\n'), p.stderr)
 
     def test_all_hooks_after_the_end_run(self):
         c = config(['/bin/true'])

@@ -531,6 +531,23 @@ class CaissonPod(Pod, unittest.TestCase):
         self.assertEqual(b.call('pause', b.sandbox)[0], 0)
         self.assertEqual(b.call('delete', '--force', b.sandbox)[0], 0)
 
+    def test_a_pause_of_the_container_that_holds_a_pod_of_podman_holds_it_alone(self):
+        """podman's annotations do not say of it that there will be others."""
+        b = self.box
+        b.keys, b.sandbox = CRIO, b.name()
+        count = sh('i=0; while :; do i=$((i+1)); echo $i > /tmp/n; sleep 0.02; done')
+        b.add(b.sandbox, config(count, annotations={'io.container.manager': 'libpod'}))
+        one = b.member(count)
+        value = lambda id: int(b.out(id, 'cat /tmp/n') or 0)
+        wait_until(lambda: value(one) > 2 and value(b.sandbox) > 2, 'the counters')
+        self.assertEqual(b.call('pause', b.sandbox)[0], 0)
+        self.assertEqual((b.status(b.sandbox), b.status(one)), ('paused', 'running'))
+        before = value(one)
+        wait_until(lambda: value(one) > before, 'the other to go on')
+        self.assertEqual(b.call('resume', b.sandbox)[0], 0)
+        before = value(b.sandbox)
+        wait_until(lambda: value(b.sandbox) > before, 'it to go on')
+
     def test_memory_is_charged_to_the_member_that_uses_it(self):
         b = self.box
         b.pod()

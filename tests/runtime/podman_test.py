@@ -245,6 +245,50 @@ class Podman:
                                        flags=['--uidmap', '0:100000:5000', '--gidmap', '0:100000:5000'])
         self.assertEqual((code, out), (0, '0\n0 100000 5000\n2\n'), err)
 
+    def test_ids_that_podman_chooses(self):
+        """--userns=auto takes them from a user `containers`: of files of this test's own, in a mount namespace of its own."""
+        ids = os.path.join(self.top, 'ids')
+        with open(ids, 'w') as f:
+            f.write('containers:200000:100000\n')
+        for flag, count in (('auto', 1024), ('auto:size=3000', 3000)):
+            p = subprocess.run(['unshare', '--mount', '--propagation', 'private', 'sh', '-c', 'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && exec "$@"', 'sh',
+                                ids, *self.command, 'run', '--rm', *USUAL, '--userns', flag, IMAGE, 'sh', '-c',
+                                'echo $(cat /proc/self/uid_map); touch /tmp/x; ls -ln /tmp /data | grep -c " 0  *0 "'], capture_output=True, text=True, timeout=PATIENCE * 4)
+            self.assertEqual((p.returncode, p.stdout), (0, '0 200000 %d\n2\n' % count), p.stderr)
+
+    def test_an_init_that_podman_puts_in(self):
+        init = os.path.join(self.top, 'init')
+        with open(init, 'w') as f:
+            f.write('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\necho init $$\n"$@"\necho code $?\n')
+        os.chmod(init, 0o755)
+        code, out, err = self.run_once('sh', '-c', 'grep -c podman-init /proc/1/cmdline; exit 3', flags=['--init', '--init-path', init])
+        self.assertEqual((code, out), (0, 'init 1\n1\ncode 3\n'), err)
+
+    def test_a_pod_of_kubernetes(self):
+        self.podman('import', '--change', 'CMD ["sleep","1000000"]', self.top + '/root.tar', IMAGE + '-pause', check=True)
+        conf, pod = os.path.join(self.top, 'play.conf'), 'k%d' % time.monotonic_ns()
+        with open(conf, 'w') as f:
+            f.write('[containers]\ndefault_ulimits=["nofile=512:512","nproc=512:512"]\n[engine]\ninfra_image="%s-pause"\n' % IMAGE)
+        os.environ['CONTAINERS_CONF'] = conf
+        self.addCleanup(os.environ.pop, 'CONTAINERS_CONF')
+        container = lambda name, script: {'name': name, 'image': IMAGE, 'imagePullPolicy': 'Never', 'command': ['/bin/sh', '-c', script], 'env': [
+            {'name': 'A', 'value': 'b'}, {'name': 'PATH', 'value': '/bin'}], 'volumeMounts': [{'name': 'v', 'mountPath': '/shared'}]}
+        rest = '; while :; do sleep 0.1; done'
+        manifest = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': pod}, 'spec': {
+            'volumes': [{'name': 'v', 'hostPath': {'path': self.top + '/' + pod, 'type': 'DirectoryOrCreate'}}],
+            'containers': [container('one', 'echo hello > /shared/x' + rest), container('two', 'while ! test -s /shared/x; do sleep 0.1; done; cat /shared/x' + rest)]}}
+        path = os.path.join(self.top, pod + '.yaml')
+        with open(path, 'w') as f:
+            json.dump(manifest, f)
+        code, out, err = self.podman('kube', 'play', '--network', 'none', path)
+        self.addCleanup(self.podman, 'pod', 'rm', '--force', '--time', '0', pod)
+        self.assertEqual(code, 0, err)
+        wait_until(lambda: self.podman('logs', pod + '-two')[1] == 'hello\n', 'the second container')
+        self.assertEqual(self.podman('exec', pod + '-two', 'sh', '-c', 'hostname; echo $A')[:2], (0, pod + '\nb\n'))
+        self.assertEqual(self.podman('pod', 'inspect', pod, '--format', '{{.State}}')[1], 'Running\n')
+        self.assertEqual(self.podman('kube', 'down', path)[0], 0)
+        self.assertNotEqual(self.podman('pod', 'exists', pod)[0], 0)
+
     def test_options_of_security_and_of_names(self):
         code, out, err = self.run_once('sh', '-c', 'grep CapEff /proc/self/status; grep -c "Seccomp:.*0" /proc/self/status; id -G; umask; cat /proc/self/oom_score_adj',
                                        flags=['--cap-drop', 'all', '--cap-add', 'chown', '--security-opt', 'seccomp=unconfined', '--group-add', '9', '--group-add', '7',

@@ -130,6 +130,14 @@ class Rootless:
         code, out, err = podman('run', '--rm', '--network', 'none', 'localhost/test', 'sh', '-c',
                                 'id -u; touch /tmp/x; chown 5:6 /tmp/x; ls -ln /tmp/x | (read mode links uid gid rest; echo $uid $gid)')
         self.assertEqual((code, out), (0, '0\n5 6\n'), err)
+        volume = os.path.join(home, 'volume')
+        os.mkdir(volume)
+        os.chown(volume, USER, USER)
+        code, out, err = podman('run', '--rm', '--network', 'none', '--userns', 'keep-id', '-v', volume + ':/data', 'localhost/test', 'sh', '-c',
+                                'id -u; echo > /data/x; ls -ln /data/x | (read mode links uid gid rest; echo $uid); echo $(cat /proc/self/uid_map)')
+        self.assertEqual((code, out.split('\n')[:2]), (0, [str(USER)] * 2), err)
+        self.assertIn('%d 0 1' % USER, out)
+        self.assertEqual(os.stat(volume + '/x').st_uid, USER)
         self.assertEqual(podman('run', '-d', '--name', 'one', '--network', 'none', 'localhost/test', 'sleep', '1000')[0], 0)
         self.assertEqual(podman('exec', 'one', 'sh', '-c', 'id -u; exit 4')[:2], (4, '0\n'))
         code, _, err = podman('rm', '--force', '--time', '0', 'one')

@@ -269,7 +269,6 @@ WARNED = {
     'a device of the host': (linux('true', devices=[{'path': '/dev/kvm', 'type': 'c', 'major': 10, 'minor': 232}]), '/dev/kvm'),
     'classes of network': (linux('true', resources={'network': {'classID': 1048577}}), 'classID'),
     'priorities of network': (linux('true', resources={'network': {'priorities': [{'name': 'eth0', 'priority': 5}]}}), 'priorities'),
-    'slave propagation': (mount('true', '/mnt', 'bind', ['rbind', 'rslave'], '/etc'), "'slave' is taken as 'private'"),
     'shared root': (linux('true', rootfsPropagation='shared'), 'rootfsPropagation'),
     'a namespace by path': (linux('true', namespaces=[{'type': 'ipc', 'path': '/proc/self/ns/ipc'}] + spaces('pid', 'uts', 'mount', 'network')), 'ipc namespace'),
     "the host's processes": (linux('true', namespaces=spaces('ipc', 'uts', 'mount', 'network')), 'does not have pid:'),
