@@ -58,7 +58,9 @@ class Containers:
         hungry = 'dd if=/dev/zero of=/dev/null bs=200M count=1'
         name = self.pod(container(hungry, resources={'limits': {'memory': '32Mi'}}), container(name='other'), restartPolicy='Never', ready=False)
         end = self.ended(name)
-        self.assertEqual((end['exitCode'], end['reason']), (137, 'OOMKilled'))
+        self.assertEqual(end['exitCode'], 137)
+        # Caisson's shim tells it before the end; runc's may do so too late for containerd's answer to kubelet.
+        self.assertIn(end['reason'], ('OOMKilled', 'Error') if self.handler == 'runc' else ('OOMKilled',))
         self.assertEqual(self.said(name, 'echo goes on', '-c', 'other'), 'goes on\n')
 
     def test_environment(self):
