@@ -91,7 +91,7 @@ void fill_signals(TaskFacts& f, Task& t, ThreadGroup& g) {
     f.threads = static_cast<int>(g.impl().tasks.size());
     f.pending = t.impl().pending.set();
     f.shared_pending = g.impl().shared.set();
-    f.queued_signals = t.impl().pending.queued() + g.impl().shared.queued();
+    f.queued_signals = t.container().queued_signals()->of(g.impl().last_uid);
     f.queue_limit = g.impl().limits[RLIMIT_SIGPENDING].rlim_cur;
     f.blocked = t.impl().blocked;
     handlers = g.impl().handlers;

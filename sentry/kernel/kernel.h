@@ -57,6 +57,7 @@ class Container : public RefCounted<Container> {
   // The filter of linux.seccomp for the container's first process; null: none.
   RefOrNull<SeccompFilter> seccomp() const;
   void set_seccomp(RefOrNull<SeccompFilter> f);
+  const Ref<QueuedSignals>& queued_signals() const { return queued_signals_; }
   ContainerLimits limits() const { return limits_; }
   void set_limits(ContainerLimits l) { limits_ = l; }
   // Where ids that programs see are others on the host (linux.uidMappings): only these are anybody. Null: all are. Set before any process.
@@ -91,6 +92,7 @@ class Container : public RefCounted<Container> {
   std::unique_ptr<const auth::IdMap> host_uids_, host_gids_;
   std::map<uint32_t, int> user_tasks_;  // RLIMIT_NPROC; guarded by the task-set lock
   int64_t task_count_ = 0;              // likewise
+  const Ref<QueuedSignals> queued_signals_ = make_ref<QueuedSignals>();
 };
 
 // What a system call is, for the kernel: filled by sentry/syscalls, which the kernel does not see.

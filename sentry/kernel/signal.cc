@@ -11,11 +11,34 @@ constexpr SignalSet kSynchronous = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | si
                                    signal_bit(SIGFPE) | signal_bit(SIGSYS);
 }  // namespace
 
-bool PendingSignals::add(const SignalInfo& info) {
+uint64_t QueuedSignals::of(uint32_t uid) const {
+  return counts_.with([&](const auto& m) -> uint64_t {
+    auto it = m.find(uid);
+    return it == m.end() ? 0 : it->second;
+  });
+}
+void QueuedSignals::add(uint32_t uid) {
+  counts_.with([&](auto& m) { m[uid]++; });
+}
+void QueuedSignals::forget(uint32_t uid) {
+  counts_.with([&](auto& m) {
+    auto it = m.find(uid);
+    CHECK(it != m.end());
+    if (--it->second == 0) m.erase(it);
+  });
+}
+
+std::vector<SignalInfo> PendingSignals::all() const {
+  std::vector<SignalInfo> v;
+  for (const Entry& e : queue_) v.push_back(e.info);
+  return v;
+}
+
+bool PendingSignals::add(const SignalInfo& info, RefOrNull<QueuedSignals> counts, uint32_t uid) {
   SignalSet bit = signal_bit(info.si.si_signo);
   if (info.si.si_signo < kFirstRealTime && (set_ & bit)) return false;
   set_ |= bit;
-  queue_.push_back(info);
+  queue_.emplace_back(info, std::move(counts), uid);
   return true;
 }
 
@@ -26,10 +49,10 @@ bool PendingSignals::take(SignalSet wanted, SignalInfo* out) {
   const int signo = __builtin_ctzll(s) + 1;
   bool found = false, more = false;
   for (auto it = queue_.begin(); it != queue_.end();) {
-    if (it->si.si_signo != signo) {
+    if (it->info.si.si_signo != signo) {
       ++it;
     } else if (!found) {
-      *out = *it;
+      *out = it->info;
       found = true;
       it = queue_.erase(it);
     } else {
@@ -45,7 +68,7 @@ bool PendingSignals::take(SignalSet wanted, SignalInfo* out) {
 void PendingSignals::remove(SignalSet which) {
   if (!(set_ & which)) return;
   set_ &= ~which;
-  queue_.remove_if([&](const SignalInfo& i) { return (signal_bit(i.si.si_signo) & which) != 0; });
+  queue_.remove_if([&](const Entry& e) { return (signal_bit(e.info.si.si_signo) & which) != 0; });
 }
 
 // Linux: include/linux/signal.h, the table in its comment.

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 #include <list>
+#include <map>
+#include <vector>
 
 #include "sentry/base.h"
 
@@ -45,20 +47,52 @@ struct SignalAction {
 };
 static_assert(sizeof(SignalAction) == 32);
 
+// How many signals wait for the processes of each user (RLIMIT_SIGPENDING). Linux: UCOUNT_RLIMIT_SIGPENDING. Held by: its container,
+// queues with a signal in them.
+class QueuedSignals : public RefCounted<QueuedSignals> {
+ public:
+  uint64_t of(uint32_t uid) const;
+  void add(uint32_t uid);
+  void forget(uint32_t uid);
+
+ private:
+  friend class RefCounted<QueuedSignals>;
+  ~QueuedSignals() = default;
+  Guarded<std::map<uint32_t, uint64_t>> counts_{LockRank::kFutex};
+};
+
 // Signals sent and not yet taken: standard ones once, real-time ones queued. Not locked: its owner's lock guards it.
 class PendingSignals {
  public:
+  PendingSignals() = default;
+  PendingSignals(const PendingSignals&) = delete;
+  PendingSignals& operator=(const PendingSignals&) = delete;
+  ~PendingSignals() { remove(~SignalSet{0}); }
   SignalSet set() const { return set_; }
-  // False: a standard signal that was already pending (dropped, as Linux does).
-  bool add(const SignalInfo& info);
+  // False: a standard signal that was already pending (dropped, as Linux does). It counts for the user uid until it is taken.
+  bool add(const SignalInfo& info, RefOrNull<QueuedSignals> counts = nullptr, uint32_t uid = 0);
   // Takes the next signal of `wanted`: synchronous faults first, then lowest number first.
   bool take(SignalSet wanted, SignalInfo* out);
   void remove(SignalSet which);
   size_t queued() const { return queue_.size(); }
+  std::vector<SignalInfo> all() const;  // in order of arrival
 
  private:
+  struct Entry {
+    SignalInfo info;
+    RefOrNull<QueuedSignals> counts;
+    uint32_t uid;
+    Entry(const SignalInfo& i, RefOrNull<QueuedSignals> c, uint32_t u) : info(i), counts(std::move(c)), uid(u) {
+      if (counts) counts->add(uid);
+    }
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+    ~Entry() {
+      if (counts) counts->forget(uid);
+    }
+  };
   SignalSet set_ = 0;
-  std::list<SignalInfo> queue_;
+  std::list<Entry> queue_;
 };
 
 enum class DefaultAction : uint8_t { terminate, core, ignore, stop, resume };

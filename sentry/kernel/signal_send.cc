@@ -88,8 +88,9 @@ bool send(ThreadGroup& g, Task* task, const SignalInfo& info, bool force) {
   PendingSignals& queue = task ? task->impl().pending : i.shared;
   // Over the limit a real-time signal stays pending without being counted, as kill(2) on Linux.
   const uint64_t limit = std::min<uint64_t>(i.limits[RLIMIT_SIGPENDING].rlim_cur, kMaxQueued);
-  if (queue.queued() >= limit && (queue.set() & signal_bit(signo))) return true;
-  if (!queue.add(info)) return true;
+  const Ref<QueuedSignals>& counts = i.container->queued_signals();
+  if ((queue.set() & signal_bit(signo)) && counts->of(i.last_uid) >= limit) return true;
+  if (!queue.add(info, counts, i.last_uid)) return true;
   if (task) {
     if (wants_locked(i, *task, signo)) wake_task_locked(i, *task);
   } else {

@@ -355,8 +355,7 @@ Result<long> peek_siginfo(Task& tracer, Task& t, uint64_t args, uint64_t out) {
   std::vector<SignalInfo> all;
   {
     MutexLock l(t.group().impl().mu);
-    PendingSignals copy = a.flags & 1 ? t.group().impl().shared : t.impl().pending;
-    for (SignalInfo i; copy.take(~SignalSet{0}, &i);) all.push_back(i);
+    all = (a.flags & 1 ? t.group().impl().shared : t.impl().pending).all();
   }
   long n = 0;
   for (uint64_t i = a.offset; i < all.size() && n < a.count; i++, n++)

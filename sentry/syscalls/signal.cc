@@ -80,11 +80,13 @@ Result<SignalInfo> read_info(Task& task, UserIn<void> info, int sig) {
 }
 bool may_claim(const SignalInfo& i) { return i.si.si_code < 0 && i.si.si_code != SI_TKILL; }
 
-// RLIMIT_SIGPENDING bounds queued information of a process; Linux counts by user.
-bool queue_full(ThreadGroup& g, Task* t) {
-  uint64_t limit = g.get_rlimit(RLIMIT_SIGPENDING).rlim_cur;
+// RLIMIT_SIGPENDING of the receiver bounds what is queued for its user. EAGAIN.
+Result<void> check_room(ThreadGroup& g, const SignalInfo& i) {
+  if (i.si.si_signo < 32 || i.si.si_code == SI_USER) return {};
+  const uint64_t limit = g.get_rlimit(RLIMIT_SIGPENDING).rlim_cur;
   MutexLock l(g.impl().mu);
-  return g.impl().shared.queued() + (t ? t->impl().pending.queued() : 0) >= limit;
+  if (g.container().queued_signals()->of(g.impl().last_uid) >= limit) return kEAGAIN;
+  return {};
 }
 
 Result<SignalSet> read_set(Task& task, UserIn<uint64_t> set, size_t size) {
@@ -142,7 +144,7 @@ Result<long> sys_rt_sigqueueinfo(Task& task, int pid, int sig, UserIn<void> info
   if (!g) return kESRCH;
   TRY(may_signal(task, *g, sig));
   if (sig == 0) return 0L;
-  if (sig >= 32 && queue_full(*g, nullptr)) return kEAGAIN;
+  TRY(check_room(*g, i));
   kernel::send_to_group(*g, i, from_above(task, *g));
   return 0L;
 }
@@ -156,7 +158,7 @@ Result<long> sys_rt_tgsigqueueinfo(Task& task, int tgid, int tid, int sig, UserI
   if (!t || t->group().pid_in(task.group().pid_namespace()) != tgid) return kESRCH;
   TRY(may_signal(task, t->group(), sig));
   if (sig == 0) return 0L;
-  if (sig >= 32 && queue_full(t->group(), t.get())) return kEAGAIN;
+  TRY(check_room(t->group(), i));
   kernel::send_to_task(*t, i, from_above(task, t->group()));
   return 0L;
 }
@@ -179,7 +181,9 @@ Result<long> sys_pidfd_send_signal(Task& task, int pidfd, int sig, UserIn<void> 
     if (g.get() != &task.group() && !may_claim(i)) return kEPERM;
   }
   TRY(may_signal(task, *g, sig));
-  if (sig) kernel::send_to_group(*g, i, from_above(task, *g));
+  if (sig == 0) return 0L;
+  TRY(check_room(*g, i));
+  kernel::send_to_group(*g, i, from_above(task, *g));
   return 0L;
 }
 

@@ -25,6 +25,9 @@ Result<Ref<net::Sock>> make_sock(Task& task, int family, int type, int protocol)
       // The host's network is that of the first namespace; others have a loopback.
       if (net::host::enabled() && kernel::net_of(task)->is_first()) return net::host::create(family, type, protocol);
       return net::inet::create(family, type, protocol, task.own_credentials());
+    case AF_PACKET:  // nobody's; who may not have it is told that first
+      if (!task.own_credentials().has_cap_in(kernel::net_of(task)->user_ns().get(), CAP_NET_RAW)) return kEPERM;
+      return kEAFNOSUPPORT;
     default: return kEAFNOSUPPORT;
   }
 }

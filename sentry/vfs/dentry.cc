@@ -145,6 +145,7 @@ void Dentry::unlinked() {
 // Both directories' locks are held, so nobody looks either name up through the file system; a reader of parent() and
 // name() sees the old or the new pair of each step, as before or after the rename.
 void Dentry::moved(Dentry& from, Dentry& to) {
+  PlaceChange change;
   Ref<Dentry> old_parent = from.parent().get_ref();
   Ref<Dentry> new_parent = to.parent().get_ref();
   std::string old_name = from.name(), new_name = to.name();
@@ -169,6 +170,7 @@ void Dentry::moved(Dentry& from, Dentry& to) {
 }
 
 void Dentry::exchanged(Dentry& a, Dentry& b) {
+  PlaceChange change;
   Ref<Dentry> a_parent = a.parent().get_ref();
   Ref<Dentry> b_parent = b.parent().get_ref();
   std::string a_name = a.name(), b_name = b.name();

@@ -16,6 +16,28 @@ struct FileSystem::DentryCache {
   int mounts GUARDED_BY(mu) = 0;
 };
 
+// Names and mounts that change their place, counted before and after: a walk that must not leave a directory cannot trust its ".." when
+// one did meanwhile. Linux: rename_lock and mount_lock as path lookups use them.
+class PlaceChange {
+ public:
+  PlaceChange() { begun_.fetch_add(1); }
+  ~PlaceChange() { done_.fetch_add(1); }
+  PlaceChange(const PlaceChange&) = delete;
+  PlaceChange& operator=(const PlaceChange&) = delete;
+
+  class Watch {
+   public:
+    Watch() : done_at_start_(done_.load()), at_start_(begun_.load()) {}
+    bool none_since() const { return done_at_start_ == at_start_ && begun_.load() == at_start_; }
+
+   private:
+    uint64_t done_at_start_, at_start_;  // read in this order
+  };
+
+ private:
+  static inline std::atomic<uint64_t> begun_{0}, done_{0};
+};
+
 struct DentryAccess {
   static constexpr size_t kMaxCached = 16384;  // unreferenced dentries kept per file system
 

@@ -46,6 +46,7 @@ struct MountTree {
     return it == m.children_.end() ? nullptr : it->second.get();
   }
   static void attach(const Ref<Mount>& m, Mount& parent, Dentry& point) {
+    PlaceChange change;
     parent.children_.emplace(&point, m);
     point.mounted_here.fetch_add(1);
     m->parent_ = Ref<Mount>(parent);
@@ -56,6 +57,7 @@ struct MountTree {
     RefOrNull<Dentry> point;
   };
   static Detached detach(Mount& m) {
+    PlaceChange change;
     Detached d{Ref<Mount>(m), std::move(m.parent_), std::move(m.mountpoint_)};
     m.parent_ = nullptr;
     m.mountpoint_ = nullptr;

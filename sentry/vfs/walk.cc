@@ -86,7 +86,10 @@ Result<void> Walker::up() {
     if (flags_ & kNoXdev) return kEXDEV;
     cur_ = std::move(at);
   }
-  return cross_mounts();
+  TRY(cross_mounts());
+  // What was moved on the way may have taken the directory outside. Linux: handle_dots().
+  if (scoped() && !places_.none_since()) return kEAGAIN;
+  return {};
 }
 
 Result<void> Walker::cross_mounts() {

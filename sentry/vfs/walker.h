@@ -2,6 +2,7 @@
 // One path resolution in progress, for the room's own files (walk.cc, open.cc, names.cc). Linux: struct nameidata.
 #pragma once
 
+#include "sentry/vfs/dentry_access.h"
 #include "sentry/vfs/walk.h"
 
 namespace sentry::vfs {
@@ -38,6 +39,7 @@ class Walker {
 
   const WalkContext& c_;
   const unsigned flags_;
+  const PlaceChange::Watch places_;
   Path root_, cur_;
   std::string text_;   // what is still to be walked
   size_t pos_ = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where two subjects meet: signals and restarted waits, locks over fork and exec, vfork and signals, mremap of shared memory, pipes joined
-// with pipes, timers that overrun, pidfds over exec, epolls in epolls, setns and fork. Passes on Linux first, then in the sandbox.
+// with pipes, timers that overrun, pidfds over exec, epolls in epolls, setns and fork, paths and renames. Passes on Linux first, then in the sandbox.
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -208,6 +210,52 @@ TEST(Signals, APendingOneIsTakenBeforeTheMaskOfAWaitIsPutBack) {
 // ---- vfork ----
 
 // The child runs on the parent's stack: it does as little as it can.
+// RLIMIT_SIGPENDING is the receiver's, and counts what waits for all processes of its user.
+TEST(Signals, WhatWaitsIsCountedByUser) {
+  constexpr rlim_t kLimit = 10;
+  const int signo = SIGRTMIN + 1;
+  struct Shared {
+    std::atomic<int> ready{0}, end{0};
+  }* s = shared<Shared>();
+  auto receiver = [&](uid_t uid) {
+    return child([&, uid] {
+      ASSERT_EQ(setresuid(uid, uid, uid), 0);
+      rlimit r{kLimit, kLimit};
+      ASSERT_EQ(setrlimit(RLIMIT_SIGPENDING, &r), 0);
+      sigset_t set;
+      sigemptyset(&set);
+      sigaddset(&set, signo);
+      ASSERT_EQ(sigprocmask(SIG_BLOCK, &set, nullptr), 0);
+      s->ready++;
+      eventually([&] { return s->end.load() != 0; });
+      int taken = 0;
+      timespec none{};
+      siginfo_t info;
+      while (sigtimedwait(&set, &info, &none) == signo) taken++;
+      _exit(taken);
+    });
+  };
+  pid_t a = receiver(23451), b = receiver(23451), c = receiver(23452);
+  eventually([&] { return s->ready.load() == 3; });
+  auto queue = [&](pid_t p) { return sigqueue(p, signo, sigval{}); };
+  for (int i = 0; i < 7; i++) EXPECT_EQ(queue(a), 0);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(queue(b), 0);
+  EXPECT_ERRNO(queue(a), EAGAIN);
+  EXPECT_ERRNO(queue(b), EAGAIN);
+  int fd = static_cast<int>(syscall(SYS_pidfd_open, a, 0));
+  siginfo_t info = {};
+  info.si_signo = signo;
+  info.si_code = SI_QUEUE;
+  EXPECT_ERRNO(syscall(SYS_pidfd_send_signal, fd, signo, &info, 0), EAGAIN);
+  close(fd);
+  EXPECT_EQ(queue(c), 0) << "another user's";
+  EXPECT_EQ(kill(a, signo), 0) << "never refused, only not counted";
+  s->end = 1;
+  EXPECT_EQ(WEXITSTATUS(status_of(a)), 7);
+  EXPECT_EQ(WEXITSTATUS(status_of(b)), 3);
+  EXPECT_EQ(WEXITSTATUS(status_of(c)), 1);
+}
+
 TEST(Vfork, AStoppedChildHoldsItsParent) {
   auto* word = shared<std::atomic<int>>();
   pid_t parent = child([&] {
@@ -676,6 +724,77 @@ TEST(Sendfile, NeedsAPositionUnlessItGoesIntoAPipe) {
   EXPECT_EQ(to.get(), "cd");
   EXPECT_EQ(from.get(), "ab") << "nothing was taken";
   for (int fd : {a[0], a[1], b[0], b[1]}) close(fd);
+}
+
+// ---- Seals and writers ----
+
+// Once F_ADD_SEALS has answered nothing changes any more, whoever was about to write.
+TEST(Seals, NobodyWritesAfterTheSealIsThere) {
+  for (int round = 0; round < 4; round++) {
+    int fd = static_cast<int>(syscall(SYS_memfd_create, "sealed", MFD_ALLOW_SEALING));
+    ASSERT_GE(fd, 0) << strerror(errno);
+    std::atomic<int> began{0};
+    auto writer = [&] {
+      for (uint64_t n = 1;; n++) {
+        if (pwrite(fd, &n, sizeof n, 0) < 0) {
+          EXPECT_EQ(errno, EPERM);
+          return;
+        }
+        if (n == 3) began++;
+      }
+    };
+    std::thread a(writer), b(writer);
+    eventually([&] { return began == 2; });
+    EXPECT_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0) << strerror(errno);
+    uint64_t before = 0, after = 0;
+    EXPECT_EQ(pread(fd, &before, sizeof before, 0), 8);
+    a.join();
+    b.join();
+    EXPECT_EQ(pread(fd, &after, sizeof after, 0), 8);
+    EXPECT_EQ(before, after);
+    EXPECT_ERRNO(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), EPERM);
+    close(fd);
+  }
+}
+
+// ---- Names that move while a path is walked ----
+
+// A directory is moved out of the place that openat2(2) must not leave while it is walked: ".." finds its way, or says "again", or that it
+// would lead out. It never does.
+TEST(Openat2, DotsDoNotLeadOutOfWhatIsMoved) {
+  char top[] = "/tmp/corners.XXXXXX";
+  ASSERT_NE(mkdtemp(top), nullptr);
+  const std::string base = top;
+  for (const char* d : {"/t", "/t/root", "/t/root/a", "/t/root/a/b"}) ASSERT_EQ(mkdir((base + d).c_str(), 0755), 0);
+  std::ofstream(base + "/file") << "outside";
+  std::ofstream(base + "/t/root/file") << "inside";
+  std::atomic<bool> end{false};
+  std::thread mover([&] {
+    const std::string in = base + "/t/root/a/b", out = base + "/t/x";
+    while (!end) {
+      EXPECT_EQ(rename(in.c_str(), out.c_str()), 0);
+      EXPECT_EQ(rename(out.c_str(), in.c_str()), 0);
+    }
+  });
+  int root = open((base + "/t/root").c_str(), O_PATH | O_DIRECTORY);
+  for (uint64_t resolve : {0x08 /* RESOLVE_BENEATH */, 0x10 /* RESOLVE_IN_ROOT */}) {
+    const uint64_t how[3] = {O_RDONLY, 0, resolve};
+    for (int i = 0; i < 200; i++) {
+      int fd = static_cast<int>(syscall(SYS_openat2, root, "a/b/../../file", how, sizeof how));
+      if (fd < 0) {
+        EXPECT_TRUE(errno == EAGAIN || errno == EXDEV || errno == ENOENT) << strerror(errno);
+        continue;
+      }
+      char b[16] = {};
+      EXPECT_TRUE(read(fd, b, sizeof b) == 6 && strcmp(b, "inside") == 0) << b;
+      close(fd);
+    }
+  }
+  end = true;
+  mover.join();
+  for (const char* f : {"/file", "/t/root/file"}) unlink((base + f).c_str());
+  for (const char* d : {"/t/root/a/b", "/t/root/a", "/t/root", "/t", ""}) EXPECT_EQ(rmdir((base + d).c_str()), 0);
+  close(root);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the tests of inet sockets share. They run in a network namespace made by in_netns.sh.
+// What the tests of inet sockets share. Those named inet_ run in a network namespace made by in_netns.sh.
 #pragma once
 
 #include <arpa/inet.h>
@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include <functional>
+#include <map>
 
 #include "tests/syscalls/sockets.h"
 
@@ -111,6 +112,63 @@ inline bool send_all(int fd, const void* data, size_t n) {
     n -= static_cast<size_t>(k);
   }
   return true;
+}
+
+// A message with all that came beside it, by level and type.
+struct Message {
+  ssize_t n = -1;
+  int flags = 0;
+  std::string data;
+  Place from;
+  std::map<std::pair<int, int>, std::string> control;
+  template <typename T>
+  T as(int level, int type) {
+    T v{};
+    auto it = control.find({level, type});
+    if (it != control.end()) memcpy(&v, it->second.data(), std::min(sizeof v, it->second.size()));
+    return v;
+  }
+  bool has(int level, int type) const { return control.contains({level, type}); }
+};
+inline Message receive_message(int fd, int flags = 0, size_t room = 512) {
+  Message r;
+  alignas(cmsghdr) char c[512];
+  char b[4096];
+  iovec v{b, sizeof b};
+  msghdr m{};
+  m.msg_iov = &v;
+  m.msg_iovlen = 1;
+  m.msg_name = &r.from.s;
+  m.msg_namelen = sizeof r.from.s;
+  m.msg_control = c;
+  m.msg_controllen = room;
+  r.n = recvmsg(fd, &m, flags);
+  if (r.n < 0) return r;
+  r.from.size = m.msg_namelen;
+  r.flags = m.msg_flags;
+  r.data.assign(b, static_cast<size_t>(r.n));
+  for (cmsghdr* h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+    r.control[{h->cmsg_level, h->cmsg_type}].assign(reinterpret_cast<char*>(CMSG_DATA(h)), h->cmsg_len - CMSG_LEN(0));
+  return r;
+}
+template <typename T>
+ssize_t send_with(int fd, const Place& to, int level, int type, const T& value) {
+  alignas(cmsghdr) char c[CMSG_SPACE(sizeof value)] = {};
+  char b[] = "with";
+  iovec v{b, 4};
+  msghdr m{};
+  m.msg_iov = &v;
+  m.msg_iovlen = 1;
+  m.msg_name = const_cast<sockaddr*>(to.addr());
+  m.msg_namelen = to.size;
+  m.msg_control = c;
+  m.msg_controllen = sizeof c;
+  cmsghdr* h = CMSG_FIRSTHDR(&m);
+  h->cmsg_level = level;
+  h->cmsg_type = type;
+  h->cmsg_len = CMSG_LEN(sizeof value);
+  memcpy(CMSG_DATA(h), &value, sizeof value);
+  return sendmsg(fd, &m, 0);
 }
 
 // Joined at the end.

@@ -14,9 +14,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/syscalls/sockets.h"
+#include "tests/syscalls/inet.h"
 
 namespace {
 
@@ -220,6 +221,112 @@ TEST(Loopback, Udp) {
   r.reset();
   EXPECT_EQ(send(s, "x", 1, 0), 1);
   EXPECT_ERRNO(recv(s, b, 4, 0), ECONNREFUSED);
+}
+
+// What is told beside a datagram when it is asked for, and what its sender may ask for. RFC 3542, man 7 ip.
+TEST(Loopback, Version6DatagramsAreToldOfTheirWay) {
+  using inet::get, inet::set;
+  Fd r = socket(AF_INET6, SOCK_DGRAM, 0), s = socket(AF_INET6, SOCK_DGRAM, 0);
+  ASSERT_EQ(inet::bind_to(r, inet::name("::1", 0)), 0);
+  const inet::Place at = inet::name_of(r);
+  auto received = [&] { return inet::receive_message(r); };
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, 3), 4) << strerror(errno);
+  EXPECT_TRUE(received().control.empty()) << "not asked for";
+  ASSERT_EQ(set(r, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), 0);
+  ASSERT_EQ(set(r, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 5), 0);
+  ASSERT_EQ(set(r, IPPROTO_IPV6, IPV6_RECVTCLASS, 1), 0);
+  EXPECT_EQ(get(r, IPPROTO_IPV6, IPV6_RECVHOPLIMIT), 1);
+  ASSERT_EQ(set(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9), 0);
+  ASSERT_EQ(set(s, IPPROTO_IPV6, IPV6_TCLASS, 0x28), 0);
+  ASSERT_EQ(sendto(s, "six", 3, 0, at.addr(), at.size), 3);
+  inet::Message m = received();
+  EXPECT_EQ(m.data, "six");
+  auto info = m.as<in6_pktinfo>(IPPROTO_IPV6, IPV6_PKTINFO);
+  EXPECT_EQ(memcmp(&info.ipi6_addr, &in6addr_loopback, 16), 0);
+  EXPECT_EQ(info.ipi6_ifindex, 1u);
+  EXPECT_EQ(m.as<int>(IPPROTO_IPV6, IPV6_HOPLIMIT), 9);
+  EXPECT_EQ(m.as<int>(IPPROTO_IPV6, IPV6_TCLASS), 0x28);
+  EXPECT_EQ(m.control.size(), 3u);
+  // Of one message.
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, 3), 4);
+  EXPECT_EQ(received().as<int>(IPPROTO_IPV6, IPV6_HOPLIMIT), 3);
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, -1), 4);
+  EXPECT_EQ(received().as<int>(IPPROTO_IPV6, IPV6_HOPLIMIT), 9) << "as the socket says";
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IPV6, IPV6_TCLASS, 0x44), 4);
+  EXPECT_EQ(received().as<int>(IPPROTO_IPV6, IPV6_TCLASS), 0x44);
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IPV6, IPV6_PKTINFO, in6_pktinfo{in6addr_loopback, 1}), 4) << strerror(errno);
+  EXPECT_EQ(received().data, "with");
+  // With little room: what fits, cut, and the flag that says so.
+  ASSERT_EQ(sendto(s, "six", 3, 0, at.addr(), at.size), 3);
+  m = inet::receive_message(r, 0, CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_LEN(2));
+  EXPECT_TRUE(m.flags & MSG_CTRUNC);
+  EXPECT_EQ(m.control.size(), 2u);
+  // What cannot be.
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, 256), EINVAL);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, -2), EINVAL);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IPV6, IPV6_HOPLIMIT, int64_t{3}), EINVAL);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IPV6, IPV6_TCLASS, 256), EINVAL);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IPV6, 250, 1), EINVAL);
+  EXPECT_ERRNO(set(s, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 256), EINVAL);
+  EXPECT_ERRNO(set(s, IPPROTO_IPV6, IPV6_TCLASS, 256), EINVAL);
+  EXPECT_EQ(recv(r, &info, sizeof info, MSG_DONTWAIT), -1) << "none of those was sent";
+}
+
+TEST(Loopback, Version4DatagramsAreToldOfTheirWay) {
+  using inet::set;
+  Fd r = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
+  ASSERT_EQ(inet::bind_to(r, inet::name("127.0.0.9", 0)), 0);
+  const inet::Place at = inet::name_of(r);
+  for (int option : {IP_PKTINFO, IP_RECVTTL, IP_RECVTOS}) ASSERT_EQ(set(r, IPPROTO_IP, option, 1), 0);
+  ASSERT_EQ(set(s, IPPROTO_IP, IP_TTL, 17), 0);
+  ASSERT_EQ(set(s, IPPROTO_IP, IP_TOS, 0x28), 0);
+  ASSERT_EQ(sendto(s, "four", 4, 0, at.addr(), at.size), 4);
+  inet::Message m = inet::receive_message(r);
+  auto info = m.as<in_pktinfo>(IPPROTO_IP, IP_PKTINFO);
+  EXPECT_EQ(ntohl(info.ipi_addr.s_addr), 0x7f000009u);
+  EXPECT_EQ(info.ipi_ifindex, 1);
+  EXPECT_EQ(m.as<int>(IPPROTO_IP, IP_TTL), 17);
+  EXPECT_EQ(m.as<unsigned char>(IPPROTO_IP, IP_TOS), 0x28);
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IP, IP_TTL, 5), 4);
+  EXPECT_EQ(inet::receive_message(r).as<int>(IPPROTO_IP, IP_TTL), 5);
+  in_pktinfo from{};
+  from.ipi_spec_dst.s_addr = htonl(0x7f000007);
+  ASSERT_EQ(inet::send_with(s, at, IPPROTO_IP, IP_PKTINFO, from), 4) << strerror(errno);
+  m = inet::receive_message(r);
+  EXPECT_EQ(ntohl(m.from.v4().sin_addr.s_addr), 0x7f000007u);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IP, IP_TTL, 0), EINVAL);
+  EXPECT_ERRNO(inet::send_with(s, at, IPPROTO_IP, IP_TTL, int64_t{5}), EINVAL);
+  EXPECT_ERRNO(set(s, IPPROTO_IP, IP_TTL, 0), EINVAL);
+  // An IPv4 peer of a socket of both is told of in the words of either.
+  Fd both = socket(AF_INET6, SOCK_DGRAM, 0);
+  ASSERT_EQ(inet::bind_to(both, inet::name("::", 0)), 0);
+  ASSERT_EQ(set(both, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1), 0);
+  ASSERT_EQ(set(both, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1), 0);
+  ASSERT_EQ(set(both, IPPROTO_IP, IP_RECVTTL, 1), 0);
+  const inet::Place there = inet::name("127.0.0.1", inet::name_of(both).port());
+  ASSERT_EQ(sendto(s, "four", 4, 0, there.addr(), there.size), 4);
+  m = inet::receive_message(both);
+  EXPECT_TRUE(m.has(IPPROTO_IPV6, IPV6_PKTINFO));
+  EXPECT_FALSE(m.has(IPPROTO_IPV6, IPV6_HOPLIMIT));
+  EXPECT_EQ(m.as<int>(IPPROTO_IP, IP_TTL), 17);
+}
+
+TEST(Raw, WhoMayNotHaveOneIsToldSo) {
+  EXPECT_ERRNO(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+  pid_t p = fork();
+  if (p == 0) {
+    EXPECT_EQ(setresuid(12345, 12345, 12345), 0);
+    EXPECT_ERRNO(socket(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+    EXPECT_ERRNO(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), EPERM);
+    EXPECT_ERRNO(socket(AF_INET, SOCK_RAW, IPPROTO_RAW), EPERM);
+    EXPECT_ERRNO(socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6), EPERM);
+    EXPECT_ERRNO(socket(AF_PACKET, SOCK_RAW, 0), EPERM);
+    EXPECT_ERRNO(socket(AF_PACKET, SOCK_DGRAM, 0), EPERM);
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(p, &status, 0), p);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Netlink, OtherKindsAreRefused) {

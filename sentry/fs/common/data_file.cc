@@ -68,6 +68,8 @@ class DataFile final : public vfs::File {
 
   Result<size_t> write(std::span<const std::byte> src, int64_t* pos, vfs::IoFlags io) override {
     auto at = static_cast<uint64_t>(*pos);
+    std::optional<sched::SleepLock> unsealed;
+    if (sched::SleepMutex* m = owner_.seal_lock()) unsealed.emplace(*m);
     TRY(owner_.may_write(io.append ? UINT64_MAX : at, src.size()));
     size_t n = TRY(data_->write(src, &at, io.append));
     *pos = static_cast<int64_t>(at + n);
@@ -83,6 +85,8 @@ class DataFile final : public vfs::File {
   Result<void> sync(bool) override { return {}; }
   Result<void> allocate(int mode, int64_t offset, int64_t length) override {
     if (offset < 0 || length <= 0) return kEINVAL;
+    std::optional<sched::SleepLock> unsealed;
+    if (sched::SleepMutex* m = owner_.seal_lock()) unsealed.emplace(*m);
     TRY(owner_.may_allocate(mode, static_cast<uint64_t>(offset) + static_cast<uint64_t>(length)));
     TRY(data_->allocate(mode, offset, length));
     owner_.data_modified();

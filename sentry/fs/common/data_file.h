@@ -14,6 +14,8 @@ class DataOwner {
   // Seals: may bytes be written at offset (UINT64_MAX: at the end), space be given or taken, the file be mapped for writing?
   virtual Result<void> may_write(uint64_t /*offset*/, uint64_t /*length*/) { return {}; }
   virtual Result<void> may_allocate(int /*mode*/, uint64_t /*end*/) { return {}; }
+  // Held while contents change that may yet be sealed: a seal does not come between the question and the change. Null: none will come.
+  virtual sched::SleepMutex* seal_lock() { return nullptr; }
   virtual Result<void> writer_maps() { return {}; }  // a mapping that may write begins
   virtual void writer_unmaps() {}
 

@@ -70,6 +70,8 @@ Result<vfs::Attributes> Regular::attributes() {
 
 Result<void> Regular::set_attributes(const vfs::SetAttributes& s) {
   if (s.mask & vfs::SetAttributes::kSize) {
+    std::optional<sched::SleepLock> unsealed;
+    if (sched::SleepMutex* m = seal_lock()) unsealed.emplace(*m);
     int bits = seals_.with([](Seals& v) { return v.bits; });
     uint64_t old = data_->size();
     if ((s.size < old && (bits & F_SEAL_SHRINK)) || (s.size > old && (bits & F_SEAL_GROW))) return kEPERM;
@@ -95,6 +97,7 @@ Result<int> Regular::seals() {
 Result<void> Regular::add_seals(int bits) {
   constexpr int kKnown = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
   if (bits & ~kKnown) return kEINVAL;
+  sched::SleepLock l(seal_lock_);
   return seals_.with([&](Seals& s) -> Result<void> {
     if (s.bits & F_SEAL_SEAL) return kEPERM;
     if ((bits & F_SEAL_WRITE) && !(s.bits & F_SEAL_WRITE) && s.writer_maps > 0) return kEBUSY;
@@ -117,6 +120,10 @@ Result<void> Regular::may_allocate(int mode, uint64_t end) {
   if ((mode & FALLOC_FL_PUNCH_HOLE) && (bits & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))) return kEPERM;
   if ((bits & F_SEAL_GROW) && !(mode & FALLOC_FL_KEEP_SIZE) && end > data_->size()) return kEPERM;
   return {};
+}
+
+sched::SleepMutex* Regular::seal_lock() {
+  return seals_.with([](Seals& s) { return s.bits & F_SEAL_SEAL; }) ? nullptr : &seal_lock_;
 }
 
 Result<void> Regular::writer_maps() {

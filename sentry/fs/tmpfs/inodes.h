@@ -65,6 +65,7 @@ class Regular final : public Node, private common::DataOwner {
   void data_modified() override { attributes_.touch(common::AttributeHolder::kModify | common::AttributeHolder::kChange); }
   Result<void> may_write(uint64_t offset, uint64_t length) override;
   Result<void> may_allocate(int mode, uint64_t end) override;
+  sched::SleepMutex* seal_lock() override;
   Result<void> writer_maps() override;
   void writer_unmaps() override;
 
@@ -74,6 +75,7 @@ class Regular final : public Node, private common::DataOwner {
     int writer_maps = 0;
   };
   Guarded<Seals> seals_;
+  sched::SleepMutex seal_lock_;  // the seals stay while a change is under way that asked for them; of files that can be sealed only
 };
 
 class Symlink final : public Node {

@@ -357,7 +357,9 @@ Result<int> protocol_of(int family, int type, int protocol) {
       if (protocol == 0 || protocol == IPPROTO_UDP) return int{IPPROTO_UDP};
       if (protocol == (family == AF_INET ? int{IPPROTO_ICMP} : int{IPPROTO_ICMPV6})) return int{protocol};
       return kEPROTONOSUPPORT;
-    case SOCK_RAW: return kEPERM;  // whatever the caller may: packets of its own making do not leave
+    case SOCK_RAW:
+      if (protocol == 0) return kEPROTONOSUPPORT;
+      return kEPERM;  // whatever the caller may: packets of its own making do not leave
     default: return kESOCKTNOSUPPORT;
   }
 }

@@ -113,8 +113,16 @@ Result<void> LocalEnd::set_option(int level, int option, OptionBytes value) {
   } else {
     v = TRY(option_as<int>(value));
   }
-  bool flag = level == IPPROTO_TCP && (option == TCP_NODELAY || option == TCP_CORK || option == TCP_QUICKACK);
+  bool flag = (level == IPPROTO_TCP && (option == TCP_NODELAY || option == TCP_CORK || option == TCP_QUICKACK)) ||
+              (level == IPPROTO_IP && (option == IP_PKTINFO || option == IP_RECVTTL || option == IP_RECVTOS)) ||
+              (level == IPPROTO_IPV6 && (option == IPV6_RECVPKTINFO || option == IPV6_RECVHOPLIMIT || option == IPV6_RECVTCLASS));
   if (level == IPPROTO_TCP && (option == TCP_KEEPIDLE || option == TCP_KEEPINTVL) && (v < 1 || v > 32767)) return kEINVAL;
+  const bool hops = (level == IPPROTO_IP && option == IP_TTL) || (level == IPPROTO_IPV6 && option == IPV6_UNICAST_HOPS);
+  const bool traffic_class = level == IPPROTO_IPV6 && option == IPV6_TCLASS;
+  if ((hops || traffic_class) && (v < -1 || v > 255)) return kEINVAL;
+  if (level == IPPROTO_IP && hops && v == 0) return kEINVAL;
+  if (v == -1 && (hops || traffic_class)) v = hops ? 64 : 0;  // the route's
+  if (level == IPPROTO_IP && option == IP_TOS) v &= 255;
   if (level == IPPROTO_TCP && option == TCP_KEEPCNT && (v < 1 || v > 127)) return kEINVAL;
   kept_.set(level, option, flag ? v != 0 : v);
   return {};
@@ -144,6 +152,7 @@ Result<Ref<Sock>> create(int family, int type, int protocol, const auth::Credent
       if (protocol != 0 && protocol != IPPROTO_UDP) return kEPROTONOSUPPORT;
       return make_udp(family);
     case SOCK_RAW:
+      if (protocol == 0) return kEPROTONOSUPPORT;
       if (!cred.has_cap_in(kernel::current_net()->user_ns().get(), CAP_NET_RAW)) return kEPERM;
       return kEPROTONOSUPPORT;
     default: return kESOCKTNOSUPPORT;

@@ -43,6 +43,12 @@ class LocalEnd {
   // The address family's own options; ENOPROTOOPT: not one of them.
   Result<void> set_option(int level, int option, OptionBytes value);
   Result<OptionValue> get_option(int level, int option, size_t room) const;
+  // One of those that are kept (KeptOptions).
+  int option(int level, int option) const {
+    int v = 0;
+    (void)kept_.get(level, option, &v);
+    return v;
+  }
 
  private:
   struct State {

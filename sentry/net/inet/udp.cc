@@ -2,8 +2,9 @@
 // UDP over loopback. What finds no room is lost, as on a wire; what finds nobody is told to a connected sender.
 // Linux: net/ipv4/udp.c.
 #include <algorithm>
+#include <deque>
 
-#include "sentry/net/inet/common.h"
+#include "sentry/net/inet/control.h"
 
 namespace sentry::net::inet {
 namespace {
@@ -64,12 +65,12 @@ class UdpSock final : public Sock {
   }
   Result<int> unread() override {
     MutexLock l(mu_);
-    return packets_.empty() ? 0 : static_cast<int>(packets_.front()->size);
+    return packets_.empty() ? 0 : static_cast<int>(packets_.front().packet->size);
   }
   size_t max_message() const override { return kMaxDatagram; }
   void close() override {
     local_.leave();
-    PacketQueue packets;
+    std::deque<Datagram> packets;
     MutexLock l(mu_);
     closed_ = true;
     packets.swap(packets_);
@@ -85,6 +86,10 @@ class UdpSock final : public Sock {
   }
 
  private:
+  struct Datagram {
+    std::unique_ptr<Packet> packet;
+    Way way;
+  };
   template <typename T, typename... A>
   friend Ref<T> base::make_ref(A&&...);
   ~UdpSock() override = default;
@@ -95,19 +100,19 @@ class UdpSock final : public Sock {
     return check_destination(to, *this);
   }
   // Lost when there is no room.
-  void deliver(std::unique_ptr<Packet> p) {
+  void deliver(Datagram d) {
     {
       MutexLock l(mu_);
-      if (closed_ || held_ + p->charged > static_cast<size_t>(receive_buffer_.load())) return;
-      held_ += p->charged;
-      packets_.push_back(std::move(p));
+      if (closed_ || held_ + d.packet->charged > static_cast<size_t>(receive_buffer_.load())) return;
+      held_ += d.packet->charged;
+      packets_.push_back(std::move(d));
     }
     queue().wake_all(kWakeIn);
   }
 
   LocalEnd local_;
   mutable Mutex mu_{LockRank::kSocket};
-  PacketQueue packets_ GUARDED_BY(mu_);
+  std::deque<Datagram> packets_ GUARDED_BY(mu_);
   size_t held_ GUARDED_BY(mu_) = 0;
   bool connected_ GUARDED_BY(mu_) = false;
   bool closed_ GUARDED_BY(mu_) = false;
@@ -135,13 +140,12 @@ Result<size_t> UdpSock::send(SendRequest& r) {
   TRY(take_error());
   if (down) return broken_pipe(r.flags);
   TRY(local_.ensure_port(reuse()));
-  Endpoint from = local_.endpoint();
-  if (from.is_any()) {
-    uint16_t port = from.port;
-    from = source_for(to);
-    from.port = port;
-  }
-  auto found = find_port(Transport::udp, to, from, *this);
+  Way way{local_.endpoint(), to};
+  const uint16_t port = way.from.port;
+  if (way.from.is_any()) way.from = source_for(to);
+  TRY(read_control(r.control.network, local_, family, way));
+  way.from.port = port;
+  auto found = find_port(Transport::udp, to, way.from, *this);
   if (!found) {
     if (connected && !r.to) {  // the port-unreachable message comes back to who is connected
       set_error(kECONNREFUSED);
@@ -151,8 +155,8 @@ Result<size_t> UdpSock::send(SendRequest& r) {
   }
   auto p = Packet::create(r.data, budget_);
   auto& other = static_cast<UdpSock&>(*found);
-  p->from = from.to_address(other.family);
-  other.deliver(std::move(p));
+  p->from = way.from.to_address(other.family);
+  other.deliver({std::move(p), way});
   return r.data.size();
 }
 
@@ -162,12 +166,15 @@ Result<Received> UdpSock::receive(const ReceiveRequest& r) {
   sched::Nanos deadline = receive_deadline();
   for (;;) {
     std::unique_ptr<Packet> done;
+    std::optional<Received> got;
+    Way way;
     TRY(take_error());
     {
       MutexLock l(mu_);
       if (!packets_.empty()) {
-        Packet& p = *packets_.front();
-        Received out;
+        Packet& p = *packets_.front().packet;
+        way = packets_.front().way;
+        Received& out = got.emplace();
         out.size = std::min(r.data.size(), p.size);
         if (out.size) memcpy(r.data.data(), p.bytes.get(), out.size);
         out.full_size = p.size;
@@ -175,12 +182,16 @@ Result<Received> UdpSock::receive(const ReceiveRequest& r) {
         out.from = p.from;
         if (!(r.flags & MSG_PEEK)) {
           held_ -= p.charged;
-          done = std::move(packets_.front());
+          done = std::move(packets_.front().packet);
           packets_.pop_front();
         }
-        return out;
+      } else if (shutdown_ & kShutRead) {
+        return Received{};
       }
-      if (shutdown_ & kShutRead) return Received{};
+    }
+    if (got) {
+      got->network = control_of(way, local_, family);
+      return std::move(*got);
     }
     TRY(wait([&] {
       MutexLock l(mu_);
