@@ -3,7 +3,7 @@
 
 A suite (tests/suites/*) says which parts it has, which command runs one, and how its results are read; main() does the rest.
 """
-import argparse, json, os, shutil, signal, subprocess, sys, tempfile
+import argparse, json, os, re, shutil, signal, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
@@ -62,9 +62,9 @@ def run(suite, runtime, part, args, base):
     with open(os.path.join(box, 'config.json'), 'w') as f:
         json.dump(config(suite, args.rootfs, work, part), f)
     name = f'suite-{runtime}-{os.getpid()}'
-    program = ['runc'] if runtime == 'runc' else [args.caisson] + args.option
-    program += ['--root', os.path.join(box, 'state')]
     file_name = part.replace('/', '_')
+    program = ['runc'] if runtime == 'runc' else [args.caisson, '--debug-log', os.path.join(args.keep, f'{file_name}.debug.log')] + args.option
+    program += ['--root', os.path.join(box, 'state')]
     log_path = os.path.join(args.keep, f'{file_name}.{runtime}.log')
     with open(log_path, 'w') as log:
         p = subprocess.Popen(program + ['run', '--bundle', box, name], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -110,6 +110,17 @@ def compare(suite, part, args, base):
     return len(got), [(t, want.get(t), got.get(t)) for t in differ if t not in known], len(known)
 
 
+def not_supported(keep):
+    """System calls that were made and are not supported, by name: the sandboxes' logs name each once."""
+    found = {}
+    for name in os.listdir(keep):
+        if name.endswith('.debug.log'):
+            with open(os.path.join(keep, name), errors='replace') as f:
+                for call in re.findall(r'system call \d+ \((\w+)\) is not supported', f.read()):
+                    found.setdefault(call, set()).add(name[:-len('.debug.log')])
+    return found
+
+
 def main(suite, description):
     a = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('parts', nargs='*', metavar='PART', default=suite.parts)
@@ -139,6 +150,8 @@ def main(suite, description):
             print(f'{part}: {count} tests, {len(differ)} differ' + (f', {known} known to' if known else ''), flush=True)
             for t, want, got in differ[:60]:
                 print(f'  {t}: runc {want}, caisson {got}', flush=True)
+        for call, parts in sorted(not_supported(args.keep).items()):
+            print(f'not supported: {call}, asked for by {", ".join(sorted(parts))}')
     finally:
         shutil.rmtree(base, ignore_errors=True)
     if not args.only:
