@@ -2,6 +2,8 @@
 // Typed application pointers. The direction of the copy is in the type; the address itself cannot be used otherwise.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <string>
 #include <type_traits>
@@ -88,6 +90,13 @@ template <int SizeArg, size_t Each = 1>
 class UserSized : public UserIn<void> {
  public:
   using UserIn<void>::UserIn;
+};
+
+// struct iovec's whose count is argument 2 of the call: the stub copies them in by itself, and with Pieces the first of what they point to.
+template <bool Pieces>
+class UserVector : public UserIn<::iovec> {
+ public:
+  using UserIn<::iovec>::UserIn;
 };
 
 }  // namespace sentry::mm

@@ -94,10 +94,10 @@ void Context::Impl::begin_call() {
   c.number = fetch(h.number);
   for (int i = 0; i < 6; i++) c.args[i] = fetch(h.args[i]);
   in_call = true;
-  if (c.number < kMaxCallNumber && platform().has_in[c.number]) {
+  if (const unsigned ranges = c.number < kMaxCallNumber ? platform().has_in[c.number] : 0) {
     uint32_t end = 0;
-    for (int i = 0; i < 2; i++) {
-      in[i] = fetch(h.in[i]);
+    for (unsigned i = 0; i < std::size(in); i++) {
+      in[i] = i >= ranges ? stub::CopiedIn{} : i < 2 ? fetch(h.in[i]) : fetch(h.pieces[i - 2]);
       if (in[i].offset < STUB_DATA_OFFSET || in[i].offset > STUB_SLOT_SIZE ||
           in[i].length > STUB_SLOT_SIZE - in[i].offset)
         in[i] = {};

@@ -144,7 +144,7 @@ struct Context::Impl {
   uint32_t answered = 0;         // bits of the answers that the stub has; ordered by the lock of whoever gives them
   bool in_call = false;          // a system call: registers() has orig_rax
   bool in_valid = false;         // copied-in ranges not yet overwritten
-  stub::CopiedIn in[2]{};
+  stub::CopiedIn in[2 + stub::kMaxPieces]{};
   uint32_t in_end = 0;           // of those ranges in the data area
 
   // The answer being made.
@@ -236,7 +236,7 @@ struct Platform::Impl final : sched::Poller {
   unsigned cpus;
   Fd zygote_page;
   uint64_t tsc_per_us = 1000;
-  std::array<bool, kMaxCallNumber> has_in{};  // the stub copies something in for this call
+  std::array<uint8_t, kMaxCallNumber> has_in{};  // how many ranges the stub may copy in for this call
 
   Mutex mu{LockRank::kPlatform};
   std::unordered_map<int, Context*> threads GUARDED_BY(mu);           // by host tid

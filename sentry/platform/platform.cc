@@ -87,7 +87,9 @@ Platform::Impl::Impl(const PlatformOptions& o)
     : mode(o.mode), may_spin(o.may_spin), cpus(o.cpus),
       watchdog([](void* arg) { static_cast<Impl*>(arg)->on_watchdog(); }, this) {
   for (size_t i = 0; i < o.descriptors.size() && i < has_in.size(); i++)
-    has_in[i] = o.descriptors[i].in[0].kind != CopyIn::none || o.descriptors[i].in[1].kind != CopyIn::none;
+    for (const CopyIn& c : o.descriptors[i].in)
+      if (c.kind != CopyIn::none)
+        has_in[i] = std::max<uint8_t>(has_in[i], c.kind == CopyIn::iovec && c.size ? 2 + stub::kMaxPieces : 2);
   tsc_per_us = measure_tsc();
   gap_tsc.store(tsc_per_us * 100, std::memory_order_relaxed);
   IGNORE_ERROR(sys::raw(SYS_sched_getaffinity, 0, sizeof usable_cpus, reinterpret_cast<long>(&usable_cpus)),

@@ -282,7 +282,7 @@ class Space : public RefCounted<Space> {
 struct CopyIn {
   enum Kind : uint8_t { none, string, fixed, sized, iovec } kind = none;
   uint8_t arg = 0;         // index of the address argument
-  uint16_t size = 0;       // fixed: bytes; sized: element size, count in argument size_arg
+  uint16_t size = 0;       // fixed: bytes; sized: element size, count in argument size_arg; iovec: 1 if what it points to comes too
   uint8_t size_arg = 0;
 };
 struct CallDescriptor {

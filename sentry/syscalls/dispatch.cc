@@ -61,6 +61,10 @@ constexpr void describe(platform::CallDescriptor& d, int arg, int& used) {
     in.kind = platform::CopyIn::sized;
     in.size = IsSized<T>::kEach;
     in.size_arg = IsSized<T>::kArg;
+  } else if constexpr (std::is_same_v<T, UserReadVector> || std::is_same_v<T, UserWriteVector>) {
+    in.kind = platform::CopyIn::iovec;
+    in.size = std::is_same_v<T, UserWriteVector>;
+    in.size_arg = 2;
   } else if constexpr (!std::is_void_v<typename InTarget<T>::type>) {
     if (sizeof(typename InTarget<T>::type) > kMaxFixed) return;
     in.kind = platform::CopyIn::fixed;

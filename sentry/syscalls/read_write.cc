@@ -94,18 +94,18 @@ Result<long> sys_pwrite64(Task& task, int fd, UserSized<2> buf, size_t count, in
   return write_at(task, *f, from, offset, io_flags(*f));
 }
 
-Result<long> sys_readv(Task& task, int fd, UserIn<struct iovec> vec, size_t count) {
+Result<long> sys_readv(Task& task, int fd, UserReadVector vec, size_t count) {
   Ref<vfs::File> f = TRY(file_to_read(task, fd));
   UserBuffers to = TRY(UserBuffers::from_vector(task, vec, count));
   return read_here(task, *f, to, io_flags(*f));
 }
-Result<long> sys_writev(Task& task, int fd, UserIn<struct iovec> vec, size_t count) {
+Result<long> sys_writev(Task& task, int fd, UserWriteVector vec, size_t count) {
   Ref<vfs::File> f = TRY(file_to_write(task, fd));
   UserBuffers from = TRY(UserBuffers::from_vector(task, vec, count));
   return write_here(task, *f, from, io_flags(*f));
 }
 // On amd64 pos_low holds all of the offset.
-Result<long> sys_preadv2(Task& task, int fd, UserIn<struct iovec> vec, size_t count, uint64_t pos_low, uint64_t, int flags) {
+Result<long> sys_preadv2(Task& task, int fd, UserReadVector vec, size_t count, uint64_t pos_low, uint64_t, int flags) {
   auto pos = static_cast<int64_t>(pos_low);
   if (pos < -1) return kEINVAL;
   Ref<vfs::File> f = TRY(file_to_read(task, fd));
@@ -113,7 +113,7 @@ Result<long> sys_preadv2(Task& task, int fd, UserIn<struct iovec> vec, size_t co
   UserBuffers to = TRY(UserBuffers::from_vector(task, vec, count));
   return pos == -1 ? read_here(task, *f, to, io) : read_at(task, *f, to, pos, io);
 }
-Result<long> sys_pwritev2(Task& task, int fd, UserIn<struct iovec> vec, size_t count, uint64_t pos_low, uint64_t, int flags) {
+Result<long> sys_pwritev2(Task& task, int fd, UserWriteVector vec, size_t count, uint64_t pos_low, uint64_t, int flags) {
   auto pos = static_cast<int64_t>(pos_low);
   if (pos < -1) return kEINVAL;
   Ref<vfs::File> f = TRY(file_to_write(task, fd));
@@ -121,11 +121,11 @@ Result<long> sys_pwritev2(Task& task, int fd, UserIn<struct iovec> vec, size_t c
   UserBuffers from = TRY(UserBuffers::from_vector(task, vec, count));
   return pos == -1 ? write_here(task, *f, from, io) : write_at(task, *f, from, pos, io);
 }
-Result<long> sys_preadv(Task& task, int fd, UserIn<struct iovec> vec, size_t count, uint64_t pos_low, uint64_t pos_high) {
+Result<long> sys_preadv(Task& task, int fd, UserReadVector vec, size_t count, uint64_t pos_low, uint64_t pos_high) {
   if (static_cast<int64_t>(pos_low) < 0) return kEINVAL;
   return sys_preadv2(task, fd, vec, count, pos_low, pos_high, 0);
 }
-Result<long> sys_pwritev(Task& task, int fd, UserIn<struct iovec> vec, size_t count, uint64_t pos_low, uint64_t pos_high) {
+Result<long> sys_pwritev(Task& task, int fd, UserWriteVector vec, size_t count, uint64_t pos_low, uint64_t pos_high) {
   if (static_cast<int64_t>(pos_low) < 0) return kEINVAL;
   return sys_pwritev2(task, fd, vec, count, pos_low, pos_high, 0);
 }

@@ -29,6 +29,8 @@ using mm::UserOut;
 using mm::UserSized;
 using PollFds = UserSized<1, 8>;  // struct pollfd; written too
 using mm::UserString;
+using UserReadVector = mm::UserVector<false>;
+using UserWriteVector = mm::UserVector<true>;
 
 #define SYSCALL(number, name, support, note, ...) Result<long> sys_##name(Task& task __VA_OPT__(, ) __VA_ARGS__);
 #define MISSING(number, name, note)

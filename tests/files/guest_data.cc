@@ -154,6 +154,51 @@ CASE(vectors) {
   EXPECT_EQ(memcmp(g_big, g_back, 300006), 0);
 }
 
+// Vectors of every shape: few and many pieces, short ones and long ones, pieces that are not there.
+CASE(vectors_of_every_shape) {
+  fill();
+  int fd = open("f", O_CREAT | O_RDWR, 0644), p[2];
+  EXPECT_EQ(pipe(p), 0);
+  const size_t lengths[] = {1, 0, 7, 1000, 4096, 4097, 3, 5000};
+  for (unsigned first = 0; first < 8; first++) {
+    for (unsigned count = 1; count <= 8; count++) {
+      struct iovec v[8];
+      size_t total = 0;
+      for (unsigned i = 0; i < count; i++) {
+        size_t n = lengths[(first + i) % 8];
+        v[i] = {g_big + 2 * total, n};  // not next to each other
+        total += n;
+      }
+      EXPECT_EQ(pwritev(fd, v, static_cast<int>(count), 0), static_cast<long>(total));
+      EXPECT_EQ(writev(p[1], v, static_cast<int>(count)), static_cast<long>(total));
+      for (int way = 0; way < (total ? 2 : 1); way++) {
+        memset(g_back, 0, total);
+        EXPECT_EQ(way ? read(p[0], g_back, sizeof g_back) : pread(fd, g_back, total, 0), static_cast<long>(total));
+        for (size_t i = 0, at = 0; i < count; at += v[i++].iov_len) EXPECT_EQ(memcmp(g_back + at, v[i].iov_base, v[i].iov_len), 0);
+      }
+    }
+  }
+  char* page = static_cast<char*>(mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  munmap(page + 4096, 4096);
+  memset(page, 'p', 4096);
+  for (unsigned bad = 0; bad < 6; bad++) {
+    struct iovec v[6];
+    for (unsigned i = 0; i < 6; i++) v[i] = {i == bad ? page + 4093 : g_big, 10};
+    EXPECT_EQ(pwritev(fd, v, 6, 0), bad * 10 + 3);
+    v[bad].iov_base = nullptr;
+    if (bad == 0) FAILS(pwritev(fd, v, 6, 0), EFAULT);
+    else EXPECT_EQ(pwritev(fd, v, 6, 0), bad * 10);
+  }
+  // The list itself ends with the memory.
+  auto* edge = reinterpret_cast<struct iovec*>(page + 4096 - 2 * sizeof(struct iovec));
+  edge[0] = {g_big, 5};
+  edge[1] = {g_big + 5, 5};
+  EXPECT_EQ(pwritev(fd, edge, 2, 0), 10);
+  FAILS(pwritev(fd, edge, 3, 0), EFAULT);
+  FAILS(preadv(fd, edge, 3, 0), EFAULT);
+  EXPECT_EQ(preadv(fd, edge, 2, 0), 10);
+}
+
 CASE(append_and_modes) {
   int a = open("f", O_CREAT | O_WRONLY | O_APPEND, 0644), b = open("f", O_RDWR);
   write(a, "one", 3);

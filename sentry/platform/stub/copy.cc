@@ -13,6 +13,9 @@ struct Iovec {
   uint64_t base, length;
 };
 
+// Of a vector that is to be written, its first pieces come too, as long as all of each fits into this.
+constexpr uint64_t kMaxInPieces = 4096;
+
 uint32_t bounded(uint64_t n, uint32_t room) { return n < room ? static_cast<uint32_t>(n) : room; }
 
 uint32_t copy_range(Slot* s, uint64_t from, uint32_t offset, uint64_t n, uint32_t room) {
@@ -20,6 +23,29 @@ uint32_t copy_range(Slot* s, uint64_t from, uint32_t offset, uint64_t n, uint32_
   if (want == 0 || from < kLowest || !in_application(from, want)) return 0;
   return want - static_cast<uint32_t>(stub_copy(reinterpret_cast<char*>(s) + offset,
                                                 reinterpret_cast<const void*>(from), want));
+}
+
+// From where on there is room again.
+uint32_t copy_pieces(Slot* s, const CopiedIn& vector, uint32_t offset) {
+  auto* const v = reinterpret_cast<const Iovec*>(reinterpret_cast<const char*>(s) + vector.offset);
+  const uint64_t count = vector.length / sizeof(Iovec);
+  uint64_t left = kMaxInPieces;
+  for (unsigned i = 0; i < kMaxPieces; i++) {
+    CopiedIn& out = s->header.pieces[i];
+    out.length = 0;
+    if (i >= count || v[i].length > left) {
+      left = 0;
+      continue;
+    }
+    const uint64_t from = v[i].base;
+    const uint32_t n = copy_range(s, from, offset, v[i].length, STUB_DATA_OFFSET + STUB_DATA_SIZE - offset);
+    out.address = from;
+    out.offset = offset;
+    out.length = n;
+    left -= n;
+    offset += n;
+  }
+  return (offset + 63) & ~63u;
 }
 
 }  // namespace
@@ -58,6 +84,7 @@ void copy_arguments(Slot* s, const PackedCall& call) {
     out.offset = offset;
     out.length = n;
     offset = (offset + n + 63) & ~63u;
+    if (d.kind == kIovec && d.size != 0) offset = copy_pieces(s, out, offset);
   }
 }
 

@@ -125,6 +125,7 @@ struct CopiedIn {
   uint64_t address;
   uint32_t offset, length;  // offset in the slot
 };
+inline constexpr unsigned kMaxPieces = 4;
 
 // The header of a slot. Line 0 is all that a null call moves between processors.
 struct alignas(64) SlotHeader {
@@ -153,6 +154,7 @@ struct alignas(64) SlotHeader {
   uint64_t spare4;
   // What the stub may do without asking, by Answer (platform.h); 0: ask. The sentry writes and never reads them.
   uint64_t answers[16];
+  CopiedIn pieces[kMaxPieces];  // what a vector in `in` points to
 };
 static_assert(offsetof(SlotHeader, answers) == SLOT_ANSWERS);
 static_assert(offsetof(SlotHeader, state) == SLOT_STATE && offsetof(SlotHeader, self) == SLOT_SELF &&
