@@ -153,10 +153,11 @@ Ref<ThreadGroup> make_child_group(Task& t, Task& child, const CloneArgs& a) {
 }
 
 // Numbers for the child, reserved until link_task_locked().
-Result<void> reserve_ids(Task& t, Task& child, RefOrNull<PidNamespace> ns) {
+Result<void> reserve_ids(Task& t, Task& child, RefOrNull<PidNamespace> ns, std::span<const int> wanted) {
   if (!ns) ns = pids_for_children(t);
+  const auth::Credentials& cred = t.own_credentials();
   MutexLock l(task_set_lock);
-  child.impl().ids = TRY(allocate_pid_locked(ns.get_ref()));
+  child.impl().ids = TRY(allocate_pid_locked(ns.get_ref(), wanted, &cred));
   child.impl().tid = child.impl().ids.front().number;
   return {};
 }
@@ -321,7 +322,7 @@ Result<long> clone_task(Task& t, const CloneArgs& a) {
   unborn.charged = true;
   RefOrNull<PidNamespace> pids;
   TRY(copy_parts(t, *child, a.flags, &pids));
-  TRY(reserve_ids(t, *child, std::move(pids)));
+  TRY(reserve_ids(t, *child, std::move(pids), a.set_tid));
   copy_attributes(t, *child, a.flags);
   inherit_keyrings(t, *child);
   TaskAccess::group(*child) = (a.flags & CLONE_THREAD) ? t.group_ref() : make_child_group(t, *child, a);

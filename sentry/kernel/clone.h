@@ -13,6 +13,7 @@ struct CloneArgs {
   uint64_t stack = 0;       // the child's stack pointer; 0: the parent's
   uint64_t tls = 0;
   mm::UserOut<int> parent_tid, child_tid, pidfd;
+  std::vector<int> set_tid;  // the child's numbers, from its own PID namespace outwards; those not said are chosen
 };
 
 // Makes the child and lets it run; answers its number in the caller's namespace. With CLONE_VFORK parks until the child has

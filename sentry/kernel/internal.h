@@ -308,7 +308,9 @@ struct TaskAccess {
 
 // ---- Ids and groups (pids.cc, groups.cc) ----
 // A number in ns and in each of its ancestors, innermost first. EAGAIN: none is free; ENOMEM: the namespace is dying.
-Result<std::vector<PidLink>> allocate_pid_locked(const Ref<PidNamespace>& ns) REQUIRES(task_set_lock);
+// wanted: the first of them, as cred may ask for them. EINVAL, EPERM, EEXIST.
+Result<std::vector<PidLink>> allocate_pid_locked(const Ref<PidNamespace>& ns, std::span<const int> wanted = {},
+                                                 const auth::Credentials* cred = nullptr) REQUIRES(task_set_lock);
 void free_pid_locked(const std::vector<PidLink>& ids) REQUIRES(task_set_lock);  // cancels a reservation
 int number_in(const std::vector<PidLink>& ids, const PidNamespace& ns);
 void enter_process_group_locked(ThreadGroup& g, Ref<ProcessGroup> pg) REQUIRES(task_set_lock);

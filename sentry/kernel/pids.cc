@@ -21,6 +21,16 @@ Result<int> pick_number_locked(PidNamespace::Impl& ns) REQUIRES(task_set_lock) {
   return kEAGAIN;
 }
 
+// The number that clone3(2) asks for. Linux: alloc_pid().
+Result<int> take_number_locked(PidNamespace::Impl& ns, int number, const auth::Credentials& cred) REQUIRES(task_set_lock) {
+  if (number < 1 || number >= kPidMax) return kEINVAL;
+  if (number != 1 && !ns.entries.contains(1)) return kEINVAL;  // the first is the init
+  if (!cred.has_cap_in(ns.user_ns.get(), CAP_CHECKPOINT_RESTORE) && !cred.has_cap_in(ns.user_ns.get(), CAP_SYS_ADMIN)) return kEPERM;
+  auto it = ns.entries.find(number);
+  if (it != ns.entries.end() && it->second.used()) return kEEXIST;
+  return number;
+}
+
 void erase_unused_locked(PidNamespace::Impl& ns, int number) REQUIRES(task_set_lock) {
   auto it = ns.entries.find(number);
   if (it != ns.entries.end() && !it->second.used()) ns.entries.erase(it);
@@ -75,11 +85,12 @@ int PidNamespace::last_pid() const {
   return impl_->last;
 }
 
-Result<std::vector<PidLink>> allocate_pid_locked(const Ref<PidNamespace>& ns) {
+Result<std::vector<PidLink>> allocate_pid_locked(const Ref<PidNamespace>& ns, std::span<const int> wanted, const auth::Credentials* cred) {
   std::vector<PidLink> links;
+  if (wanted.size() > static_cast<size_t>(ns->impl().level) + 1) return kEINVAL;
   if (ns->impl().dying) return kENOMEM;
   for (PidNamespace* p = ns.get(); p; p = p->impl().parent.get()) {
-    Result<int> n = pick_number_locked(p->impl());
+    Result<int> n = links.size() < wanted.size() ? take_number_locked(p->impl(), wanted[links.size()], *cred) : pick_number_locked(p->impl());
     if (!n.ok()) {
       free_pid_locked(links);
       return n.error();

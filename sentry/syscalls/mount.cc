@@ -3,22 +3,14 @@
 // nothing, as every mount is private.
 #include <sys/mount.h>
 
+#include "sentry/syscalls/mount.h"
+
 #include "sentry/kernel/ipc.h"
 #include "sentry/kernel/namespaces.h"
 #include "sentry/syscalls/paths.h"
 
 namespace sentry::syscalls {
 namespace {
-
-constexpr uint64_t kMagic = 0xC0ED0000, kMagicMask = 0xffff0000;
-constexpr uint64_t kPropagation = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
-// Flags that a mount keeps; the rest are of the call or of a file system's own.
-constexpr uint64_t kKept = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRSYNC | 256 /* NOSYMFOLLOW */ |
-                           MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME | MS_LAZYTIME;
-
-bool may_mount(Task& task) {
-  return task.own_credentials().has_cap_in(task.fs()->mounts()->user_ns().get(), CAP_SYS_ADMIN);
-}
 
 // File systems that root of any user namespace may mount. Linux: FS_USERNS_MOUNT.
 bool for_everybody(std::string_view type) {
@@ -27,23 +19,11 @@ bool for_everybody(std::string_view type) {
   return false;
 }
 
-// EPERM: a mount of this type as a whole would show what is hidden from this namespace.
-Result<void> may_mount_type(Task& task, const std::string& type, uint64_t flags) {
-  const auth::Credentials& c = task.own_credentials();
-  if (!c.user_ns) return {};
-  if (!for_everybody(type)) return kEPERM;
-  const auth::UserNamespace* owner = nullptr;
-  kernel::UserNs of;
-  if (type == "proc") of = task.group().pid_namespace().impl().user_ns;
-  if (type == "mqueue") of = kernel::ipc_of(task)->user_ns();
-  if (type == "sysfs") of = kernel::net_of(task)->user_ns();
-  owner = of.get();
-  if (type == "proc" || type == "mqueue" || type == "sysfs") {
-    if (!c.has_cap_in(owner, CAP_SYS_ADMIN)) return kEPERM;
-  }
-  if ((type == "proc" || type == "sysfs") && !task.fs()->mounts()->shows_whole(type, flags)) return kEPERM;
-  return {};
-}
+constexpr uint64_t kMagic = 0xC0ED0000, kMagicMask = 0xffff0000;
+constexpr uint64_t kPropagation = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
+// Flags that a mount keeps; the rest are of the call or of a file system's own.
+constexpr uint64_t kKept = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRSYNC | 256 /* NOSYMFOLLOW */ |
+                           MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME | MS_LAZYTIME;
 
 // A page of text at most; null is empty.
 Result<std::string> text_of(Task& task, uint64_t address) {
@@ -53,27 +33,47 @@ Result<std::string> text_of(Task& task, uint64_t address) {
   return s;
 }
 
-// Without a flag, access times are relative.
-uint64_t atime_of(uint64_t flags) {
-  return (flags & MS_NODIRATIME) | (flags & MS_NOATIME ? uint64_t{MS_NOATIME} : flags & MS_STRICTATIME);
-}
-
-Result<void> remount(const vfs::Path& at, uint64_t flags) {
-  if (!at.mount || at.dentry.get() != at.mount->root().get()) return kEINVAL;
-  uint64_t next = flags & kKept;
+Result<void> remount(Task& task, const vfs::Path& at, uint64_t flags) {
+  Ref<vfs::MountNamespace> ns = task.fs()->mounts();
+  if (!at.mount || !ns->holds(*at.mount)) return kEINVAL;
   // Linux: without an atime flag the old ones stay (do_mount).
   constexpr uint64_t kAtime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME;
-  if (!(flags & kAtime)) next |= at.mount->flags() & kAtime;
-  // Linux: can_change_locked_flags().
-  const uint64_t locked = at.mount->locked_flags();
-  constexpr uint64_t kStay = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (locked & kStay & ~next) return kEPERM;
-  if ((locked & kAtime) && atime_of(at.mount->flags()) != atime_of(next)) return kEPERM;
-  at.mount->set_flags(next);
-  return {};
+  const uint64_t stays = flags & kAtime ? 0 : kAtime;
+  return ns->change_flags(at, false, flags & kKept, kKept & ~stays);
 }
 
 }  // namespace
+
+bool may_mount(Task& task) {
+  return task.own_credentials().has_cap_in(task.fs()->mounts()->user_ns().get(), CAP_SYS_ADMIN);
+}
+
+Result<void> may_make(Task& task, std::string_view type) {
+  const auth::Credentials& c = task.own_credentials();
+  if (!c.user_ns) return {};
+  if (!for_everybody(type)) return kEPERM;
+  kernel::UserNs of;
+  if (type == "proc") of = task.group().pid_namespace().impl().user_ns;
+  else if (type == "mqueue") of = kernel::ipc_of(task)->user_ns();
+  else if (type == "sysfs") of = kernel::net_of(task)->user_ns();
+  else return {};
+  if (!c.has_cap_in(of.get(), CAP_SYS_ADMIN)) return kEPERM;
+  return {};
+}
+
+Result<void> may_show(Task& task, std::string_view type, uint64_t flags) {
+  if (!task.own_credentials().user_ns || (type != "proc" && type != "sysfs")) return {};
+  if (!task.fs()->mounts()->shows_whole(type, flags)) return kEPERM;
+  return {};
+}
+
+Result<Ref<vfs::FileSystem>> make_file_system(Task& task, const std::string& type, const std::string& data) {
+  kernel::FileSystems* maker = task.container().file_systems();
+  if (!maker) return kENODEV;
+  Ref<vfs::FileSystem> fs = TRY(maker->make(type, data));
+  if (type != "mqueue") fs->set_user_ns(task.own_credentials().user_ns);
+  return fs;
+}
 
 Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<char> type, uint64_t flags, UserIn<void> data) {
   std::string type_text = TRY(text_of(task, type.unchecked_address()));
@@ -84,7 +84,7 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
   if ((flags & kMagicMask) == kMagic) flags &= ~kMagicMask;
   if (!may_mount(task)) return kEPERM;
   Ref<vfs::MountNamespace> ns = task.fs()->mounts();
-  if (flags & MS_REMOUNT) return done(remount(at, flags));
+  if (flags & MS_REMOUNT) return done(remount(task, at, flags));
   if (flags & (MS_BIND | MS_MOVE)) {
     if (source_text.empty()) return source.is_null() ? kEINVAL : kENOENT;
     vfs::Path from = TRY(vfs::walk(task.walk_context(), source_text, vfs::kFollow));
@@ -97,11 +97,9 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
     return 0L;
   }
   if (type.is_null() || type_text.empty()) return type.is_null() ? kEINVAL : kENODEV;
-  kernel::FileSystems* maker = task.container().file_systems();
-  if (!maker) return kENODEV;
-  TRY(may_mount_type(task, type_text, flags));
-  Ref<vfs::FileSystem> fs = TRY(maker->make(type_text, data_text));
-  if (type_text != "mqueue") fs->set_user_ns(task.own_credentials().user_ns);
+  TRY(may_make(task, type_text));
+  TRY(may_show(task, type_text, flags));
+  Ref<vfs::FileSystem> fs = TRY(make_file_system(task, type_text, data_text));
   (void)TRY(ns->mount(fs, at, flags & kKept, source_text.empty() ? "none" : source_text));
   return 0L;
 }

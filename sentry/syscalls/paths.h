@@ -35,6 +35,18 @@ inline Result<vfs::Path> find_path(Task& task, int dirfd, UserString path, int a
   return vfs::walk(p.from, p.text, walk_flags(at_flags));
 }
 
+// A structure of which newer programs know a longer form. E2BIG: what lies past ours is not zero. Linux: copy_struct_from_user().
+template <typename T>
+Result<T> copy_struct_in(Task& task, UserIn<void> from, size_t size) {
+  if (size > 4096) return kE2BIG;
+  std::string raw(std::max(size, sizeof(T)), '\0');
+  TRY(from.copy_bytes_in(task.context(), raw.data(), size));
+  if (raw.find_first_not_of('\0', sizeof(T)) != std::string::npos) return kE2BIG;
+  T out;
+  memcpy(&out, raw.data(), sizeof out);
+  return out;
+}
+
 inline Result<long> done(Result<void> r) {
   if (!r.ok()) return r.error();
   return 0L;

@@ -73,7 +73,8 @@ Result<long> sys_clone3(Task& task, UserIn<void> args, size_t size) {
   if ((c.flags & (CLONE_SIGHAND | kClearSighand)) == (CLONE_SIGHAND | kClearSighand)) return kEINVAL;
   if (c.exit_signal > kernel::kSignals) return kEINVAL;
   if ((c.flags & (CLONE_THREAD | CLONE_PARENT)) && c.exit_signal) return kEINVAL;
-  if (c.set_tid || c.set_tid_size) return kEINVAL;
+  constexpr uint64_t kMaxLevels = 32;  // Linux: MAX_PID_NS_LEVEL
+  if (c.set_tid_size > kMaxLevels || !c.set_tid != !c.set_tid_size) return kEINVAL;
   if (c.stack == 0 ? c.stack_size > 0 : c.stack_size == 0) return kEINVAL;
   if (c.stack + c.stack_size < c.stack || c.stack + c.stack_size > platform::kAppLimit) return kEINVAL;
   kernel::CloneArgs a;
@@ -84,6 +85,8 @@ Result<long> sys_clone3(Task& task, UserIn<void> args, size_t size) {
   a.parent_tid = UserOut<int>(c.parent_tid);
   a.child_tid = UserOut<int>(c.child_tid);
   a.pidfd = UserOut<int>(c.pidfd);
+  a.set_tid.resize(c.set_tid_size);
+  TRY(task.context().copy_in(a.set_tid.data(), c.set_tid, c.set_tid_size * sizeof(int)));
   return kernel::clone_task(task, a);
 }
 

@@ -63,7 +63,7 @@ Result<long> statfs_of(Task& task, const vfs::Path& p, vfs::Inode& inode, UserOu
   s.f_fsid.__val[1] = static_cast<int>(f.fsid >> 32);
   s.f_namelen = static_cast<long>(f.namelen);
   s.f_frsize = s.f_bsize;
-  uint64_t m = p.mount ? p.mount->flags() : 0;
+  uint64_t m = p.mount ? p.mount->flags() | (p.mount->read_only() ? uint64_t{MS_RDONLY} : 0) : 0;
   s.f_flags = static_cast<long>(f.flags | kStValid | (m & kStatfsMountFlags) | (m & MS_RELATIME ? kStRelatime : 0));
   TRY(out.copy_out(task.context(), s));
   return 0L;

@@ -71,7 +71,7 @@ class Mount : public RefCounted<Mount> {
   const Ref<Dentry>& root() const { return root_; }
   uint64_t flags() const { return flags_.load(std::memory_order_relaxed); }  // MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC …
   void set_flags(uint64_t f) { flags_.store(f, std::memory_order_relaxed); }
-  bool read_only() const { return flags() & 1; }
+  bool read_only() const { return (flags() & 1) || fs_->super_read_only(); }
   // Flags that this mount has from a more privileged namespace and that stay. Linux: MNT_LOCK_READONLY and its kin.
   uint64_t locked_flags() const { return locked_flags_.load(std::memory_order_relaxed); }
   int id() const { return id_; }
@@ -118,9 +118,17 @@ class MountNamespace : public RefCounted<MountNamespace> {
   // Mounts fs on the directory (or file) at `at`. subdir: which dentry of fs becomes its root (bind), default its root.
   Result<Ref<Mount>> mount(Ref<FileSystem> fs, const Path& at, uint64_t flags, std::string source,
                            RefOrNull<Dentry> subdir = nullptr);
-  // MS_BIND (with MS_REC also what is mounted below `from`) and MS_MOVE of mount(2).
+  // MS_BIND (with MS_REC also what is mounted below `from`) and MS_MOVE of mount(2). What is moved is a mount of this namespace or
+  // the top of a detached tree.
   Result<Ref<Mount>> bind(const Path& from, const Path& at, bool recursive);
   Result<void> move(const Path& from, const Path& at);
+  // Trees that hang nowhere until they are moved into a namespace, and go with their last reference: a copy of what is mounted
+  // here, or a file system. Linux: anonymous namespaces.
+  Result<Ref<MountNamespace>> clone_tree(const Path& from, bool recursive) const;
+  static Ref<MountNamespace> detached(Ref<FileSystem> fs, uint64_t flags, std::string source);
+  // Of the mount whose root `at` is, and with `recursive` of all below: all or none. It is of this namespace, or of a detached tree. EPERM:
+  // a more privileged namespace has locked one of them.
+  Result<void> change_flags(const Path& at, bool recursive, uint64_t set, uint64_t clear);
   // flags: MNT_DETACH, MNT_EXPIRE, MNT_FORCE. `at` itself is the one reference that does not make the mount busy.
   Result<void> unmount(const Path& at, int flags);
   bool holds(const Mount& m) const;

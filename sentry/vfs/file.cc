@@ -13,8 +13,11 @@ namespace {
 
 class PathFile final : public File {
  public:
-  PathFile(const Path& path, Ref<Inode> inode, int flags, Ref<auth::Credentials> cred)
-      : File(FileKind::path_only, path, std::move(inode), flags, std::move(cred)) {}
+  PathFile(const Path& path, Ref<Inode> inode, int flags, Ref<auth::Credentials> cred, RefOrNull<MountNamespace> tree)
+      : File(FileKind::path_only, path, std::move(inode), flags, std::move(cred)), tree_(std::move(tree)) {}
+
+ private:
+  RefOrNull<MountNamespace> tree_;
 };
 
 // The file system of pipes, sockets and anonymous inodes. Never mounted, never gone.
@@ -137,8 +140,8 @@ Result<void> File::truncate(uint64_t size) {
   return inode_->set_attributes(s);
 }
 
-Ref<File> make_path_file(const Path& path, int flags, Ref<auth::Credentials> cred) {
-  return make_ref<PathFile>(path, path.inode().get_ref(), flags, std::move(cred));
+Ref<File> make_path_file(const Path& path, int flags, Ref<auth::Credentials> cred, RefOrNull<MountNamespace> tree) {
+  return make_ref<PathFile>(path, path.inode().get_ref(), flags, std::move(cred), std::move(tree));
 }
 
 Path make_anonymous_path(std::string_view kind_name, uint32_t mode, const auth::Credentials& owner) {

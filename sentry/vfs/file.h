@@ -34,7 +34,7 @@ struct IoFlags {
 };
 
 // The kinds that other code asks for by File::as<>().
-enum class FileKind : uint8_t { plain, directory, path_only, pipe, socket, epoll, eventfd, timerfd, signalfd, tty, pidfd, inotify, memfd, host, mqueue, nsfs };
+enum class FileKind : uint8_t { plain, directory, path_only, pipe, socket, epoll, eventfd, timerfd, signalfd, tty, pidfd, inotify, memfd, host, mqueue, nsfs, fscontext };
 
 // Held by: fd tables, mappings, in-flight messages, the call that uses it.
 class File : public RefCounted<File> {
@@ -122,7 +122,8 @@ class File : public RefCounted<File> {
 };
 
 // An O_PATH description.
-Ref<File> make_path_file(const Path& path, int flags, Ref<auth::Credentials> cred);
+// tree: the detached tree of mounts that it is the top of; what of it hangs nowhere goes with the description.
+Ref<File> make_path_file(const Path& path, int flags, Ref<auth::Credentials> cred, RefOrNull<MountNamespace> tree = nullptr);
 
 // An inode without a name for pipes, sockets, eventfds …: attributes are kept here. Linux: anon_inode, pipefs, sockfs.
 // kind_name: "pipe" becomes "pipe:[INODE]" for readlink of /proc/PID/fd; one with a ':' stays as it is ("anon_inode:[eventpoll]",

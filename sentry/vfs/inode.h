@@ -175,6 +175,9 @@ class FileSystem : public RefCounted<FileSystem> {
   // Of whoever may mount it without privileges elsewhere: its device nodes are not opened. Null: the first one. Linux: s_user_ns.
   const RefOrNull<auth::UserNamespace>& user_ns() const { return user_ns_; }
   void set_user_ns(RefOrNull<auth::UserNamespace> ns) { user_ns_ = std::move(ns); }  // before anybody else sees it
+  // Nothing in it can be changed, through whichever mount. Linux: SB_RDONLY.
+  bool super_read_only() const { return super_read_only_.load(std::memory_order_relaxed); }
+  void set_super_read_only(bool on) { super_read_only_.store(on, std::memory_order_relaxed); }
   uint64_t device() const { return device_; }  // st_dev of its inodes unless they say otherwise
   // Held while a directory moves to another parent (Linux: s_vfs_rename_mutex); taken before directory locks.
   sched::SleepMutex& rename_lock() { return rename_lock_; }
@@ -190,6 +193,7 @@ class FileSystem : public RefCounted<FileSystem> {
   std::unique_ptr<DentryCache> dentries_;
   sched::SleepMutex rename_lock_;
   RefOrNull<auth::UserNamespace> user_ns_;
+  std::atomic<bool> super_read_only_{false};
   uint64_t device_;  // anonymous: major 0, next minor
 };
 

@@ -10,7 +10,8 @@ namespace {
 
 constinit Mutex g_tree{LockRank::kMountTree};
 std::atomic<int> g_next_mount_id{20};
-constexpr size_t kMaxMounts = 100000;  // Linux: fs.mount-max
+constexpr size_t kMaxMounts = 100000;  // Linux: fs.mount-max; here also of all detached trees together
+std::atomic<size_t> g_detached{0};     // mounts in trees that hang nowhere
 constexpr uint64_t kAtimeFlags = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
 
 // Directories of proc and sysfs that are only there to be mounted on. Linux: is_empty_dir_inode().
@@ -35,6 +36,13 @@ Mount::~Mount() { DentryAccess::mount_gone(*fs_); }
 struct MountNamespace::Impl {
   RefOrNull<Mount> root;
   size_t count = 0;
+  bool anonymous = false;  // a detached tree
+  size_t detached = 0;     // what it adds to g_detached
+  void add_detached() {
+    detached++;
+    g_detached.fetch_add(1);
+  }
+  void forget_detached() { g_detached.fetch_sub(std::exchange(detached, 0)); }
 };
 
 // The tree's operations; the lock is held, and what may be the last reference is handed out to die after it.
@@ -123,6 +131,7 @@ MountNamespace::~MountNamespace() {
   std::vector<MountTree::Detached> cut;
   {
     MutexLock l(g_tree);
+    impl_->forget_detached();
     if (impl_->root) MountTree::collect(*impl_->root, &all);
     for (auto& m : all) {
       cut.push_back(MountTree::detach(*m));
@@ -164,52 +173,107 @@ Result<Ref<Mount>> MountNamespace::mount(Ref<FileSystem> fs, const Path& at, uin
   return m;
 }
 
-Result<Ref<Mount>> MountNamespace::bind(const Path& from, const Path& at, bool recursive) {
+Result<Ref<MountNamespace>> MountNamespace::clone_tree(const Path& from, bool recursive) const {
   if (!from.mount || !from.dentry) return kEINVAL;
-  std::vector<Ref<Mount>> below;
-  {
-    MutexLock l(g_tree);
-    if (MountTree::ns(*from.mount) != this) return kEINVAL;
-    if (recursive) MountTree::collect(*from.mount, &below);
-    else if (MountTree::has_locked_children(*from.mount, *from.dentry)) return kEINVAL;
-  }
-  Ref<Mount> top = TRY(mount(from.mount->fs(), at, from.mount->flags(), from.mount->source(), from.dentry));
-  top->locked_flags_ = from.mount->locked_flags();
-  if (!recursive) return top;
-  std::map<Mount*, Ref<Mount>> copies;
-  copies.emplace(from.mount.get(), top);
-  for (auto& m : below) {
-    if (m.get() == from.mount.get()) continue;
-    Path point = mountpoint_of(*m);
-    if (!point) continue;
-    auto parent = copies.find(point.mount.get());
-    if (parent == copies.end()) continue;  // not below `from`
-    if (point.mount.get() == from.mount.get() && !from.dentry->contains(*point.dentry)) continue;
-    Ref<Mount> copy =
-        TRY(mount(m->fs(), Path{parent->second, point.dentry}, m->flags(), m->source(), m->root()));
-    {
-      MutexLock l(g_tree);
-      copy->locked_ = m->locked_;
-      copy->locked_flags_ = m->locked_flags();
+  Ref<MountNamespace> tree = adopt_ref(new MountNamespace);
+  std::vector<Ref<Mount>> all;
+  std::map<const Mount*, Ref<Mount>> copies;
+  MutexLock l(g_tree);
+  if (MountTree::ns(*from.mount) != this) return kEINVAL;
+  if (recursive) MountTree::collect(*from.mount, &all);
+  else if (MountTree::has_locked_children(*from.mount, *from.dentry)) return kEINVAL;
+  else all.push_back(from.mount.get_ref());
+  if (g_detached.load() + all.size() > kMaxMounts) return kENOSPC;
+  tree->impl_->anonymous = true;
+  for (auto& m : all) {
+    const bool top = m.get() == from.mount.get();
+    RefOrNull<Mount> parent;
+    if (!top) {
+      auto p = copies.find(m->parent_.get());
+      if (p == copies.end()) continue;  // not below `from`
+      if (m->parent_.get() == from.mount.get() && !from.dentry->contains(*m->mountpoint_)) continue;
+      parent = p->second;
     }
+    Ref<Mount> copy = adopt_ref(new Mount(m->fs_, top ? from.dentry.get_ref() : m->root_, m->flags(), m->source_));
+    copy->locked_ = !top && m->locked_;
+    copy->locked_flags_ = m->locked_flags();
+    copy->ns_ = tree.get();
     copies.emplace(m.get(), copy);
+    if (top) tree->impl_->root = copy;
+    else MountTree::attach(copy, *parent, *m->mountpoint_);
+    tree->impl_->add_detached();
   }
-  return top;
+  return tree;
 }
 
-Result<void> MountNamespace::move(const Path& from, const Path& at) {
+Ref<MountNamespace> MountNamespace::detached(Ref<FileSystem> fs, uint64_t flags, std::string source) {
+  Ref<MountNamespace> tree = create(std::move(fs), flags, std::move(source));
+  tree->impl_->anonymous = true;
+  tree->impl_->count = 0;
+  tree->impl_->add_detached();
+  return tree;
+}
+
+Result<Ref<Mount>> MountNamespace::bind(const Path& from, const Path& at, bool recursive) {
   RefOrNull<Inode> what = from.inode(), where = at.inode();
   if (!what || !where) return kENOENT;
   if (what->is_directory() != where->is_directory()) return kENOTDIR;
+  Ref<MountNamespace> tree = TRY(clone_tree(from, recursive));
+  Path top = tree->root();
+  TRY(move(top, at));
+  return top.mount.get_ref();
+}
+
+// Linux: fs/namespace.c do_move_mount().
+Result<void> MountNamespace::move(const Path& from, const Path& at) {
+  RefOrNull<Inode> what = from.inode(), where = at.inode();
+  if (!what || !where) return kENOENT;
+  if (what->is_directory() != where->is_directory()) return kEINVAL;
   Path keep = at;
   MountTree::Detached cut;
+  std::vector<Ref<Mount>> all;
+  RefOrNull<Mount> was_top;
   MutexLock l(g_tree);
-  if (!from.mount || !at.mount || MountTree::ns(*from.mount) != this || MountTree::ns(*at.mount) != this) return kEINVAL;
-  if (from.dentry.get() != from.mount->root().get() || !from.mount->parent_ || from.mount->locked_) return kEINVAL;
+  if (!from.mount || !at.mount || MountTree::ns(*at.mount) != this) return kEINVAL;
+  const MountNamespace* home = MountTree::ns(*from.mount);
+  const bool attached = static_cast<bool>(from.mount->parent_);
+  if (attached ? home != this : !home || !home->impl_->anonymous) return kEINVAL;
+  if (from.dentry.get() != from.mount->root().get() || from.mount->locked_) return kEINVAL;
   Path point = MountTree::topmost(keep);
   if (MountTree::below(*point.mount, *from.mount)) return kELOOP;
-  cut = MountTree::detach(*from.mount);
+  if (point.dentry->is_unlinked()) return kENOENT;
+  if (attached) {
+    cut = MountTree::detach(*from.mount);
+  } else {
+    MountTree::collect(*from.mount, &all);
+    if (impl_->count + all.size() > kMaxMounts) return kENOSPC;
+    for (auto& m : all) MountTree::set_ns(*m, this);
+    impl_->count += all.size();
+    home->impl_->forget_detached();
+    std::swap(was_top, home->impl_->root);
+  }
   MountTree::attach(from.mount.get_ref(), *point.mount, *point.dentry);
+  return {};
+}
+
+Result<void> MountNamespace::change_flags(const Path& at, bool recursive, uint64_t set, uint64_t clear) {
+  constexpr uint64_t kStay = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  // Without a flag, access times are relative.
+  auto atime_of = [](uint64_t f) { return (f & MS_NODIRATIME) | (f & MS_NOATIME ? uint64_t{MS_NOATIME} : f & MS_STRICTATIME); };
+  std::vector<Ref<Mount>> all;
+  MutexLock l(g_tree);
+  if (!at.mount || at.dentry.get() != at.mount->root().get()) return kEINVAL;
+  const MountNamespace* home = MountTree::ns(*at.mount);
+  if (home != this && !(home && home->impl_->anonymous && !at.mount->parent_)) return kEINVAL;
+  if (recursive) MountTree::collect(*at.mount, &all);
+  else all.push_back(at.mount.get_ref());
+  // Linux: can_change_locked_flags().
+  for (auto& m : all) {
+    const uint64_t next = (m->flags() & ~clear) | set, locked = m->locked_flags();
+    if (locked & kStay & ~next) return kEPERM;
+    if ((locked & kAtimeFlags) && atime_of(m->flags()) != atime_of(next)) return kEPERM;
+  }
+  for (auto& m : all) m->set_flags((m->flags() & ~clear) | set);
   return {};
 }
 
@@ -333,7 +397,6 @@ struct TextWalk {
   std::vector<std::string> names;
   std::vector<RefOrNull<Dentry>> keep;
   bool reached_root = false;
-  bool reached_top = false;  // of a namespace
 
   void run(const Path& p, const Path* root) {
     RefOrNull<Mount> m = p.mount;
@@ -346,10 +409,7 @@ struct TextWalk {
       }
       if (m && d.get() == m->root().get()) {
         RefOrNull<Mount> up = MountTree::parent(*m);
-        if (!up) {
-          reached_top = MountTree::ns(*m) != nullptr;
-          return;
-        }
+        if (!up) return;
         d = MountTree::mountpoint(*m);
         m = up;
         continue;

@@ -108,7 +108,7 @@ class Sandbox {
   }
 
   struct Storage final : kernel::FileSystems {
-    Result<Ref<vfs::FileSystem>> make(const std::string& type, const std::string&) override {
+    Result<Ref<vfs::FileSystem>> make(const std::string& type, const std::string& data) override {
       kernel::Task& t = kernel::Task::current();
       if (type == "proc") return fs::proc::create(t.kernel(), Ref<kernel::Container>(t.container()));
       if (type != "tmpfs") return kENODEV;
@@ -116,7 +116,7 @@ class Sandbox {
       o.backing = fs::common::memfd_backing();
       o.uid = t.own_credentials().fsuid;
       o.gid = t.own_credentials().fsgid;
-      return fs::tmpfs::create(o);
+      return fs::tmpfs::create(TRY(fs::tmpfs::parse_options(data, o, 1ull << 30)));
     }
     Result<Ref<vfs::File>> make_memfd(std::string_view name, bool allow_sealing, uint32_t mode,
                                       const Ref<auth::Credentials>& cred) override {

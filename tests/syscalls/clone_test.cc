@@ -117,4 +117,63 @@ TEST(Clone, OutlivesItsParent) {
   }
 }
 
+// clone3(2) with numbers for the child, its own namespace's first.
+long clone_as(std::initializer_list<int> numbers, unsigned long flags = 0, long count = -1) {
+  struct {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+  } a = {};
+  a.flags = flags;
+  a.exit_signal = SIGCHLD;
+  a.set_tid = reinterpret_cast<uint64_t>(numbers.begin());
+  a.set_tid_size = count < 0 ? numbers.size() : static_cast<uint64_t>(count);
+  return syscall(SYS_clone3, &a, sizeof a);
+}
+
+// In a PID namespace of its own, where all numbers are free.
+TEST(Clone, ChosenNumbers) {
+  EXPECT_EQ(in_child([] {
+    ASSERT_EQ(unshare(CLONE_NEWPID), 0) << strerror(errno);
+    EXPECT_ERRNO(clone_as({5}), EINVAL);  // no init yet
+    long init = clone_as({1});
+    ASSERT_GE(init, 0) << strerror(errno);
+    if (init == 0) {
+      EXPECT_EQ(getpid(), 1);
+      long p = clone_as({77});
+      if (p == 0) _exit(getpid() == 77 ? 0 : 1);
+      EXPECT_EQ(p, 77);
+      siginfo_t info = {};
+      EXPECT_EQ(waitid(P_PID, 77, &info, WEXITED | WNOWAIT), 0);
+      EXPECT_ERRNO(clone_as({77}), EEXIST);  // it is not reaped
+      EXPECT_EQ(status_of(77), 0);
+      p = clone_as({77});
+      if (p == 0) _exit(0);
+      EXPECT_EQ(p, 77);
+      EXPECT_EQ(status_of(77), 0);
+      EXPECT_ERRNO(clone_as({1}), EEXIST);
+      p = fork();  // goes on from the last that was not asked for
+      if (p == 0) _exit(0);
+      EXPECT_EQ(p, 2);
+      EXPECT_EQ(status_of(2), 0);
+      EXPECT_ERRNO(clone_as({0}), EINVAL);
+      EXPECT_ERRNO(clone_as({-1}), EINVAL);
+      EXPECT_ERRNO(clone_as({1 << 30}), EINVAL);
+      EXPECT_ERRNO(clone_as({5}, 0, 0), EINVAL);
+      EXPECT_ERRNO(clone_as({5}, 0, 33), EINVAL);
+      EXPECT_ERRNO(clone_as({5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5}), EINVAL);
+      // One namespace further in: numbers for both.
+      p = clone_as({1, 300}, CLONE_NEWPID);
+      if (p == 0) _exit(getpid() == 1 ? 0 : 1);
+      EXPECT_EQ(p, 300);
+      EXPECT_EQ(status_of(300), 0);
+      EXPECT_ERRNO(clone_as({2, 301}, CLONE_NEWPID), EINVAL);
+      EXPECT_EQ(in_child([] {
+        ASSERT_EQ(setresuid(12345, 12345, 12345), 0);
+        EXPECT_ERRNO(clone_as({400}), EPERM);
+      }), 0);
+      _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    EXPECT_EQ(status_of(static_cast<pid_t>(init)), 0);
+  }), 0);
+}
+
 }  // namespace

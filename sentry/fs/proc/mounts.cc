@@ -56,7 +56,7 @@ Result<std::string> mounts_text(const Subject&, Task& t) {
   std::string out;
   for (const Info& i : mounts_of(t)) {
     out += source_of(*i.mount) + " " + escape_mount_field(i.mountpoint) + " " + i.mount->fs()->type_name() + " " +
-           with_more(mount_options(*i.mount), *i.mount->fs()) + " 0 0\n";
+           with_more((i.mount->read_only() ? "ro" : "rw") + mount_options(*i.mount).substr(2), *i.mount->fs()) + " 0 0\n";
   }
   return out;
 }
@@ -68,7 +68,7 @@ Result<std::string> mountinfo_text(const Subject&, Task& t) {
     append(out, "%d %d %u:%u ", i.mount->id(), i.parent_id, major(device), minor(device));
     out += escape_mount_field(vfs::dentry_text(*i.mount->root())) + " " + escape_mount_field(i.mountpoint) + " " +
            mount_options(*i.mount) + " - " + i.mount->fs()->type_name() + " " + source_of(*i.mount) + " " +
-           with_more(i.mount->flags() & MS_RDONLY ? "ro" : "rw", *i.mount->fs()) + "\n";
+           with_more(i.mount->read_only() ? "ro" : "rw", *i.mount->fs()) + "\n";
   }
   return out;
 }
