@@ -280,10 +280,11 @@ ResultX<void> destroy_container(const Root& root, Directory& d, const State& s) 
   TRY(host::remove_cgroups(s.cgroup_leaves, s.cgroup_made, 2000));
   LOG(debug, "its cgroups are gone");
   if (!s.store.empty()) TRY_MSG(remove_tree(AT_FDCWD, s.store.c_str()), "remove {}", s.store);
-  TRY(d.remove());
-  // Last, so that no other sandbox gets these ids while anything might still use them.
+  // Late, so that no other sandbox gets these ids while anything might still use them; but before the directory, without which nobody would know
+  // that they are left if we were killed between.
   if (s.id_slot) host::release_ids(root.fd(), *s.id_slot, s.id);
   else host::release_ids_of(root.fd(), s.id);
+  TRY(d.remove());
   LOG(debug, "container '{}' is removed", s.id);
   return {};
 }
