@@ -15,7 +15,7 @@
 
 namespace base::wire {
 
-inline constexpr uint32_t kControlVersion = 4;
+inline constexpr uint32_t kControlVersion = 5;
 inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
 inline constexpr size_t kMaxRecordFds = 32;
 
