@@ -10,31 +10,20 @@ script that start with "# option:" are flags for caisson run; "# mount: cgroup" 
 """
 import argparse, hashlib, json, os, re, shutil, signal, stat, subprocess, sys, tempfile
 
-CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
-        "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
-        "CAP_AUDIT_WRITE"]
+import spec
 
 
 def config(rootfs, work, script, readonly):
     process = {
         "terminal": False, "user": {"uid": 0, "gid": 0}, "cwd": "/w", "noNewPrivileges": False,
         "args": ["/bin/bash", "/script/" + os.path.basename(script)],
-        "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
+        "env": [spec.PATH, "HOME=/root", "LC_ALL=C.UTF-8",
                 "GIT_AUTHOR_DATE=2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE=2026-01-01T00:00:00Z",
                 "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b"],
-        "capabilities": {k: CAPS for k in ("bounding", "effective", "permitted")},
+        "capabilities": {k: spec.CAPS for k in ("bounding", "effective", "permitted")},
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 1024}],
     }
-    mounts = [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-         "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-        {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-         "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
-        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-         "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
-        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "size=1g"]},
-        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    mounts = spec.mounts("size=65536k", "size=1g") + [
         {"destination": "/script", "type": "bind", "source": os.path.dirname(os.path.abspath(script)),
          "options": ["bind", "ro"]},
         {"destination": "/w", "type": "bind", "source": work, "options": ["bind", "rw"]},

@@ -5,9 +5,9 @@ A suite (tests/suites/*) says which parts it has, which command runs one, and ho
 """
 import argparse, json, os, re, shutil, signal, subprocess, sys, tempfile
 
+import spec
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-CAPS = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
-        "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"]
 
 
 class Suite:
@@ -36,21 +36,12 @@ def config(suite, rootfs, work, part):
         "ociVersion": "1.0.2",
         "process": {
             "terminal": False, "user": {"uid": 0, "gid": 0}, "cwd": "/w", "args": suite.command(part),
-            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"] + suite.env,
-            "capabilities": {k: CAPS for k in ("bounding", "effective", "permitted")},
+            "env": [spec.PATH, "HOME=/root", "LC_ALL=C.UTF-8"] + suite.env,
+            "capabilities": {k: spec.CAPS for k in ("bounding", "effective", "permitted")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 4096, "soft": 1024}]},
         "root": {"path": rootfs, "readonly": True}, "hostname": "box",
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
-            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-             "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
+        "mounts": spec.mounts("size=65536k", "size=1g") + [
             {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
-            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "size=1g"]},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
             {"destination": "/w", "type": "bind", "source": work, "options": ["bind", "rw"]}] + suite.mounts,
         "linux": {"namespaces": [{"type": t} for t in ("pid", "ipc", "uts", "mount", "network")]}}
 

@@ -2,6 +2,9 @@
 """What the tests of the runtime share: bundles, runtimes, terminals, and a look at what is left behind."""
 import array, fcntl, json, os, pty, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, termios, time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import spec
+
 CAISSON = os.environ.get('CAISSON', 'caisson')
 ROOTFS = os.environ.get('CAISSON_ROOTFS', '')
 # Under an emulated or loaded machine everything takes longer; no test measures time from above by less than this.
@@ -14,21 +17,11 @@ def config(args, terminal=False, **changes):
     c = {
         'ociVersion': '1.0.2',
         'process': {'terminal': terminal, 'user': {'uid': 0, 'gid': 0}, 'cwd': '/', 'args': args,
-                    'env': ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'TERM=xterm',
-                            'LC_ALL=C.UTF-8'],
+                    'env': [spec.PATH, 'HOME=/root', 'TERM=xterm', 'LC_ALL=C.UTF-8'],
                     'capabilities': {k: CAPS for k in ('bounding', 'effective', 'permitted')}},
         'root': {'path': ROOTFS, 'readonly': True},
         'hostname': 'box',
-        'mounts': [
-            {'destination': '/proc', 'type': 'proc', 'source': 'proc'},
-            {'destination': '/dev', 'type': 'tmpfs', 'source': 'tmpfs',
-             'options': ['nosuid', 'strictatime', 'mode=755', 'size=65536k']},
-            {'destination': '/dev/pts', 'type': 'devpts', 'source': 'devpts',
-             'options': ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5']},
-            {'destination': '/dev/shm', 'type': 'tmpfs', 'source': 'shm', 'options': ['nosuid', 'noexec', 'nodev', 'mode=1777']},
-            {'destination': '/tmp', 'type': 'tmpfs', 'source': 'tmpfs', 'options': ['mode=1777']},
-            {'destination': '/sys', 'type': 'sysfs', 'source': 'sysfs', 'options': ['nosuid', 'noexec', 'nodev', 'ro']},
-        ],
+        'mounts': spec.mounts(),
         'linux': {'namespaces': [{'type': t} for t in ('pid', 'ipc', 'uts', 'mount', 'network')]},
     }
     for key, value in changes.items():
