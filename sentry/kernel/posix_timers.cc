@@ -15,6 +15,21 @@ constexpr int64_t kLeastPeriod = 100'000;  // a periodic timer whose signal nobo
 constexpr int64_t kFar = INT64_MAX / 2;
 constexpr size_t kMaxTimers = 4096;
 
+// One of the threads that compute now and take the signal: what profiles a process wants to hear of those. Linux finds it by the tick,
+// which interrupts somebody (run_posix_cpu_timers). Null: none does.
+RefOrNull<Task> whoever_computes(ThreadGroup& g, int signo) {
+  static constinit std::atomic<size_t> turn{0};
+  std::vector<Ref<Task>> all = g.tasks();
+  const size_t first = turn.fetch_add(1, std::memory_order_relaxed);
+  MutexLock l(g.impl().mu);
+  for (size_t i = 0; i < all.size(); i++) {
+    const Ref<Task>& t = all[(first + i) % all.size()];
+    const Task::Impl& impl = t->impl();
+    if (!impl.in_call.load(std::memory_order_relaxed) && !impl.in_stop && !impl.exiting_now && !(impl.blocked & signal_bit(signo))) return t;
+  }
+  return nullptr;
+}
+
 bool counts_cpu(TimerClock c) { return c == TimerClock::process_user || c == TimerClock::process_cpu || c == TimerClock::thread_cpu; }
 
 }  // namespace
@@ -113,7 +128,9 @@ void ProcessTimer::expire() {
       info.si.si_value = value_;
     }
   }
-  bool seen = target_ ? send_to_task(*target_, info, true) : send_to_group(group_, info, true);
+  RefOrNull<Task> to = target_;
+  if (!to && code_ != SI_TIMER && counts_cpu(clock_)) to = whoever_computes(group_, info.si.si_signo);
+  bool seen = to ? send_to_task(*to, info, true) : send_to_group(group_, info, true);
   if (seen || code_ != SI_TIMER) return;
   // Ignored: it goes on by itself, not too fast.
   MutexLock l(mu_);

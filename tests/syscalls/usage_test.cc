@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
 namespace {
@@ -156,6 +157,32 @@ TEST(CpuTime, ProfTimerCountsBoth) {
   EXPECT_GE(g_ticks, 6);
   itimerval off{};
   setitimer(ITIMER_PROF, &off, nullptr);
+}
+
+// The signal goes to a thread that computes, not to one that sleeps: so profilers see where time is spent.
+std::atomic<pid_t> g_computes{0};
+std::atomic<int> g_found{0};
+TEST(CpuTime, ProfTimerFindsWhoComputes) {
+  struct sigaction a = {}, old;
+  a.sa_handler = [](int) { g_found += gettid() == g_computes; };
+  a.sa_flags = SA_RESTART;
+  ASSERT_EQ(sigaction(SIGPROF, &a, &old), 0);
+  std::thread computes([] {
+    g_computes = gettid();
+    itimerval t{{0, 10000}, {0, 10000}};
+    EXPECT_EQ(setitimer(ITIMER_PROF, &t, nullptr), 0);
+    timespec now, first;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &first);
+    do {
+      for (int i = 0; i < 1'000'000; i++) asm volatile("");
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    } while (g_found < 5 && now.tv_sec - first.tv_sec < 10);
+    t = {};
+    EXPECT_EQ(setitimer(ITIMER_PROF, &t, nullptr), 0);
+  });
+  computes.join();
+  EXPECT_GE(g_found, 5);
+  EXPECT_EQ(sigaction(SIGPROF, &old, nullptr), 0);
 }
 
 TEST(Resident, UntouchedMemoryIsNotResident) {
