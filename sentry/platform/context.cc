@@ -288,9 +288,9 @@ bool overdue(Space& s, sched::Nanos since, uint64_t cpu) {
   sched::Nanos waited = sched::now() - since;
   if (waited < kDeadline) return false;
   if (waited >= kSilentDeadline) return true;
-  // A stub that is frozen, or starved by its neighbours, has not refused anything.
+  // A stub that is frozen, or starved by its neighbours, has not refused anything; nor has a thread whose process spent that time on others.
   uint64_t used = process_cpu_time(s.host_pid());
-  return used >= cpu + static_cast<uint64_t>(kCpuDeadline);
+  return used >= cpu + static_cast<uint64_t>(kCpuDeadline) * s.impl().places.load(std::memory_order_relaxed);
 }
 
 }  // namespace sentry::platform

@@ -93,6 +93,7 @@ struct Space::Impl {
   Process* process = nullptr;          // guarded by mu; null when dead
   std::vector<Context*> slots;         // guarded by poll_mu; index = slot
   std::vector<uint8_t> slot_busy;      // guarded by poll_mu: a host thread may still use it
+  std::atomic<unsigned> places{1};     // slots.size(): there never were more threads at once
   bool attended = false;               // guarded by poll_mu
   uint32_t shown_cpu = ~0u;            // what its page says about us; guarded by poll_mu
   uint64_t cpu_at_end = 0;

@@ -184,6 +184,7 @@ int Space::Impl::take_slot() {
   if (slots.size() >= stub::kMaxSlots) return -1;
   slots.push_back(nullptr);
   slot_busy.push_back(1);
+  places.store(static_cast<unsigned>(slots.size()), std::memory_order_relaxed);
   return static_cast<int>(slots.size()) - 1;
 }
 
@@ -197,6 +198,7 @@ void Space::Impl::put_context(unsigned index, Context* c) {
   while (slots.size() <= index) {
     slots.push_back(nullptr);
     slot_busy.push_back(0);
+    places.store(static_cast<unsigned>(slots.size()), std::memory_order_relaxed);
   }
   slots[index] = c;
   slot_busy[index] = 1;

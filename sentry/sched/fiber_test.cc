@@ -294,6 +294,42 @@ TEST(Monitor, ReplacesAStuckWorker) {
   });
 }
 
+// Stubs that were told not to knock while one worker was stuck: whoever sleeps last looks at them, or nobody ever does.
+TEST(Monitor, ABackComerDoesNotLeaveStubsUnattended) {
+  struct Stubs : Poller {
+    bool poll() override { return false; }
+    bool prepare_sleep() override {
+      attended = false;
+      return true;
+    }
+    bool attends() const override { return attended.load(); }
+    bool worth_spinning(Nanos) override { return false; }
+    std::atomic<bool> attended{false};
+  } stubs;
+  on_scheduler(Options{.workers = 1}, [&] {
+    for (int i = 0; i < 10; i++) {
+      std::atomic<bool> set{false}, done{false};
+      Fiber* self = current();
+      // No fiber looks, and no timer: whoever runs for one looks at the stubs as well.
+      std::thread outside([&] {
+        while (!set) usleep(200);
+        const Nanos end = now() + 30'000 * kMs;
+        while (stubs.attended && now() < end) usleep(200);
+        done = true;
+        self->wake();
+      });
+      auto stuck = spawn([&] {
+        usleep(30'000);  // another worker takes the place of this one, finds nothing and sleeps in epoll
+        stubs.attended = true;
+        set = true;
+      });
+      while (!done) park();
+      outside.join();
+      ASSERT_FALSE(stubs.attended) << "round " << i;
+    }
+  }, &stubs);
+}
+
 TEST(Monitor, ManyTimesStuck) {
   on_scheduler(2, [] {
     std::atomic<int> ran{0};

@@ -135,6 +135,11 @@ struct Scheduler::Impl {
   void stop_searching(Worker& w, bool found);
   bool try_lead();
   void stop_leading() { leading_.store(false); }
+  // Stubs were told not to knock, and no worker leads. Whoever sees this does not sleep.
+  bool nobody_looks() const {
+    const Poller* p = poller_.load(std::memory_order_acquire);
+    return p && p->attends() && !leading_.load();
+  }
   // a_glance: by a worker with a seat, who will not stay.
   enum class Watching : uint8_t { nobody, a_glance, a_worker };
   bool try_watch(Watching as);

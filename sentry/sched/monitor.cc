@@ -35,7 +35,7 @@ bool Scheduler::Impl::inspect_workers() {
       help = true;
     }
     // A worker that leads looks into the queue itself.
-    if (help) help = queue_size_.load() > 0 || (!sleeping_.load() && searching_.load() == 0);
+    if (help) help = queue_size_.load() > 0 || (!sleeping_.load() && searching_.load() == 0) || nobody_looks();
   }
   if (help && !ring_sleeper()) activate_one(true);
   return again;
@@ -47,7 +47,9 @@ void Scheduler::Impl::unstick(Worker& w) {
   {
     MutexLock l(mu_);
     w.stuck.store(false);
-    replaced = active_ >= options_.workers && !w.seat;
+    // Where stubs need not knock and nobody looks at them, it has to look once more before it sleeps: the others are asleep already, or
+    // have seen that this one looks.
+    replaced = active_ >= options_.workers && !w.seat && !nobody_looks();
     if (!replaced) active_++;
     if (replaced)
       if (Fiber* f = w.slot.exchange(nullptr)) push_locked(*f);

@@ -309,7 +309,7 @@ void Scheduler::Impl::idle(Worker& w) {
   if (has_work(w)) return;
   // Whoever made a stub stop knocking while another one led, and that one gave up leading before it knew: one of the two sees it
   // here, for both have written before they read.
-  if (!spun_for && p && p->attends() && !leading_.load()) return;
+  if (!spun_for && nobody_looks()) return;
   if (w.seat) {
     if (!spun_for && p && options_.may_spin && p->spinner_wanted()) ring_sleeper();
     sleep_in_seat(w);

@@ -336,5 +336,30 @@ TEST_P(Attack, No10AThreadThatDoesNotLeaveLosesItsProcess) {
   });
 }
 
+// Of 64 threads that compute on two processors each runs now and then: what the others use is not held against one.
+TEST_P(Attack, No10AThreadIsNotBlamedForTheTimeOfOthers) {
+  on_fiber([&] {
+    Guest g(*world);
+    auto c = g->clone_thread();
+    ASSERT_TRUE(c.ok());
+    Guest s(*world, std::move(*c));
+    s.call(App::spin, {kData}, kStack + 0x8000);
+    s->impl().send_reply(platform::stub::kResume | platform::stub::kLoadFs);
+    platform::Space& space = s->space();
+    const uint64_t two = 1'000'000'000;  // half a second for each
+    auto blamed = [&] { return platform::overdue(space, sched::now() - 2'000'000'000, 0); };
+    EXPECT_FALSE(platform::overdue(space, sched::now(), 0));
+    EXPECT_TRUE(platform::overdue(space, sched::now() - 60'000'000'000, UINT64_MAX / 2)) << "20 seconds are enough in any case";
+    ASSERT_TRUE(eventually([&] { return space.cpu_time() > two * 6 / 10; }));
+    const bool early = blamed();
+    if (space.cpu_time() < two) {
+      EXPECT_FALSE(early);
+    }
+    ASSERT_TRUE(eventually([&] { return space.cpu_time() > two; }));
+    EXPECT_TRUE(blamed());
+    space.kill();
+  });
+}
+
 }  // namespace
 }  // namespace platform_test
