@@ -140,7 +140,9 @@ Result<Ref<Context>> Context::fork(Birthday) {
   EXPECT_TRUE(impl_->queue.empty());
   auto s = Space::Impl::make();
   s->impl().pages = space_->impl().pages;
-  return Impl::make(*Ref<Space>(s).leak());  // the test's spaces are never freed
+  static std::deque<Ref<Space>> all;  // a context does not keep its space
+  all.push_back(s);
+  return Impl::make(*s);
 }
 bool Space::gone() const { return impl_->killed; }
 void Space::kill() { impl_->killed = true; }
