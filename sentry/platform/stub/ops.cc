@@ -47,14 +47,15 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
   SlotHeader& h = s->header;
   uint32_t v = __atomic_load_n(&h.state, __ATOMIC_ACQUIRE);
   if ((v & kStateMask) == kReply) return v;
-  const uint32_t usual = may_spin ? control_page().spin_tsc : 0;
+  // A call that waits as a rule (poll, epoll_wait) may have its answer at once: falling asleep and being woken takes longer than this.
+  const uint32_t usual = may_spin ? control_page().spin_tsc : control_page().spin_tsc / 4;
   uint32_t budget = usual;
   uint64_t start = 0;
   if (budget != 0) {
     uint32_t cpu;
     start = tsc_and_cpu(&cpu);
     if (h.cpu != cpu) h.cpu = cpu;
-    if (h.patience & kPatient) budget *= kLong;
+    if (may_spin && h.patience & kPatient) budget *= kLong;
     if (control_page().worker_cpu == cpu && !in_trial_slice(start)) budget = 0;
     while (budget != 0) {
       for (int i = 0; i < 4; i++) {
@@ -76,7 +77,7 @@ uint32_t wait_reply(Slot* s, bool may_spin) {
     stub_wait_call(kFutex, reinterpret_cast<long>(&h.state), 0, v, 0, 0, 0);
   }
   h.sleeping = 0;
-  if (budget != 0 && tsc() - start < uint64_t{usual} * kSoon) h.patience = h.patience == 0 ? kPatient : h.patience - 1;
+  if (may_spin && budget != 0 && tsc() - start < uint64_t{usual} * kSoon) h.patience = h.patience == 0 ? kPatient : h.patience - 1;
   return v;
 }
 
