@@ -51,7 +51,9 @@ base::ResultX<void> start(const Arguments& a);
 // What is left of a container whose shim has gone; prints a DeleteResponse.
 base::ResultX<void> clean_up(const Arguments& a);
 base::ResultX<void> print_info();
-// The shim itself, on the listening socket at descriptor 3. Returns when it has nothing more to do.
+// The shim itself. It is given a listening socket, and the end of a pipe out of which comes a byte once its address has been told; the end
+// of the pipe without it is the end of the shim: whoever started it has been killed, and nobody will ever call. Returns when it has nothing more to do.
+constexpr int kListenerFd = 3, kKnownFd = 4;
 base::ResultX<void> serve(const Arguments& a);
 
 }  // namespace shim

@@ -38,7 +38,8 @@ class Shim {
         publisher_(loop_, events_address(a), a.space),
         host_{loop_, workers_, publisher_, a.space, state_root(a), a.debug, a.config},
         service_(host_, [this] { end(); }),
-        server_(loop_, Fd(3), [this](rpc::Call c) { service_.handle(std::move(c)); }) {}
+        server_(loop_, Fd(kListenerFd), [this](rpc::Call c) { service_.handle(std::move(c)); }),
+        known_(kKnownFd) {}
 
   ResultX<void> run() {
     sigset_t set;
@@ -47,6 +48,7 @@ class Shim {
     ::sigprocmask(SIG_BLOCK, &set, nullptr);
     signals_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     TRY_MSG(loop_.watch(signals_.get(), EPOLLIN, [this](uint32_t) { on_signal(); }), "watch for signals");
+    known_watch_ = TRY_MSG(loop_.watch(known_.get(), EPOLLIN, [this](uint32_t) { on_known(); }), "watch whether somebody knows of this shim");
     look_idle();
     loop_.run();
     return {};
@@ -79,6 +81,16 @@ class Shim {
     }
   }
 
+  void on_known() {
+    char byte;
+    auto n = sys::read(known_.get(), &byte, 1);
+    loop_.unwatch(known_watch_);
+    known_.reset();
+    if (n.ok() && *n == 1) return;
+    LOG(info, "what started this shim was killed before it could say so: this shim ends");
+    end();
+  }
+
   void look_idle() {
     bool idle = service_.empty() && server_.connections() == 0;
     if (idle && was_idle_) return end();
@@ -106,7 +118,8 @@ class Shim {
   task::Host host_;
   task::Service service_;
   rpc::Server server_;
-  Fd signals_;
+  Fd known_, signals_;
+  uint64_t known_watch_ = 0;
   bool ending_ = false, was_idle_ = false;
 };
 
@@ -114,8 +127,9 @@ class Shim {
 
 ResultX<void> serve(const Arguments& a) {
   if (a.root.empty()) return base::error(base::kEINVAL, "serve: there is no -root");
-  if (::fcntl(3, F_GETFD) < 0) return base::error(base::kEBADF, "serve: there is no socket at descriptor 3");
-  ::fcntl(3, F_SETFD, FD_CLOEXEC);
+  for (int fd : {kListenerFd, kKnownFd}) {
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) return base::error(base::kEBADF, "serve: descriptor {} is not open; `start` calls this", fd);
+  }
   open_log(a);
   IGNORE_ERROR(sys::from_libc(::chdir("/")), "the bundle may go; / does not");
   ::signal(SIGPIPE, SIG_IGN);

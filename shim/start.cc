@@ -22,12 +22,12 @@ namespace sys = base::sys;
 
 namespace {
 
-[[noreturn]] void become_shim(const Arguments& a, const std::string& address, Fd listener) {
+[[noreturn]] void become_shim(const Arguments& a, const std::string& address, Fd listener, Fd known) {
   ::setsid();
   Fd null = sys::open("/dev/null", O_RDWR).value_or(Fd());
   Fd self = sys::open("/proc/self/exe", O_RDONLY).value_or(Fd());
-  auto kept = host::place_descriptors({{null.get(), 0}, {null.get(), 1}, {null.get(), 2}, {listener.get(), 3}}, self.get(),
-                                      host::Others::close_at_exec);
+  auto kept = host::place_descriptors({{null.get(), 0}, {null.get(), 1}, {null.get(), 2}, {listener.get(), kListenerFd}, {known.get(), kKnownFd}},
+                                      self.get(), host::Others::close_at_exec);
   if (!kept.ok()) ::_exit(1);
   host::reset_signals();
   std::vector<std::string> words{"containerd-shim-caisson-v1", "-namespace", a.space, "-address", a.address, "-id", a.id,
@@ -54,6 +54,7 @@ void adjust_oom_score(int pid) {
 }  // namespace
 
 ResultX<void> start(const Arguments& given) {
+  ::signal(SIGPIPE, SIG_IGN);
   Arguments a = given;
   auto words = sys::read_all(0, 1 << 20);
   add_bootstrap(a, words.ok() ? *words : "");
@@ -74,9 +75,13 @@ ResultX<void> start(const Arguments& given) {
   Fd listener = TRY(listen_at(path));
   TRY_MSG(host::replace_file("address", address, 0600), "write the file `address` in the bundle");
   TRY_MSG(host::replace_file(kRootFile, a.root, 0600), "write the file `{}` in the bundle", kRootFile);
+  Fd known, tell;
   if (listener.valid()) {
+    int ends[2];
+    TRY_MSG(sys::from_libc(::pipe2(ends, O_CLOEXEC)), "make a pipe to the shim");
+    known = Fd(ends[0]), tell = Fd(ends[1]);
     pid_t pid = ::fork();
-    if (pid == 0) become_shim(a, address, std::move(listener));
+    if (pid == 0) become_shim(a, address, std::move(listener), std::move(known));
     if (pid < 0) {
       auto e = base::wrap(sys::from_libc(-1).error(), "start the shim");
       ::unlink(path.c_str());
@@ -87,6 +92,7 @@ ResultX<void> start(const Arguments& given) {
   }
   std::string out = a.protocol >= 3 ? base::format("{{\"version\":3,\"address\":\"{}\",\"protocol\":\"ttrpc\"}}", address) : address;
   TRY_MSG(sys::write_all(1, out.data(), out.size()), "print the address");
+  if (tell.valid()) TRY_MSG(sys::write_all(tell.get(), "", 1), "tell the shim that its address is known: it has ended");
   return {};
 }
 

@@ -156,6 +156,18 @@ class CommandLine(unittest.TestCase):
         self.assertFalse(os.path.exists(orphan[len('unix://'):]))
         self.assertEqual(len(shims(self.top, 'd')), 1)
 
+    def test_one_whose_start_was_killed_ends(self):
+        """Nobody has heard its address: containerd takes the pod for not made, and never calls."""
+        heard, said = os.pipe()
+        os.close(heard)
+        p = subprocess.run([SHIM, '-namespace', 'ns', '-address', self.top + '/c.sock', '-id', 'c', 'start'], cwd=self.bundle, stdin=subprocess.DEVNULL,
+                           stdout=said, stderr=subprocess.PIPE, env=dict(os.environ, CAISSON_SHIM_ROOT=self.top + '/state'), timeout=PATIENCE)
+        os.close(said)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn(b'print the address', p.stderr)
+        wait_until(lambda: not shims(self.top), 'the shim to end')
+        self.assertFalse(os.path.exists(read(self.bundle + '/address')[len('unix://'):]))
+
     def test_info_and_version(self):
         p = subprocess.run([SHIM, '-info'], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=True)
         got = dict(fields(p.stdout))
