@@ -151,12 +151,7 @@ Result<SignalReturn> Context::pop_signal_frame() {
   uint64_t features = 0;  // with no state in the frame it is reset
   if (c.fpstate != 0) {
     if (c.fpstate >= kAppLimit - size - 4) return kEFAULT;
-    Op* op = m.add(OpCode::copy_in, 0);
-    if (!op) return kESRCH;
-    op->a[0] = c.fpstate;
-    op->a[1] = STUB_XSAVE_OFFSET;
-    op->a[2] = size + 4;
-    int64_t got = TRY(m.perform_for(m.op_count - 1));
+    int64_t got = TRY(m.ask(OpCode::copy_in, {c.fpstate, STUB_XSAVE_OFFSET, size + 4}));
     if (got < static_cast<int64_t>(kHeaderAt)) return kEFAULT;
     SoftwareBytes sw;
     uint32_t magic2 = 0;

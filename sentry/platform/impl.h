@@ -204,6 +204,8 @@ struct Context::Impl {
   Result<void> perform();
   // Performs the list, whose last operation is `last`: its result.
   Result<int64_t> perform_for(unsigned last);
+  // An operation at the end of the list, and the list performed: its result.
+  Result<int64_t> ask(OpCode code, std::initializer_list<uint64_t> args, uint32_t aux = 0);
   // The list has been performed, as far as the thread says.
   void finish_list(uint32_t tried, bool asked);
   void grant(uint64_t number, const uint64_t (&args)[6]);

@@ -101,6 +101,14 @@ Result<int64_t> Context::Impl::perform_for(unsigned last) {
   return r;
 }
 
+Result<int64_t> Context::Impl::ask(OpCode code, std::initializer_list<uint64_t> args, uint32_t aux) {
+  Op* op = add(code, 0);
+  if (!op) return kESRCH;
+  op->aux = aux;
+  std::copy(args.begin(), args.end(), op->a);
+  return perform_for(op_count - 1);
+}
+
 Result<uint32_t> Context::Impl::data_room(size_t n) {
   if (n > STUB_DATA_SIZE) return kEINVAL;
   uint32_t at = (data_used + 63) & ~63u;
@@ -126,12 +134,7 @@ Result<std::span<const std::byte>> Context::in_window(uint64_t addr, size_t n) {
         return std::span<const std::byte>(slot + r.offset + (addr - r.address), n);
   m.platform().counters.copies.fetch_add(1, std::memory_order_relaxed);
   uint32_t at = TRY(m.data_room(n));
-  Op* op = m.add(OpCode::copy_in, 0);
-  if (!op) return kESRCH;
-  op->a[0] = addr;
-  op->a[1] = at;
-  op->a[2] = n;
-  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  int64_t r = TRY(m.ask(OpCode::copy_in, {addr, at, n}));
   size_t got = r < 0 ? 0 : std::min(static_cast<size_t>(r), n);
   if (got == 0 && n != 0) return kEFAULT;
   return std::span<const std::byte>(slot + at, got);
@@ -179,12 +182,7 @@ Result<std::string> Context::copy_in_string(uint64_t addr, size_t limit) {
     size_t chunk = std::min(limit - out.size(), kChunk);
     if (addr + out.size() >= kAppLimit) return kEFAULT;
     uint32_t at = TRY(m.data_room(chunk));
-    Op* op = m.add(OpCode::copy_string, 0);
-    if (!op) return kESRCH;
-    op->a[0] = addr + out.size();
-    op->a[1] = at;
-    op->a[2] = chunk;
-    int64_t r = TRY(m.perform_for(m.op_count - 1));
+    int64_t r = TRY(m.ask(OpCode::copy_string, {addr + out.size(), at, chunk}));
     size_t got = r == -ENAMETOOLONG ? chunk : r < 0 ? 0 : std::min(static_cast<size_t>(r), chunk);
     if (r < 0 && r != -ENAMETOOLONG) return kEFAULT;
     size_t old = out.size();
@@ -239,12 +237,7 @@ Result<size_t> Context::copy_out_some(uint64_t addr, const void* src, size_t n) 
     size_t chunk = std::min(n - done, kChunk);
     uint32_t at = TRY(m.data_room(chunk));
     memcpy(reinterpret_cast<std::byte*>(m.slot) + at, static_cast<const std::byte*>(src) + done, chunk);
-    Op* op = m.add(OpCode::copy_out, 0);
-    if (!op) return kESRCH;
-    op->a[0] = addr + done;
-    op->a[1] = at;
-    op->a[2] = chunk;
-    int64_t r = TRY(m.perform_for(m.op_count - 1));
+    int64_t r = TRY(m.ask(OpCode::copy_out, {addr + done, at, chunk}));
     size_t put = r < 0 ? 0 : std::min(static_cast<size_t>(r), chunk);
     done += put;
     if (put < chunk) {
@@ -267,11 +260,7 @@ Result<void> Context::zero_out(uint64_t addr, size_t n) {
   if (!in_application(addr, n)) return kEFAULT;
   while (n > 0) {
     size_t chunk = std::min(n, kZeroChunk);
-    Op* op = m.add(OpCode::zero_out, 0);
-    if (!op) return kESRCH;
-    op->a[0] = addr;
-    op->a[2] = chunk;
-    int64_t r = TRY(m.perform_for(m.op_count - 1));
+    int64_t r = TRY(m.ask(OpCode::zero_out, {addr, 0, chunk}));
     if (r < 0 || static_cast<size_t>(r) != chunk) return kEFAULT;
     addr += chunk;
     n -= chunk;
@@ -319,10 +308,7 @@ Result<void> Context::commit_out(uint64_t addr, std::span<std::byte> window, siz
 Result<uint32_t> Context::load32(uint64_t addr) {
   Impl& m = *impl_;
   if (!in_application(addr, 4)) return kEFAULT;
-  Op* op = m.add(OpCode::load32, 0);
-  if (!op) return kESRCH;
-  op->a[0] = addr;
-  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  int64_t r = TRY(m.ask(OpCode::load32, {addr}));
   if (r < 0) return kEFAULT;
   return static_cast<uint32_t>(r);
 }
@@ -330,26 +316,15 @@ Result<uint32_t> Context::load32(uint64_t addr) {
 Result<int64_t> Context::host_futex_wake(uint64_t addr, int n) {
   Impl& m = *impl_;
   if (!in_application(addr, 4)) return kEFAULT;
-  Op* op = m.add(OpCode::host_call, 0);
-  if (!op) return kESRCH;
-  op->aux = 202;  // futex
-  op->a[0] = addr;
-  op->a[1] = 1 | 128;  // FUTEX_WAKE, private
-  op->a[2] = static_cast<uint64_t>(n);
-  op->a[3] = op->a[4] = op->a[5] = 0;
-  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  constexpr uint64_t kPrivateWake = 1 | 128;
+  int64_t r = TRY(m.ask(OpCode::host_call, {addr, kPrivateWake, static_cast<uint64_t>(n), 0, 0, 0}, 202));  // futex
   if (r < 0) return kEFAULT;
   return r;
 }
 
 Result<int64_t> Context::host_membarrier(int command) {
   Impl& m = *impl_;
-  Op* op = m.add(OpCode::host_call, 0);
-  if (!op) return kESRCH;
-  op->aux = 324;  // membarrier
-  op->a[0] = static_cast<uint64_t>(command);
-  op->a[1] = op->a[2] = op->a[3] = op->a[4] = op->a[5] = 0;
-  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  int64_t r = TRY(m.ask(OpCode::host_call, {static_cast<uint64_t>(command), 0, 0, 0, 0, 0}, 324));  // membarrier
   if (r < 0 && r > -4096) return Errno(static_cast<int>(-r));
   return r;
 }
@@ -357,12 +332,7 @@ Result<int64_t> Context::host_membarrier(int command) {
 Result<uint32_t> Context::cmpxchg32(uint64_t addr, uint32_t expected, uint32_t desired) {
   Impl& m = *impl_;
   if (!in_application(addr, 4)) return kEFAULT;
-  Op* op = m.add(OpCode::cmpxchg32, 0);
-  if (!op) return kESRCH;
-  op->a[0] = addr;
-  op->a[1] = expected;
-  op->a[2] = desired;
-  int64_t r = TRY(m.perform_for(m.op_count - 1));
+  int64_t r = TRY(m.ask(OpCode::cmpxchg32, {addr, expected, desired}));
   if (r < 0) return kEFAULT;
   return static_cast<uint32_t>(r);
 }

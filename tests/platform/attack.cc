@@ -18,10 +18,8 @@ std::optional<int64_t> through(Guest& g, uint64_t ip, uint64_t nr, std::array<ui
   return static_cast<int64_t>(g->call().args[0]);
 }
 
-std::pair<std::unique_ptr<Guest>, std::unique_ptr<Task>> scrambler(World& w, Guest& g, uint64_t at, uint64_t n) {
-  auto c = g->clone_thread();
-  CHECK(c.ok());
-  auto s = std::make_unique<Guest>(w, std::move(*c));
+std::pair<std::unique_ptr<Guest>, std::unique_ptr<Task>> scrambler(Guest& g, uint64_t at, uint64_t n) {
+  auto s = std::make_unique<Guest>(g.thread());
   s->call(App::scramble, {at, n, 12345, kData + 0x9000}, kStack + 0x20000);
   auto t = std::make_unique<Task>([s = s.get()] {
     (*s)->set_fiber(sched::current());

@@ -22,7 +22,7 @@ inline constexpr uint64_t kStubZone = 0x7fff10000000, kStubZoneEnd = 0x7fff90000
 std::optional<int64_t> through(Guest& g, uint64_t ip, uint64_t nr, std::array<uint64_t, 6> a);
 
 // A thread of the guest's process that overwrites [at, at+n) for ever.
-std::pair<std::unique_ptr<Guest>, std::unique_ptr<Task>> scrambler(World& w, Guest& g, uint64_t at, uint64_t n);
+std::pair<std::unique_ptr<Guest>, std::unique_ptr<Task>> scrambler(Guest& g, uint64_t at, uint64_t n);
 
 // Where the thread's slot is in its process.
 uint64_t slot_of(platform::Context& c);

@@ -151,7 +151,7 @@ TEST_P(Attack, No1And5RubbishInSharedWordsHurtsItsOwnProcessOnly) {
       // answer, and the doorbell.
       uint64_t at = round % 2 == 0 ? slot_of(g.context()) : round % 4 == 1 ? slot_of(g.context()) + 0x400 : kStubZone + 0x1000;
       uint64_t n = round % 2 == 0 ? 0x4000 : round % 4 == 1 ? 0x800 : 0x800;
-      auto [s, t] = scrambler(*world, g, at, n);
+      auto [s, t] = scrambler(g, at, n);
       // It may well stop making sense, or any calls: the victim of its own is given some time, not waited for.
       Task victim([&] {
         g->set_fiber(sched::current());
@@ -193,7 +193,7 @@ TEST_P(Attack, No7OnlyApprovedInodesAreEverMapped) {
     auto secret = file_of(std::string(8192, 's'));
     ASSERT_TRUE(other->memory_call({.op = MemoryOp::map_file, .address = 0x60000000, .length = 0x1000, .prot = 1,
                                     .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, .host_fd = secret.get()}).ok());
-    auto [s, t] = scrambler(*world, g, slot_of(g.context()) + 0x400, 0x400);
+    auto [s, t] = scrambler(g, slot_of(g.context()) + 0x400, 0x400);
     unsigned made = 0, looked = 0;
     for (uint64_t i = 0; i < 60 && !g->space().gone(); i++) {
       g->set_fiber(sched::current());
@@ -320,14 +320,17 @@ TEST_P(Attack, No10AThreadThatBlocksKicksLosesItsProcess) {
   });
 }
 
+// Lets a second thread compute, without a fiber that waits for it.
+void spin(Guest& thread) {
+  thread.call(App::spin, {kData}, kStack + 0x8000);
+  thread->impl().send_reply(platform::stub::kResume | platform::stub::kLoadFs);
+}
+
 TEST_P(Attack, No10AThreadThatDoesNotLeaveLosesItsProcess) {
   on_fiber([&] {
     Guest g(*world);
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok());
-    Guest s(*world, std::move(*c));
-    s.call(App::spin, {kData}, kStack + 0x8000);
-    s->impl().send_reply(platform::stub::kResume | platform::stub::kLoadFs);
+    Guest s = g.thread();
+    spin(s);
     ASSERT_TRUE(reaches(g, kData, 100));
     s->exit_thread(0);  // it runs, and does not care
     sched::Nanos start = sched::now();
@@ -340,11 +343,8 @@ TEST_P(Attack, No10AThreadThatDoesNotLeaveLosesItsProcess) {
 TEST_P(Attack, No10AThreadIsNotBlamedForTheTimeOfOthers) {
   on_fiber([&] {
     Guest g(*world);
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok());
-    Guest s(*world, std::move(*c));
-    s.call(App::spin, {kData}, kStack + 0x8000);
-    s->impl().send_reply(platform::stub::kResume | platform::stub::kLoadFs);
+    Guest s = g.thread();
+    spin(s);
     platform::Space& space = s->space();
     const uint64_t two = 1'000'000'000;  // half a second for each
     auto blamed = [&] { return platform::overdue(space, sched::now() - 2'000'000'000, 0); };

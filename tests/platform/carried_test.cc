@@ -77,9 +77,7 @@ TEST_P(Carried, NothingIsLeftInParentAndChild) {
 TEST_P(Carried, NotWhereAnotherThreadCouldTakeIt) {
   on_fiber([&] {
     Guest g(*world);
-    auto t = g->clone_thread();
-    ASSERT_TRUE(t.ok());
-    Guest thread(*world, std::move(*t));
+    Guest thread = g.thread();
     for (bool alone : {false, true}) {
       if (alone) {
         thread->exit_thread(0);

@@ -231,6 +231,12 @@ Guest::Guest(World& w) : context_(new_process(w)) {
   map(kData, kDataSize);
 }
 
+Guest Guest::thread() {
+  auto c = context_->clone_thread();
+  CHECK(c.ok());
+  return Guest(std::move(*c));
+}
+
 uint64_t Guest::map(uint64_t at, uint64_t n, int prot) {
   auto r = context_->memory_call({.op = MemoryOp::map_anonymous, .address = at, .length = n, .prot = prot,
                                   .flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE});

@@ -70,7 +70,9 @@ class Guest {
   // A fresh process.
   explicit Guest(World& w);
   // Another thread or process that came from clone or fork.
-  Guest(World&, Ref<Context> c) : context_(std::move(c)) {}
+  Guest(World&, Ref<Context> c) : Guest(std::move(c)) {}
+  // Another thread of the process, not yet running.
+  Guest thread();
   Context& context() { return *context_; }
   Context* operator->() { return context_.get(); }
 
@@ -88,6 +90,7 @@ class Guest {
   EventKind last = EventKind::syscall;
 
  private:
+  explicit Guest(Ref<Context> c) : context_(std::move(c)) {}
   Ref<Context> context_;
 };
 

@@ -156,9 +156,7 @@ TEST_P(Life, ThreadsShareMemoryAndInheritVectorState) {
     ASSERT_TRUE(g->copy_out_now(kPattern, p.data(), p.size()).ok());
     g.call(App::vector_check, {56, 0, kPattern, kOut, 0});
     ASSERT_EQ(g->resume(), EventKind::syscall);
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok()) << c.error().name();
-    Guest t(*world, std::move(*c));
+    Guest t = g.thread();
     EXPECT_EQ(t->space().host_pid(), g->space().host_pid());
     EXPECT_NE(t->host_tid(), g->host_tid());
     {
@@ -184,9 +182,7 @@ TEST_P(Life, ThreadsShareMemoryAndInheritVectorState) {
     std::vector<std::unique_ptr<Task>> tasks;
     int64_t results[kThreads] = {};
     for (int i = 0; i < kThreads; i++) {
-      auto r = g->clone_thread();
-      ASSERT_TRUE(r.ok());
-      threads.push_back(std::make_unique<Guest>(*world, std::move(*r)));
+      threads.push_back(std::make_unique<Guest>(g.thread()));
     }
     for (int i = 0; i < kThreads; i++)
       tasks.push_back(std::make_unique<Task>([&, i] {
@@ -223,9 +219,7 @@ TEST_P(Life, ThreadsShareMemoryAndInheritVectorState) {
 TEST_P(Life, ALeaderThatLeavesKeepsItsProcess) {
   on_fiber([&] {
     Guest leader(*world);
-    auto r = leader->clone_thread();
-    ASSERT_TRUE(r.ok());
-    Guest t(*world, std::move(*r));
+    Guest t = leader.thread();
     leader->exit_thread(0);
     sleep_ns(20'000'000);
     t->set_fiber(sched::current());
@@ -355,9 +349,7 @@ TEST_P(Life, PrivateFutexesAreTheHosts) {
     EXPECT_EQ(g.run(), -ETIMEDOUT);
 
     // Woken by a sibling.
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok());
-    Guest s(*world, std::move(*c));
+    Guest s = g.thread();
     g.call(App::futex_wait, {kData, 0, 0});
     ASSERT_EQ(g->resume(), EventKind::syscall);
     Task t([&] {

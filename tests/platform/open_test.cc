@@ -31,9 +31,7 @@ TEST_P(Attack, No1AForgedChildNumberIsNotBelieved) {
     const uint64_t slot = slot_of(g.context());
     auto& ops = g->impl().slot->ops;
     const uint64_t results = slot + (reinterpret_cast<const char*>(&ops[0].result) - reinterpret_cast<const char*>(g->impl().slot));
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok());
-    Guest forger(*world, std::move(*c));
+    Guest forger = g.thread();
     forger.call(App::forge, {results, sizeof ops[0], platform::stub::kMaxOps, static_cast<uint64_t>(victim)}, kStack + 0x20000);
     Task t([&] {
       forger->set_fiber(sched::current());
@@ -146,9 +144,7 @@ TEST_P(Attack, No5ASilencedDoorbellIsItsOwnProcesssAlone) {
       };
     };
     // Two more threads of g's process, for later.
-    auto c1 = g->clone_thread(), c2 = g->clone_thread();
-    ASSERT_TRUE(c1.ok() && c2.ok());
-    Guest bell(*world, std::move(*c1)), words(*world, std::move(*c2));
+    Guest bell = g.thread(), words = g.thread();
     bell.call(App::scramble, {kStubZone + 0x1000, 0x1000, 12345, kData + 0x9000}, kStack + 0x20000);
     words.call(App::scramble, {slot_of(g.context()), 0x400, 54321, kData + 0x9100}, kStack + 0x30000);
     g.call(App::count_calls, {kData, kNull});
@@ -246,9 +242,7 @@ TEST(Open, No8WithoutTheWallsAReadOnlyMappingBecomesWritable) {
 TEST_P(Attack, No10TheSentryKillsAProcessThatBlocksEverything) {
   on_fiber([&] {
     Guest g(*world);
-    auto c = g->clone_thread();
-    ASSERT_TRUE(c.ok());
-    Guest s(*world, std::move(*c));
+    Guest s = g.thread();
     EventKind first{}, second{};
     g.call(App::block_signals, {stub_symbol("stub_sigreturn"), kData, kData + 0x1000});
     Task t([&] {
