@@ -12,11 +12,6 @@
 namespace sentry::platform {
 namespace {
 
-template <typename T>
-T fetch(const T& shared) {
-  return reinterpret_cast<const Untrusted<T>&>(shared).copy_in();
-}
-
 RequestKind kind_of(uint32_t word) { return static_cast<RequestKind>(word >> 8 & 0xff); }
 uint32_t detail_of(uint32_t word) { return word >> 16; }
 

@@ -18,6 +18,7 @@
 #include "sentry/platform/control.h"
 #include "sentry/platform/patience.h"
 #include "sentry/platform/platform.h"
+#include "sentry/platform/records.h"
 #include "sentry/platform/stub/stub_layout.h"
 #include "sentry/sched/wait.h"
 
@@ -35,49 +36,6 @@ inline constexpr sched::Nanos kCpuDeadline = kSecond / 2;
 inline constexpr sched::Nanos kSilentDeadline = 20 * kSecond;
 
 static_assert(kEntryPointer == SLOT_ENTRY);
-
-// A host process of ours, until its death has been seen and it has been reaped.
-struct Process {
-  Process(Platform::Impl& p, int host_pid, Fd fd, Space* s);
-  Platform::Impl& platform;
-  int pid;
-  Fd pidfd;
-  Space* space;       // null once that is gone; guarded by Platform::Impl::mu
-  Control control;    // of its space, once that is gone: to be used again when the process is known to be dead
-  bool dead = false;  // waits to be reaped
-  sched::FdWatch watch;
-};
-
-// One call that a thread may make once.
-struct Grant {
-  uint64_t number;
-  uint64_t args[6];
-};
-// A descriptor that a thread gets when it knocks with the token.
-struct FdGrant {
-  uint64_t token;
-  int number;
-  Fd fd;
-  uint64_t key;
-};
-// A thread or process that is being made: whoever knocks with the token is it.
-struct Birth : RefCounted<Birth> {
-  enum Kind : uint8_t { zygote, process, thread };
-  enum State : uint8_t { waiting, born, refused };
-  Birth(Kind k, Ref<Context> c, Ref<Space> p) : kind(k), child(std::move(c)), parent(std::move(p)), since(sched::now()) {}
-  const Kind kind;
-  const Ref<Context> child;
-  const Ref<Space> parent;  // whose thread makes it
-  const sched::Nanos since;
-  std::atomic<State> state{waiting};
-  uint64_t token = 0;       // in the table; the last one if there were several tries
-  uint64_t flags = 0, stack = 0;
-  int tries = 0;
-  // Its maker is the only thread of its process and hands the control memory on: the host then wakes nobody on another processor.
-  bool carried = false;
-  bool cloned = false;              // the host was allowed to make it; guarded by mu
-  RefOrNull<sched::Fiber> waiter;   // guarded by mu
-};
 
 enum class Phase : uint8_t { handling, running, requested };
 
@@ -115,15 +73,6 @@ struct Space::Impl {
   int take_slot();
   void put_context(unsigned index, Context* c);
   void free_slot(unsigned index);
-};
-
-// A thread told to leave whose host thread is still there.
-struct Leaving {
-  Ref<Space> space;
-  int tid;
-  unsigned slot;
-  sched::Nanos since;
-  uint64_t cpu;
 };
 
 struct Context::Impl {
@@ -184,6 +133,7 @@ struct Context::Impl {
   sched::Nanos kick_time = 0;
   uint64_t kick_cpu = 0;
   uint64_t last_cpu_time = 0;
+  uint64_t cpu_before = 0;  // what its host thread had used in former lives
 
   Platform::Impl& platform() const { return space->impl().platform; }
   // ---- context.cc ----
@@ -218,19 +168,22 @@ struct Context::Impl {
   // Parks until `b` is born or refused.
   void await(Birth& b);
   Result<Ref<Context>> make(Ref<Birth> b, Birthday when);
+  // Instead of leaving: the thread does what is left to do and rests. False: it must leave.
+  bool rest(uint64_t clear_tid);
+  // A new thread on the host thread of one that rests. Null: there is none.
+  RefOrNull<Context> wake_resting();
   bool pinned = false, granted = false;
 };
 
-// One knock that has not been answered: its thread sleeps in it until its call is answered. That wakes it on the processor of the
-// worker, where the host's futex would wake it on its last one. Only a few may wait so: the host looks through all of them.
-struct PendingKnock {
-  int listener;
-  uint64_t id;
-  const Context* context;  // never looked into
-};
-inline constexpr size_t kMaxPendingKnocks = 8;
+// A word or more of what a stub may be writing.
+template <typename T>
+T fetch(const T& shared) {
+  return reinterpret_cast<const Untrusted<T>&>(shared).copy_in();
+}
+inline bool in_application(uint64_t addr, size_t n) { return addr < kAppLimit && n <= kAppLimit - addr; }
 
 uint64_t read_tsc();
+inline bool is_request(uint32_t word) { return (word & stub::kStateMask) == stub::kRequest; }
 struct Platform::Impl final : sched::Poller {
   explicit Impl(const PlatformOptions& o);
   ~Impl() override;
@@ -247,6 +200,8 @@ struct Platform::Impl final : sched::Poller {
   std::unordered_map<int, std::unique_ptr<Process>> processes GUARDED_BY(mu);
   std::vector<Context*> kicked GUARDED_BY(mu);
   std::vector<Leaving> leaving GUARDED_BY(mu);
+  static constexpr size_t kMaxResting = 8;
+  std::vector<Resting> resting GUARDED_BY(mu);
   std::unordered_map<const Zygote*, std::shared_ptr<Fd>> threads_files GUARDED_BY(mu);  // null: of the whole sandbox
   std::unordered_map<int, sched::Nanos> strangers GUARDED_BY(mu);     // tids in no table, since when
   static constexpr size_t kMaxRetired = 4;
@@ -330,6 +285,8 @@ struct Platform::Impl final : sched::Poller {
   Control reap(Process& p) REQUIRES(mu);
   Control retire(Control c) REQUIRES(mu);
   Result<Control> new_control() EXCLUDES(mu);
+  // Tells those that have rested for long to leave; adds the spaces of those that do not rest to `guilty`.
+  void dismiss_resting(sched::Nanos now, std::vector<Ref<Space>>& guilty) REQUIRES(mu);
   // Clears one for the next new_control(), in an idle moment.
   void prepare_control() EXCLUDES(mu);
 

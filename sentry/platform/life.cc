@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads and processes: made by the thread that is to be copied, vouched for by the kernel, ended with a deadline.
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -20,6 +21,7 @@ constexpr uint64_t kThreadFlags =
 constexpr sched::Nanos kBirthDeadline = 5 * kSecond;
 constexpr int kAuditsAfterBirth = 4;
 constexpr int kBirthTries = 20;
+constexpr sched::Nanos kRest = kSecond / 2;
 
 // What the child goes on with: the parent's registers.
 void copy_registers(Context& from, Context::Impl& to) {
@@ -159,6 +161,7 @@ int Context::finish_birth() {
 Result<Ref<Context>> Context::clone_thread(Birthday when) {
   Impl& m = *impl_;
   TRY(m.perform());
+  if (auto c = m.wake_resting()) return Ref<Context>(*c);
   int i = m.space->impl().take_slot();
   if (i < 0) return kEAGAIN;
   auto index = static_cast<unsigned>(i);
@@ -211,6 +214,11 @@ Result<Ref<Context>> Context::fork(Birthday when) {
     auto& slots = m.space->impl().slots;
     b->carried = when == Birthday::at_resume && std::count_if(slots.begin(), slots.end(), [](Context* c) { return c; }) == 1;
   }
+  if (b->carried) {  // nor are those there that have ended
+    MutexLock l(p.mu);
+    auto ours = [&](const auto& x) { return &*x.space == m.space.get(); };
+    b->carried = std::none_of(p.resting.begin(), p.resting.end(), ours) && std::none_of(p.leaving.begin(), p.leaving.end(), ours);
+  }
   auto r = m.make(std::move(b), when);
   if (!r.ok()) {
     child->exit_thread(0);
@@ -245,6 +253,98 @@ void Context::restore_thread(SavedThread saved) {
   m.in_call = m.in_valid = false;
 }
 
+// ---- Threads that live again ----
+
+// To end and to make a host thread takes three notifications; to let it sleep and to wake it, none.
+bool Context::Impl::rest(uint64_t clear_tid) {
+  Platform::Impl& p = platform();
+  Space::Impl& s = space->impl();
+  if (phase.load() != Phase::handling || s.gone.load() || self.host_tid_ == s.pid.load()) return false;
+  {
+    MutexLock l(p.mu);
+    if (p.resting.size() >= Platform::Impl::kMaxResting) return false;
+  }
+  // What the host does for a thread that ends.
+  if (clear_tid != 0 && in_application(clear_tid, 4)) {
+    Op* zero = add(OpCode::zero_out, 0);
+    if (!zero) return false;
+    zero->a[0] = clear_tid;
+    zero->a[2] = 4;
+    Op* wake = add(OpCode::host_call, 0);
+    if (!wake) return false;
+    wake->aux = SYS_futex;
+    const uint64_t args[6] = {clear_tid, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0};
+    memcpy(wake->a, args, sizeof args);
+  }
+  if (!add(OpCode::cpu_time, 0)) return false;
+  Resting r{space.get(), self.host_tid_, index, op_count - 1, sched::now(), process_cpu_time(s.pid.load())};
+  __atomic_store_n(&slot->header.polled, 1, __ATOMIC_SEQ_CST);  // it need not tell anybody that it has done so
+  send_reply(stub::kRest);
+  bool first;
+  {
+    MutexLock l(p.mu);
+    p.resting.push_back(r);
+    first = p.resting.size() == 1;
+  }
+  p.forget(self);
+  if (first) p.start_watchdog();
+  return true;
+}
+
+RefOrNull<Context> Context::Impl::wake_resting() {
+  Platform::Impl& p = platform();
+  auto& all = p.resting;
+  Resting r{};
+  {
+    MutexLock l(p.mu);
+    auto it = std::find_if(all.rbegin(), all.rend(), [&](const Resting& x) REQUIRES(p.mu) {
+      return x.space == space.get() && is_request(__atomic_load_n(&x.space->impl().control.slot(x.slot).header.state, __ATOMIC_ACQUIRE));
+    });
+    if (it == all.rend()) return nullptr;
+    r = *it;
+    all.erase(std::next(it).base());
+  }
+  auto child = Maker::context(space, r.slot);
+  Impl& c = *child->impl_;
+  c.self.host_tid_ = r.tid;
+  stub::SlotHeader& h = c.slot->header;
+  h.kicked = h.polled = h.waits = 0;
+  child->ask_about_all();
+  const int64_t used = fetch(c.slot->ops[r.clock].result);
+  c.cpu_before = used > 0 ? static_cast<uint64_t>(used) : 0;
+  {
+    MutexLock l(p.mu);
+    p.threads[r.tid] = child.get();
+  }
+  space->impl().put_context(r.slot, child.get());
+  // As clone(2) has it: the registers and the vector units are the maker's.
+  copy_registers(self, c);
+  if (!add(OpCode::xsave, stub::kMust) || !perform().ok()) return nullptr;  // the process is gone
+  untrusted_copy(c.slot->xsave, slot->xsave, xsave_size());
+  c.add(OpCode::xrstor, stub::kMust);
+  return child;
+}
+
+void Platform::Impl::dismiss_resting(sched::Nanos now, std::vector<Ref<Space>>& guilty) {
+  std::erase_if(resting, [&](const Resting& x) REQUIRES(mu) {
+    Slot& slot = x.space->impl().control.slot(x.slot);
+    if (x.space->gone()) return true;
+    const bool rests = is_request(__atomic_load_n(&slot.header.state, __ATOMIC_ACQUIRE));
+    if (rests ? now - x.since < kRest : !overdue(*x.space, x.since, x.cpu)) return false;
+    RefOrNull<Space> space = RefOrNull<Space>::upgrade(x.space);  // whoever takes it below lets it go without the lock
+    if (!space) return true;
+    if (!rests) {
+      guilty.push_back(Ref<Space>(*space));
+      return true;
+    }
+    slot.ops[0] = {.code = OpCode::exit_thread, .flags = 0, .aux = 0, .a = {}, .result = 0};
+    __atomic_exchange_n(&slot.header.state, stub::kReply | 1 << 8 | stub::kResume << 16, __ATOMIC_SEQ_CST);
+    IGNORE_ERROR(sys::raw(SYS_futex, reinterpret_cast<long>(&slot.header.state), FUTEX_WAKE, 1), "then it has not slept yet");
+    leaving.push_back({Ref<Space>(*space), x.tid, x.slot, now, process_cpu_time(space->host_pid())});
+    return true;
+  });
+}
+
 // ---- The end ----
 
 void Context::exit_thread(uint64_t clear_tid) {
@@ -263,6 +363,7 @@ void Context::exit_thread(uint64_t clear_tid) {
     s.free_slot(m.index);
     return;
   }
+  if (m.rest(clear_tid)) return;
   bool leader = host_tid_ == s.pid.load();
   Op* op = s.gone.load() ? nullptr : m.add(OpCode::exit_thread, 0);
   if (op) {
@@ -295,7 +396,7 @@ uint64_t Context::cpu_time() {
   if (m.phase.load() == Phase::handling && m.fiber.get() == sched::current() && !m.left) {
     if (m.add(OpCode::cpu_time, 0)) {
       auto r = m.perform_for(m.op_count - 1);
-      if (r.ok() && *r > 0) m.last_cpu_time = static_cast<uint64_t>(*r);
+      if (r.ok() && *r > 0) m.last_cpu_time = static_cast<uint64_t>(*r) - std::min(static_cast<uint64_t>(*r), m.cpu_before);
     }
   }
   return m.last_cpu_time;

@@ -123,6 +123,7 @@ bool be_born(Platform::Impl& p, Birth& b, int tid) {
         left.push_back(std::move(p.leaving[i]));
         p.leaving.erase(p.leaving.begin() + static_cast<long>(i));
       }
+    std::erase_if(p.resting, [&](const Resting& x) { return x.tid == tid; });  // it killed itself; its slot stays taken
   }
   for (Leaving& x : left) x.space->impl().free_slot(x.slot);
   p.counters.stubs_made.fetch_add(b.kind == Birth::process, std::memory_order_relaxed);

@@ -11,13 +11,6 @@ namespace {
 constexpr size_t kChunk = STUB_DATA_SIZE;
 constexpr size_t kZeroChunk = 4 << 20;
 
-bool in_application(uint64_t addr, size_t n) { return addr < kAppLimit && n <= kAppLimit - addr; }
-
-template <typename T>
-T fetch(const T& shared) {
-  return reinterpret_cast<const Untrusted<T>&>(shared).copy_in();
-}
-
 }  // namespace
 
 // ---- Lists ----

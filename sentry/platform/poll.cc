@@ -33,8 +33,6 @@ void send_answer(int listener, uint64_t id, int error, uint32_t flags) {
                "a signal took the call away; it will notify again");
 }
 
-bool is_request(uint32_t word) { return (word & stub::kStateMask) == stub::kRequest; }
-
 }  // namespace
 
 uint64_t read_tsc() { return __builtin_ia32_rdtsc(); }
@@ -286,6 +284,7 @@ void Platform::Impl::forget(Space& s) {
   } else if (s.impl().pid.load() != 0) {
     surplus = retire(std::move(s.impl().control));
   }
+  std::erase_if(resting, [&](const Resting& x) { return x.space == &s; });
   if (s.impl().zygote) std::erase(s.impl().zygote->impl().spaces, &s);
 }
 

@@ -105,6 +105,7 @@ void Platform::Impl::on_watchdog() {
       guilty.push_back(m.space);
       return true;
     });
+    dismiss_resting(t, guilty);
     for (size_t i = leaving.size(); i-- > 0;) {
       Leaving& x = leaving[i];
       bool gone = x.space->gone() || !sys::tgkill(x.space->host_pid(), x.tid, 0).ok();
@@ -128,7 +129,7 @@ void Platform::Impl::on_watchdog() {
       auto r = sys::raw(SYS_waitid, P_PIDFD, fd.get(), reinterpret_cast<long>(&info), WEXITED | WNOHANG, 0);
       return !r.ok() || info.si_pid != 0;  // not ours to reap, or reaped
     });
-    more = !kicked.empty() || !leaving.empty() || waiting || !condemned.empty();
+    more = !kicked.empty() || !leaving.empty() || !resting.empty() || waiting || !condemned.empty();
   }
   for (Leaving& x : done)
     if (x.space->gone()) continue;
@@ -172,8 +173,8 @@ void Platform::Impl::audit() {
   sched::Nanos t = sched::now();
   auto known_locked = [&](int tid) REQUIRES(mu) {
     if (threads.contains(tid) || sys::tgkill(getpid(), tid, 0).ok()) return true;
-    for (auto& x : leaving)
-      if (x.tid == tid) return true;
+    auto is_it = [&](const auto& x) { return x.tid == tid; };
+    if (std::any_of(leaving.begin(), leaving.end(), is_it) || std::any_of(resting.begin(), resting.end(), is_it)) return true;
     return processes.contains(tid);  // a leader that waits for the end of its process
   };
   MutexLock l(mu);

@@ -15,12 +15,15 @@ namespace {
 
 constexpr size_t kYieldEvery = 8 * kChunk;
 // From this size on a copy through the mailbox, from one processor's cache to the other's, costs more than a second exchange with
-// the thread, which then reads for itself; from the third such read of a file on, as its descriptor must be handed over first.
-constexpr size_t kDirect = 16 * 1024, kDirectAtOnce = 512 * 1024;
+// the thread, which then reads for itself; from the third such read of a file on, as its descriptor must be handed over first. On a
+// single processor both exchange and copy are others.
+constexpr size_t kDirect = 16 * 1024, kDirectAlone = 128 * 1024, kDirectAtOnce = 512 * 1024;
 constexpr uint8_t kLargeReads = 3;
 
-bool is_worth_direct(vfs::File& file, const UserBuffers& to) {
-  if (to.left() < kDirect || !file.seekable() || to.front(kDirect).length < kDirect) return false;
+bool is_worth_direct(Task& task, vfs::File& file, const UserBuffers& to) {
+  if (to.left() < kDirect || !file.seekable()) return false;
+  const size_t least = task.kernel().machine().cpus > 1 ? kDirect : kDirectAlone;
+  if (to.front(least).length < least) return false;
   if (file.large_reads.load(std::memory_order_relaxed) >= kLargeReads) return true;
   return file.large_reads.fetch_add(1, std::memory_order_relaxed) + 1 >= kLargeReads;
 }
@@ -105,7 +108,7 @@ Result<size_t> read_file(Task& task, vfs::File& file, UserBuffers& to, int64_t* 
   if (!to.is_single() && to.left() <= kChunk) return read_gathered(task, file, to, to.left(), pos, io);
   platform::Context& context = task.context();
   size_t total = 0;
-  if (is_worth_direct(file, to)) {
+  if (is_worth_direct(task, file, to)) {
     while (to.left() > 0) {
       UserBuffers::Piece p = to.front(kDirectAtOnce);
       Result<size_t> r = file.read_directly(context, p.address, p.length, pos);

@@ -78,16 +78,22 @@ TEST_P(Carried, NotWhereAnotherThreadCouldTakeIt) {
   on_fiber([&] {
     Guest g(*world);
     Guest thread = g.thread();
-    for (bool alone : {false, true}) {
-      if (alone) {
-        thread->exit_thread(0);
-        sleep_ns(50'000'000);
+    const int tid = thread->host_tid();
+    enum Other { lives, has_ended, has_gone };  // one that has ended may still do as it likes
+    for (Other other : {lives, has_ended, has_gone}) {
+      if (other == has_ended) thread->exit_thread(0);
+      auto& p = g->impl().platform();
+      if (other == has_gone) {
+        ASSERT_TRUE(eventually([&] {
+          base::MutexLock l(p.mu);
+          return p.leaving.empty() && p.resting.empty() && syscall(SYS_tgkill, g->space().host_pid(), tid, 0) != 0;
+        }));
       }
       g.call(App::null_calls, {kNull, 1});
       ASSERT_EQ(g->resume(), EventKind::syscall);
       auto c = g->fork(Birthday::at_resume);
       ASSERT_TRUE(c.ok());
-      if (!alone) { EXPECT_FALSE(carried(g)); }
+      EXPECT_EQ(carried(g), other == has_gone);
       Guest child(*world, std::move(*c));
       g->set_result(0);
       ASSERT_EQ(g.run(), 0);

@@ -151,7 +151,7 @@ uint32_t converse(Slot* s, bool may_spin) {
     }
     if (futex) post(s, kRequest | static_cast<uint32_t>(RequestKind::kick) << 8 | 1 << 16);
     else post(s, kRequest | static_cast<uint32_t>(RequestKind::ask) << 8 | i << 16);
-    may_spin = true;
+    may_spin = !(flags & kRest);
   }
 }
 

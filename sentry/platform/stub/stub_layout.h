@@ -84,6 +84,7 @@ enum ReplyFlags : uint32_t {
   kSetRax = 2,   // the result word becomes rax
   kLoadFs = 4,   // load FS base from the registers
   kIret = 8,     // return by iretq (single step)
+  kRest = 16,    // the next answer will not come soon: do not spin for it
 };
 
 enum class OpCode : uint16_t {
