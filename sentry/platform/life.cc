@@ -114,8 +114,9 @@ void Context::Impl::await(Birth& b) {
     MutexLock l(p.mu);
     b.waiter = Ref<sched::Fiber>(*sched::current());
   }
-  sched::Nanos deadline = sched::now() + kBirthDeadline;
-  while (b.state.load() == Birth::waiting && sched::now() < deadline) sched::park(deadline);
+  const sched::Nanos since = sched::now();
+  const uint64_t cpu = process_cpu_time(b.parent->host_pid());
+  while (b.state.load() == Birth::waiting && !overdue(*b.parent, since, cpu)) sched::park(sched::now() + kDeadline);
   if (b.state.load() != Birth::waiting) return;
   bool pending;
   {

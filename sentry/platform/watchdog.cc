@@ -19,7 +19,6 @@ constexpr sched::Nanos kTick = kSecond / 5;
 constexpr size_t kMaxThreadsFile = 4 << 20;
 constexpr sched::Nanos kAuditPeriod = kSecond / 2;
 constexpr sched::Nanos kStrangerLimit = kSecond * 3 / 4;  // how long a thread may run unannounced
-constexpr sched::Nanos kBirthLimit = 5 * kSecond;         // while others are being born
 }  // namespace
 
 void Platform::Impl::start_watchdog() {
@@ -178,7 +177,8 @@ void Platform::Impl::audit() {
     return processes.contains(tid);  // a leader that waits for the end of its process
   };
   MutexLock l(mu);
-  sched::Nanos limit = births.empty() ? kStrangerLimit : kBirthLimit;
+  // While somebody is being born it may be just that one, whom the host has not let run yet.
+  sched::Nanos limit = births.empty() ? kStrangerLimit : kSilentDeadline;
   for (const char *p = text.data(), *end = p + text.size(); p < end;) {
     int tid = 0;
     auto r = std::from_chars(p, end, tid);
