@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -67,20 +66,11 @@ ResultX<void> run_hook(const oci::Hook& h, const std::string& state_json, const 
     return started.error();
   }
   Fd pidfd = TRY_MSG(sys::pidfd_open(pid), "watch the hook");
-  int64_t end = host::now_ms() + int64_t{h.timeout_s} * 1000;
-  for (;;) {
-    int64_t left = h.timeout_s ? std::max<int64_t>(end - host::now_ms(), 0) : 1 << 30;
-    auto streams = heard.polls();
-    pollfd p[] = {{pidfd.get(), POLLIN, 0}, streams[0], streams[1]};
-    int n = ::poll(p, std::size(p), static_cast<int>(std::min<int64_t>(left, 1 << 30)));
+  if (!heard.until(pidfd.get(), host::now_ms(), h.timeout_s)) {
+    IGNORE_ERROR(sys::pidfd_send_signal(pidfd.get(), SIGKILL), "it may have ended this moment");
+    host::reap(pid);
     heard.hear();
-    if (n > 0 && p[0].revents) break;
-    if (n >= 0 && left == 0) {
-      IGNORE_ERROR(sys::pidfd_send_signal(pidfd.get(), SIGKILL), "it may have ended this moment");
-      host::reap(pid);
-      heard.hear();
-      return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s and was killed{}", h.timeout_s, heard.words());
-    }
+    return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s and was killed{}", h.timeout_s, heard.words());
   }
   // What it left behind may hold the pipes for ever: nobody waits for their end.
   int status = host::reap(pid);

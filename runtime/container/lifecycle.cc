@@ -3,7 +3,6 @@
 #include "runtime/container/lifecycle.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,27 +60,17 @@ ResultX<void> run_inside(Client& client, const State& s, const oci::Spec& spec, 
   in.reset();
   heard.close_ends();
   uint64_t tag = TRY(client.send(wire::ControlOp::kWait, wire::WaitRequest{s.id, made.pid}));
-  int64_t end = host::now_ms() + int64_t{h.timeout_s} * 1000;
-  for (;;) {
-    int64_t left = h.timeout_s ? std::max<int64_t>(end - host::now_ms(), 0) : 1 << 30;
-    auto streams = heard.polls();
-    pollfd p_all[] = {{client.fd(), POLLIN, 0}, streams[0], streams[1]};
-    int n = ::poll(p_all, std::size(p_all), static_cast<int>(std::min<int64_t>(left, 1 << 30)));
+  const int64_t since = host::now_ms();
+  while (heard.until(client.fd(), since, h.timeout_s)) {
+    uint64_t failed = 0;
+    auto r = client.receive(0, &failed);
+    if (!r.ok() && (!failed || failed == tag)) return r.error();
+    if (!r.ok() || r->tag != tag) continue;
+    int status = TRY(Client::decode_body<wire::WaitReply>(*r)).status;
     heard.hear();
-    if (n > 0 && p_all[0].revents) {
-      uint64_t failed = 0;
-      auto r = client.receive(0, &failed);
-      if (!r.ok() && (!failed || failed == tag)) return r.error();
-      if (r.ok() && r->tag == tag) {
-        int status = TRY(Client::decode_body<wire::WaitReply>(*r)).status;
-        heard.hear();
-        return judge_hook(status, heard);
-      }
-    }
-    if (n >= 0 && left == 0) {
-      return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s{}", h.timeout_s, heard.words());
-    }
+    return judge_hook(status, heard);
   }
+  return base::error(base::kETIMEDOUT, "did not end within its timeout of {} s{}", h.timeout_s, heard.words());
 }
 
 ResultX<void> run_start_hooks(Client& client, const State& s, const oci::Spec& spec) {

@@ -2,10 +2,14 @@
 #include "runtime/host/heard.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/sys.h"
 #include "base/words.h"
+#include "runtime/host/proc.h"
 
 namespace runtime::host {
 
@@ -35,9 +39,16 @@ void Heard::close_ends() {
   for (auto& s : streams_) s.end.reset();
 }
 
-std::array<pollfd, 2> Heard::polls() const {
-  auto poll_of = [](const Stream& s) { return pollfd{s.from.valid() ? s.from.get() : -1, POLLIN, 0}; };
-  return {poll_of(streams_[0]), poll_of(streams_[1])};
+bool Heard::until(int fd, int64_t since_ms, int timeout_s) {
+  for (;;) {
+    const int64_t left = timeout_s ? std::max<int64_t>(since_ms + int64_t{timeout_s} * 1000 - now_ms(), 0) : 1 << 30;
+    // A stream that has ended is not waited for.
+    pollfd p[] = {{fd, POLLIN, 0}, {streams_[0].from.get(), POLLIN, 0}, {streams_[1].from.get(), POLLIN, 0}};
+    int n = ::poll(p, std::size(p), static_cast<int>(std::min<int64_t>(left, 1 << 30)));
+    hear();
+    if (n > 0 && p[0].revents) return true;
+    if (n >= 0 && left == 0) return false;
+  }
 }
 
 void Heard::hear() {

@@ -3,8 +3,6 @@
 // it kept, however much it is.
 #pragma once
 
-#include <poll.h>
-
 #include <array>
 #include <string>
 
@@ -20,8 +18,8 @@ class Heard {
   int out() const { return streams_[0].end.get(); }
   int err() const { return streams_[1].end.get(); }
   void close_ends();
-  // To wait for more; a stream that has ended is not waited for.
-  std::array<pollfd, 2> polls() const;
+  // Listens until there is something to read at `fd`; false: not within `timeout_s` seconds from `since` (0: for ever).
+  bool until(int fd, int64_t since_ms, int timeout_s);
   // Takes what is there, without waiting.
   void hear();
   // The end of what was said on standard error, else on standard output, as one line: ": words", or nothing.
