@@ -15,7 +15,7 @@
 
 namespace base::wire {
 
-inline constexpr uint32_t kControlVersion = 5;
+inline constexpr uint32_t kControlVersion = 6;
 inline constexpr size_t kMaxRecord = 192 * 1024;  // fits the default net.core.wmem_max of a seqpacket socket
 inline constexpr size_t kMaxRecordFds = 32;
 
@@ -63,6 +63,7 @@ struct Mount {
   std::string type;
   uint32_t attach = 0;          // gofer attach point; 0 is the root file system
   uint64_t flags = 0;           // MS_RDONLY, MS_NOSUID, … of mount(2)
+  uint64_t propagation = 0;     // MS_SHARED or MS_UNBINDABLE; with MS_SLAVE what the host mounts below it comes in
   std::string data;             // file system options as mount(2) takes them: "size=64m,mode=1777"
   bool shared = false;          // others may change it: revalidate instead of caching for ever
   bool copy_up = false;         // tmpfs: begins with what it hides
@@ -70,7 +71,7 @@ struct Mount {
   // which directory of it (made if missing; empty: its root).
   std::string volume, volume_path;
   template <typename A> void visit(A& a) {
-    a(destination); a(type); a(attach); a(flags); a(data); a(shared); a(copy_up); a(volume); a(volume_path);
+    a(destination); a(type); a(attach); a(flags); a(propagation); a(data); a(shared); a(copy_up); a(volume); a(volume_path);
   }
 };
 
@@ -163,6 +164,7 @@ struct ContainerSpec {
   std::string id, hostname, domainname;  // names are set in a joined UTS namespace too, unless they are empty
   Process process;
   bool root_readonly = false;
+  uint64_t root_propagation = 0;  // MS_SHARED …, with MS_REC for all mounts; 0: as they are
   OverlayMode overlay = OverlayMode::self;
   std::vector<Mount> mounts;                 // besides the root
   std::vector<std::string> masked_paths, readonly_paths;
@@ -186,7 +188,7 @@ struct ContainerSpec {
   // The gofer's own user namespace; empty: it has none, and every id is the host's. No other id means anything inside then.
   std::vector<IdExtent> uids, gids;
   template <typename A> void visit(A& a) {
-    a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(overlay); a(mounts); a(masked_paths);
+    a(id); a(hostname); a(domainname); a(process); a(root_readonly); a(root_propagation); a(overlay); a(mounts); a(masked_paths);
     a(readonly_paths); a(memory_limit); a(cpu_quota_us); a(cpu_period_us); a(cpuset); a(pids_limit); a(preserve_fds);
     a(has_threads_file); a(sysctls); a(seccomp); a(devices); a(root_shared); a(joins); a(member); a(network);
     a(uids); a(gids);

@@ -64,11 +64,17 @@ bool use_memory_volume(const std::string& source, const struct stat& st, wire::M
   return true;
 }
 
-ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& plan) {
+struct HostMounts {
+  bool made_private;  // all of them, first: there is none to be a slave of
+  std::string mountinfo;
+};
+
+ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, HostMounts& host_mounts, Plan& plan) {
   oci::MountOptions o = TRY(oci::parse_mount_options(m));
   wire::Mount w;
   w.destination = tidy(m.destination);
-  w.flags = o.flags & ~uint64_t{MS_SLAVE};
+  w.flags = o.flags;
+  w.propagation = (o.shared ? uint64_t{MS_SHARED} : 0) | (o.unbindable ? uint64_t{MS_UNBINDABLE} : 0);
   w.data = o.data;
   w.copy_up = o.copy_up;
   if (w.destination == "/") {
@@ -91,6 +97,8 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     if (!found.ok()) {
       return base::wrap(found.error(), base::format("source {} of the bind mount at {}", source, m.destination));
     }
+    const bool slave = !o.apart && !host_mounts.made_private;
+    if (slave && host::shares_mounts(source, &host_mounts.mountinfo)) w.propagation |= MS_SLAVE;
     if (options.pod && use_memory_volume(source, st, w)) {
       plan.wire.mounts.push_back(std::move(w));
       return {};
@@ -98,7 +106,7 @@ ResultX<void> add_mount(const oci::Mount& m, const PlanOptions& options, Plan& p
     w.type = "gofer";
     w.attach = static_cast<uint32_t>(plan.attaches.size());
     w.shared = true;
-    plan.attaches.push_back({source, (o.flags & MS_RDONLY) != 0, o.recursive, (o.flags & MS_NOEXEC) != 0, !o.apart, false});
+    plan.attaches.push_back({source, (o.flags & MS_RDONLY) != 0, o.recursive, (o.flags & MS_NOEXEC) != 0, slave, false});
   } else {
     if (!known_type(m.type)) {
       return base::error(base::kENODEV, "the mount at {} has the type '{}': must be one of bind, proc, sysfs, tmpfs, "
@@ -279,7 +287,9 @@ ResultX<Plan> make_plan(const oci::Spec& spec, const PlanOptions& options) {
   w.readonly_paths = spec.readonly_paths;
   for (auto& [name, value] : spec.sysctls) w.sysctls.push_back({name, value});
   w.devices = spec.devices;
-  for (auto& m : spec.mounts) TRY(add_mount(m, options, plan));
+  w.root_propagation = spec.root_propagation;
+  HostMounts host_mounts{spec.root_propagation == (MS_PRIVATE | MS_REC) || spec.root_propagation == (MS_UNBINDABLE | MS_REC), {}};
+  for (auto& m : spec.mounts) TRY(add_mount(m, options, host_mounts, plan));
   bool has_dev = std::any_of(w.mounts.begin(), w.mounts.end(), [](const wire::Mount& m) { return m.destination == "/dev"; });
   if (!has_dev) {
     // The spec promises /dev/null and its like in any case, and devices of the image are never opened.

@@ -2,6 +2,7 @@
 // Reads /proc/self/mountinfo (man 5 proc).
 #include "runtime/host/mount_point.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -92,6 +93,27 @@ std::optional<MountedFile> find_mount(const std::string& file, dev_t device) {
   if (!found) return std::nullopt;
   look(found->root_at.empty() ? resolved : found->root_at, found->file);
   return found->file;
+}
+
+bool shares_mounts_in(const std::string& mountinfo, uint64_t mount_id) {
+  const std::string id = base::format("{} ", mount_id);
+  size_t at = mountinfo.find("\n" + id);
+  if (mountinfo.starts_with(id)) at = 0;
+  else if (at++ == std::string::npos) return false;
+  std::istringstream words(mountinfo.substr(at, mountinfo.find('\n', at) - at));
+  std::string word;
+  // Id, parent, device, root, point and options; then fields until a dash.
+  for (int i = 0; i < 6; i++) words >> word;
+  while (words >> word && word != "-")
+    if (word.starts_with("shared:") || word.starts_with("master:")) return true;
+  return false;
+}
+
+bool shares_mounts(const std::string& file, std::string* mountinfo) {
+  struct statx st;
+  if (::statx(AT_FDCWD, file.c_str(), 0, STATX_MNT_ID, &st) != 0 || !(st.stx_mask & STATX_MNT_ID)) return false;
+  if (mountinfo->empty()) *mountinfo = read_file("/proc/self/mountinfo", 16 << 20).value_or("");
+  return shares_mounts_in(*mountinfo, st.stx_mnt_id);
 }
 
 }  // namespace runtime::host

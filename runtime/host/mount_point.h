@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -18,5 +19,9 @@ struct MountedFile {
 std::optional<MountedFile> find_mount(const std::string& file, dev_t device);
 // The same of a given text of mountinfo; mode, uid and gid are those of the file.
 std::optional<MountedFile> find_mount_in(const std::string& mountinfo, const std::string& file, dev_t device);
+
+// Whether other mounts are told of what is mounted below this file's, or tell it: its mount is shared or a slave. mountinfo is read when it is empty.
+bool shares_mounts(const std::string& file, std::string* mountinfo);
+bool shares_mounts_in(const std::string& mountinfo, uint64_t mount_id);
 
 }  // namespace runtime::host

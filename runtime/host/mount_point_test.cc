@@ -39,5 +39,15 @@ TEST(FindMount, EscapedNamesAndOtherFileSystems) {
   EXPECT_FALSE(find_mount_in("garbage\n1 2 0:51\n", "/a", makedev(0, 51)));
 }
 
+TEST(SharesMounts, ByTheFieldsOfItsMount) {
+  const std::string more = "33 20 0:52 / /x rw,relatime master:7 propagate_from:1 - tmpfs tmpfs rw\n34 20 0:53 / /shared:1 rw unbindable - tmpfs shared:1 rw\n35 20\n";
+  EXPECT_TRUE(shares_mounts_in(kMounts, 30));
+  EXPECT_FALSE(shares_mounts_in(kMounts, 31));
+  EXPECT_FALSE(shares_mounts_in(kMounts, 99));
+  EXPECT_TRUE(shares_mounts_in(more, 33));
+  EXPECT_FALSE(shares_mounts_in(more, 34));
+  EXPECT_FALSE(shares_mounts_in(more, 35));
+}
+
 }  // namespace
 }  // namespace runtime::host

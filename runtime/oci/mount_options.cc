@@ -66,19 +66,25 @@ constexpr Option kOptions[] = {
     {"rnostrictatime", 0, MS_STRICTATIME},
     {"rsymfollow", 0, kNoSymFollow},
     {"rnosymfollow", kNoSymFollow, 0},
-    // Propagation, in the order of the options. Nothing that the sandbox mounts ever reaches the host.
-    {"private", 0, MS_SLAVE},
-    {"rprivate", 0, MS_SLAVE},
-    {"slave", MS_SLAVE, 0},
-    {"rslave", MS_SLAVE, 0},
-    {"unbindable", 0, MS_SLAVE},
-    {"runbindable", 0, MS_SLAVE},
 };
+
+constexpr std::string_view kPropagations[] = {"shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"};
+
+// In the order of the options, as the calls of mount(2) would be. A mount of ours has nothing below it, so the recursive forms are the same.
+bool take_propagation(std::string_view o, MountOptions& out) {
+  if (std::find(std::begin(kPropagations), std::end(kPropagations), o) == std::end(kPropagations)) return false;
+  if (o[0] == 'r') o.remove_prefix(1);
+  out.shared = o == "shared";
+  out.apart |= o == "private" || o == "unbindable";  // a slave of nobody is private
+  if (o != "slave") out.unbindable = o == "unbindable";
+  return true;
+}
 
 }  // namespace
 
 std::vector<std::string_view> mount_option_names() {
-  std::vector<std::string_view> names{"bind", "rbind", "shared", "rshared", "tmpcopyup"};
+  std::vector<std::string_view> names{"bind", "rbind", "tmpcopyup"};
+  names.insert(names.end(), std::begin(kPropagations), std::end(kPropagations));
   for (auto& o : kOptions) names.push_back(o.name);
   std::sort(names.begin(), names.end());
   return names;
@@ -94,10 +100,7 @@ base::ResultX<MountOptions> parse_mount_options(const Mount& m) {
       out.recursive |= o == "rbind";
       continue;
     }
-    if (o == "shared" || o == "rshared") {
-      out.shared = true;
-      continue;
-    }
+    if (take_propagation(o, out)) continue;
     if (o == "idmap" || o == "ridmap" || o == "remount" || o == "move") {
       return base::error(base::kEOPNOTSUPP, "the option '{}' of the mount at {} is not supported", o, m.destination);
     }
@@ -111,8 +114,6 @@ base::ResultX<MountOptions> parse_mount_options(const Mount& m) {
     auto at = std::find_if(std::begin(kOptions), std::end(kOptions), [&](const Option& k) { return k.name == o; });
     if (at != std::end(kOptions)) {
       out.flags = (out.flags & ~at->clear) | at->set;
-      if ((at->set | at->clear) & MS_SLAVE) out.shared = false;
-      out.apart |= (at->clear & MS_SLAVE) != 0;  // a slave of nobody is private
       continue;
     }
     if (o.empty()) continue;

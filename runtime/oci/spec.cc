@@ -3,6 +3,7 @@
 #include "runtime/oci/seccomp.h"
 #include "runtime/oci/spec.h"
 
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -258,6 +259,20 @@ void read_devices(const View& v, Spec& s) {
   }
 }
 
+void read_root_propagation(const View& v, Spec& s) {
+  static constexpr std::pair<std::string_view, uint64_t> kKnown[] = {
+      {"", 0}, {"shared", MS_SHARED}, {"slave", MS_SLAVE}, {"private", MS_PRIVATE}, {"unbindable", MS_UNBINDABLE}};
+  const std::string text = v.text();
+  const bool recursive = text.size() > 1 && text[0] == 'r';
+  for (auto& [name, flag] : kKnown) {
+    if (text.substr(recursive) != name) continue;
+    s.root_propagation = flag | (recursive ? uint64_t{MS_REC} : 0);
+    if (flag == MS_SHARED) v.warn("mounts made in the sandbox never reach the host: it is shared inside only");
+    return;
+  }
+  v.fail(base::format("is '{}': must be one of shared, slave, private, unbindable", text));
+}
+
 void read_linux(const View& v, Spec& s) {
   v.only({"namespaces", "uidMappings", "gidMappings", "devices", "cgroupsPath", "resources", "rootfsPropagation",
           "seccomp", "sysctl", "maskedPaths", "readonlyPaths", "mountLabel", "intelRdt", "personality", "timeOffsets",
@@ -287,14 +302,7 @@ void read_linux(const View& v, Spec& s) {
   if (domain == "LINUX32") s.process.scheduling.personality = kPerLinux32;
   else if (domain != "LINUX") v["personality"]["domain"].fail(base::format("is '{}': must be LINUX or LINUX32", domain));
   if (!v["personality"]["flags"].empty()) v["personality"]["flags"].fail("holds flags, of which none is supported: remove it");
-  std::string propagation = v["rootfsPropagation"].text();
-  static constexpr std::string_view kPropagations[] = {"",         "private", "rprivate",   "slave",      "rslave",
-                                                       "shared",   "rshared", "unbindable", "runbindable"};
-  if (std::find(std::begin(kPropagations), std::end(kPropagations), propagation) == std::end(kPropagations)) {
-    v["rootfsPropagation"].fail(base::format("is '{}': must be one of shared, slave, private, unbindable", propagation));
-  } else if (propagation == "shared" || propagation == "rshared") {
-    v["rootfsPropagation"].warn("mounts made in the sandbox never reach the host, ignored");
-  }
+  read_root_propagation(v["rootfsPropagation"], s);
 }
 
 Spec read_spec(const View& v) {

@@ -28,8 +28,8 @@ struct Mount {
 struct MountOptions {
   uint64_t flags = 0;        // MS_* of mount(2), the bind bits not among them
   bool bind = false, recursive = false;
-  bool apart = false;   // private or unbindable: what the host mounts later is not seen
-  bool shared = false;       // a shared propagation was asked for
+  bool apart = false;        // private or unbindable: what the host mounts later is not seen
+  bool shared = false, unbindable = false;
   bool copy_up = false;      // tmpcopyup
   std::string data;          // the rest, comma separated
 };
@@ -92,6 +92,7 @@ struct Spec {
   base::wire::Process process;
   std::string root_path;
   bool root_readonly = false;
+  uint64_t root_propagation = 0;  // MS_SHARED and its kin, with MS_REC; 0: not said
   std::string hostname, domainname;
   std::vector<Mount> mounts;
   std::map<std::string, std::string> annotations;

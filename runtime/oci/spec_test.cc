@@ -262,11 +262,13 @@ TEST(MountOptions, BecomeFlagsAndData) {
   EXPECT_FALSE(parse_options("bind", {})->apart);
   EXPECT_TRUE(parse_options("bind", {"private", "rslave"})->apart);
   for (const char* last : {"private", "rprivate", "unbindable", "runbindable"}) {
-    EXPECT_FALSE(parse_options("bind", {"rslave", last})->flags & MS_SLAVE) << last;
+    EXPECT_EQ(parse_options("bind", {"rshared", last})->unbindable, std::string_view(last).ends_with("unbindable")) << last;
     EXPECT_FALSE(parse_options("bind", {"rshared", last})->shared) << last;
     EXPECT_TRUE(parse_options("bind", {"rshared", last})->apart) << last;
   }
   EXPECT_FALSE(parse_options("bind", {"shared", "slave"})->shared);
+  EXPECT_TRUE(parse_options("tmpfs", {"unbindable", "rslave"})->unbindable);
+  EXPECT_FALSE(parse_options("tmpfs", {"unbindable", "rshared"})->unbindable);
   r = parse_options("tmpfs", {"relatime", "strictatime", "noatime"});
   EXPECT_EQ(r->flags, static_cast<uint64_t>(MS_NOATIME));
   EXPECT_TRUE(parse_options("tmpfs", {"tmpcopyup"})->copy_up);

@@ -212,6 +212,10 @@ struct Builder {
     return {};
   }
 
+  Result<void> set_propagation(const Ref<vfs::Mount>& m, uint64_t type) {
+    return container->mounts()->change(vfs::Path{m, m->root()}, type & MS_REC, {0, 0, type & ~uint64_t{MS_REC}});
+  }
+
   Result<void, Failure> mount_all() {
     const auto& ns = *container->mounts();
     auto c = walk_from(ns);
@@ -235,8 +239,11 @@ struct Builder {
       bool directory = top && top->is_directory();
       auto at = STEP(mount_point(c, m.destination, directory), "finding the mount point {}", m.destination);
       if (m.copy_up) STEP(copy_up(c, at, *filesystem, mode_given ? CopyMode::of_contents : CopyMode::of_all), "copying what is at {} into the tmpfs there", m.destination);
-      (void)STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type, subdir),
-                 "mounting {} on {}", m.type, m.destination);
+      auto mounted = STEP(container->mounts()->mount(*filesystem, at, m.flags & ~uint64_t{MS_BIND | MS_REC}, m.type, subdir),
+                          "mounting {} on {}", m.type, m.destination);
+      if (m.propagation & MS_SLAVE) vfs::MountNamespace::follow_outside(*mounted);
+      for (uint64_t type : {uint64_t{MS_SHARED}, uint64_t{MS_UNBINDABLE}})
+        if (m.propagation & type) STEP(set_propagation(mounted, type), "making {} of {}", type == MS_SHARED ? "peers" : "an unbindable mount", m.destination);
       if (m.destination == "/dev") {
         has_dev = true;
         STEP(fill_dev(c), "filling /dev");
@@ -248,7 +255,10 @@ struct Builder {
     }
     auto made = make_devices(c);
     if (!made.ok()) return made.error();
-    return hide_paths(c);
+    auto hidden = hide_paths(c);
+    if (!hidden.ok()) return hidden.error();
+    if (spec.root_propagation) STEP(set_propagation(ns.root().mount.get_ref(), spec.root_propagation), "setting the propagation of the root");
+    return {};
   }
 
   Result<void, Failure> make_devices(const vfs::WalkContext& c) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// mount(2), umount2(2), pivot_root(2). There is no propagation between namespaces: MS_SHARED and its kin succeed and change
-// nothing, as every mount is private.
+// mount(2), umount2(2), pivot_root(2).
 #include <sys/mount.h>
+
+#include <bit>
 
 #include "sentry/syscalls/mount.h"
 
@@ -39,7 +40,7 @@ Result<void> remount(Task& task, const vfs::Path& at, uint64_t flags) {
   // Linux: without an atime flag the old ones stay (do_mount).
   constexpr uint64_t kAtime = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME;
   const uint64_t stays = flags & kAtime ? 0 : kAtime;
-  return ns->change_flags(at, false, flags & kKept, kKept & ~stays);
+  return ns->change(at, false, {flags & kKept, kKept & ~stays, 0});
 }
 
 }  // namespace
@@ -85,15 +86,16 @@ Result<long> sys_mount(Task& task, UserString source, UserString target, UserIn<
   if (!may_mount(task)) return kEPERM;
   Ref<vfs::MountNamespace> ns = task.fs()->mounts();
   if (flags & MS_REMOUNT) return done(remount(task, at, flags));
+  if ((flags & kPropagation) && !(flags & MS_BIND)) {
+    const uint64_t propagation = flags & ~uint64_t{MS_REC | MS_SILENT};
+    if ((propagation & ~kPropagation) || std::popcount(propagation) != 1) return kEINVAL;
+    return done(ns->change(at, flags & MS_REC, {0, 0, propagation}));
+  }
   if (flags & (MS_BIND | MS_MOVE)) {
     if (source_text.empty()) return source.is_null() ? kEINVAL : kENOENT;
     vfs::Path from = TRY(vfs::walk(task.walk_context(), source_text, vfs::kFollow));
-    if (flags & MS_MOVE) return done(ns->move(from, at));
+    if (!(flags & MS_BIND)) return done(ns->move(from, at));
     (void)TRY(ns->bind(from, at, flags & MS_REC));
-    return 0L;
-  }
-  if (flags & kPropagation) {
-    if (!at.mount || at.dentry.get() != at.mount->root().get()) return kEINVAL;
     return 0L;
   }
   if (type.is_null() || type_text.empty()) return type.is_null() ? kEINVAL : kENODEV;

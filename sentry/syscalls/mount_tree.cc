@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2). There is no propagation: asking for one succeeds and changes
-// nothing, and mounts with mapped ids are refused as by a file system without them.
+// Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2). Mounts with mapped ids are refused as by a file system without them.
 #include <sys/mount.h>
 
 #include "sentry/syscalls/mount.h"
@@ -60,8 +59,8 @@ Result<long> sys_move_mount(Task& task, int from_fd, UserString from_path, int t
   if ((flags & (kSetGroup | kBeneath)) == (kSetGroup | kBeneath)) return kEINVAL;
   vfs::Path from = TRY(find_path(task, from_fd, from_path, at_flags_of(flags & kFromSymlinks, flags & kFromEmpty)));
   vfs::Path to = TRY(find_path(task, to_fd, to_path, at_flags_of(flags & kToSymlinks, flags & kToEmpty)));
-  // No mount has a group here, and none lies beneath another at one place.
-  if (flags & (kSetGroup | kBeneath)) return kEINVAL;
+  if (flags & kSetGroup) return done(task.fs()->mounts()->set_group(from, to));
+  if (flags & kBeneath) return kEINVAL;  // Differs from Linux
   return done(task.fs()->mounts()->move(from, to));
 }
 
@@ -89,7 +88,7 @@ Result<long> sys_mount_setattr(Task& task, int dirfd, UserString path, unsigned 
   if (a.set & kAttrIdmap) (void)TRY(task.file(static_cast<int>(a.userns_fd)));
   vfs::Path at = TRY(find_path(task, dirfd, path, static_cast<int>(flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))));
   if (a.set & kAttrIdmap) return kEINVAL;
-  return done(task.fs()->mounts()->change_flags(at, flags & kAtRecursive, set, clear));
+  return done(task.fs()->mounts()->change(at, flags & kAtRecursive, {set, clear, a.propagation}));
 }
 
 }  // namespace sentry::syscalls

@@ -62,8 +62,10 @@ class Dentry : public RefCounted<Dentry> {
   Dentry* lru_next_ = nullptr;
 };
 
-// Held by: paths, the namespace's tree.
 class MountNamespace;
+class PeerGroup;
+
+// Held by: paths, the namespace's tree.
 
 class Mount : public RefCounted<Mount> {
  public:
@@ -95,6 +97,8 @@ class Mount : public RefCounted<Mount> {
   const MountNamespace* ns_ = nullptr;  // null once unmounted
   bool expiry_mark_ = false;
   bool locked_ = false;  // what lies under it is not to be seen by this namespace. Linux: MNT_LOCKED
+  bool unbindable_ = false;
+  RefOrNull<PeerGroup> group_, master_;  // shared with; slave of (propagation.cc)
   std::atomic<uint64_t> locked_flags_{0};
 };
 
@@ -127,8 +131,15 @@ class MountNamespace : public RefCounted<MountNamespace> {
   Result<Ref<MountNamespace>> clone_tree(const Path& from, bool recursive) const;
   static Ref<MountNamespace> detached(Ref<FileSystem> fs, uint64_t flags, std::string source);
   // Of the mount whose root `at` is, and with `recursive` of all below: all or none. It is of this namespace, or of a detached tree. EPERM:
-  // a more privileged namespace has locked one of them.
-  Result<void> change_flags(const Path& at, bool recursive, uint64_t set, uint64_t clear);
+  // a more privileged namespace has locked one of them. propagation: 0, MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE.
+  struct Change {
+    uint64_t set = 0, clear = 0, propagation = 0;
+  };
+  Result<void> change(const Path& at, bool recursive, const Change& c);
+  // MOVE_MOUNT_SET_GROUP: `to` shares with whom `from` shares, and is a slave of the same.
+  Result<void> set_group(const Path& from, const Path& to);
+  // Makes it a slave of mounts that are not seen here: the host's.
+  static void follow_outside(Mount& m);
   // flags: MNT_DETACH, MNT_EXPIRE, MNT_FORCE. `at` itself is the one reference that does not make the mount busy.
   Result<void> unmount(const Path& at, int flags);
   bool holds(const Mount& m) const;
@@ -140,8 +151,11 @@ class MountNamespace : public RefCounted<MountNamespace> {
     Ref<Mount> mount;
     int parent_id;
     std::string mountpoint;  // as seen from `root`
+    // Groups by number, 0: none. from: the nearest one above that is seen from `root`.
+    int shared = 0, master = 0, from = 0;
+    bool unbindable = false;
   };
-  std::vector<Info> list(const Path& root) const;
+  std::vector<Info> list(const Path& root) const;  // in the order of their making
   // CLONE_NEWNS. For a user namespace other than this one's owner every mount is locked as it is.
   Ref<MountNamespace> copy(std::vector<std::pair<Ref<Mount>, Ref<Mount>>>* old_to_new, RefOrNull<auth::UserNamespace> owner = nullptr,
                            auth::NamespaceCharge charge = {}) const;
@@ -152,7 +166,7 @@ class MountNamespace : public RefCounted<MountNamespace> {
 
  private:
   friend class RefCounted<MountNamespace>;
-  friend struct MountNamespaceAccess;
+  friend struct MountTree;
   MountNamespace();
   ~MountNamespace();
   struct Impl;

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mounts and mount namespaces. One lock guards the shape of all trees (Linux: mount_lock, namespace_sem); a parent owns its
-// children, a child keeps its parent, and unmounting cuts both. Every mount is private: there is no propagation.
+// children, a child keeps its parent, and unmounting cuts both. Whom a change reaches besides: propagation.cc.
 #include <sys/mount.h>
 
-#include "sentry/vfs/dentry_access.h"
+#include "sentry/vfs/mount_tree.h"
 
 namespace sentry::vfs {
 namespace {
 
-constinit Mutex g_tree{LockRank::kMountTree};
 std::atomic<int> g_next_mount_id{20};
-constexpr size_t kMaxMounts = 100000;  // Linux: fs.mount-max; here also of all detached trees together
-std::atomic<size_t> g_detached{0};     // mounts in trees that hang nowhere
-constexpr uint64_t kAtimeFlags = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
 
 // Directories of proc and sysfs that are only there to be mounted on. Linux: is_empty_dir_inode().
 bool covers_nothing(const Dentry& d) {
@@ -31,98 +27,10 @@ Mount::Mount(Ref<FileSystem> fs, Ref<Dentry> root, uint64_t flags, std::string s
   DentryAccess::mount_added(*fs_);
 }
 
-Mount::~Mount() { DentryAccess::mount_gone(*fs_); }
-
-struct MountNamespace::Impl {
-  RefOrNull<Mount> root;
-  size_t count = 0;
-  bool anonymous = false;  // a detached tree
-  size_t detached = 0;     // what it adds to g_detached
-  void add_detached() {
-    detached++;
-    g_detached.fetch_add(1);
-  }
-  void forget_detached() { g_detached.fetch_sub(std::exchange(detached, 0)); }
-};
-
-// The tree's operations; the lock is held, and what may be the last reference is handed out to die after it.
-struct MountTree {
-  using Dying = std::vector<Ref<Mount>>;
-
-  static Mount* child(Mount& m, const Dentry* d) {
-    auto it = m.children_.find(d);
-    return it == m.children_.end() ? nullptr : it->second.get();
-  }
-  static void attach(const Ref<Mount>& m, Mount& parent, Dentry& point) {
-    PlaceChange change;
-    parent.children_.emplace(&point, m);
-    point.mounted_here.fetch_add(1);
-    m->parent_ = Ref<Mount>(parent);
-    m->mountpoint_ = Ref<Dentry>(point);
-  }
-  struct Detached {
-    RefOrNull<Mount> self, parent;
-    RefOrNull<Dentry> point;
-  };
-  static Detached detach(Mount& m) {
-    PlaceChange change;
-    Detached d{Ref<Mount>(m), std::move(m.parent_), std::move(m.mountpoint_)};
-    m.parent_ = nullptr;
-    m.mountpoint_ = nullptr;
-    if (d.parent) {
-      auto it = d.parent->children_.find(d.point.get());
-      CHECK(it != d.parent->children_.end());
-      d.parent->children_.erase(it);  // d.self keeps it
-      d.point->mounted_here.fetch_sub(1);
-    }
-    return d;
-  }
-  // Every mount below and including m, parents first.
-  static void collect(Mount& m, std::vector<Ref<Mount>>* out) {
-    size_t next = out->size();
-    out->push_back(Ref<Mount>(m));
-    for (; next < out->size(); next++) {
-      Ref<Mount> cur = (*out)[next];
-      for (auto& [point, c] : cur->children_) out->push_back(c);
-    }
-  }
-  static bool below(const Mount& m, const Mount& top) {
-    for (const Mount* p = &m; p; p = p->parent_.get())
-      if (p == &top) return true;
-    return false;
-  }
-  // Whether `p` lies at or below `top` in the tree of names. Linux: is_path_reachable.
-  static bool reachable(const Path& p, const Path& top) {
-    const Mount* m = p.mount.get();
-    const Dentry* d = p.dentry.get();
-    while (m && m != top.mount.get()) {
-      if (!m->parent_) return false;
-      d = m->mountpoint_.get();
-      m = m->parent_.get();
-    }
-    return m && top.dentry->contains(*d);
-  }
-  static Path topmost(Path p) {
-    while (p.dentry->mounted_here.load() > 0) {
-      Mount* m = child(*p.mount, p.dentry.get());
-      if (!m) break;
-      p = Path{Ref<Mount>(*m), m->root_};
-    }
-    return p;
-  }
-  // Linux: has_locked_children().
-  static bool has_locked_children(const Mount& m, const Dentry& below) {
-    for (auto& [point, c] : m.children_)
-      if (c->locked_ && below.contains(*point)) return true;
-    return false;
-  }
-  static RefOrNull<Mount> parent(const Mount& m) { return m.parent_; }
-  static RefOrNull<Dentry> mountpoint(const Mount& m) { return m.mountpoint_; }
-  static const MountNamespace* ns(const Mount& m) { return m.ns_; }
-  static void set_ns(Mount& m, const MountNamespace* ns) { m.ns_ = ns; }
-  static bool mark_expired(Mount& m) { return std::exchange(m.expiry_mark_, true); }
-  static size_t children(const Mount& m) { return m.children_.size(); }
-};
+Mount::~Mount() {
+  CHECK(!group_ && !master_);  // they would be told of what comes
+  DentryAccess::mount_gone(*fs_);
+}
 
 MountNamespace::MountNamespace() : impl_(std::make_unique<Impl>()) {}
 
@@ -134,8 +42,8 @@ MountNamespace::~MountNamespace() {
     impl_->forget_detached();
     if (impl_->root) MountTree::collect(*impl_->root, &all);
     for (auto& m : all) {
-      cut.push_back(MountTree::detach(*m));
       MountTree::set_ns(*m, nullptr);
+      cut.push_back(MountTree::take_out(*m));
     }
   }
 }
@@ -162,14 +70,17 @@ Result<Ref<Mount>> MountNamespace::mount(Ref<FileSystem> fs, const Path& at, uin
   if (what->is_directory() != where->is_directory()) return kENOTDIR;
   Ref<Mount> m = adopt_ref(new Mount(std::move(fs), std::move(top), flags, std::move(source)));
   Path keep = at;
+  std::vector<MountTree::Detached> cut;
+  std::vector<MountTree::Copy> copies;
   MutexLock l(g_tree);
   if (!at.mount || MountTree::ns(*at.mount) != this) return kEINVAL;
-  if (impl_->count >= kMaxMounts) return kENOSPC;
   Path point = MountTree::topmost(keep);
   if (point.dentry->is_unlinked()) return kENOENT;
+  copies = TRY(MountTree::copies_for(*this, *m, 1, point));
   MountTree::attach(m, *point.mount, *point.dentry);
   m->ns_ = this;
   impl_->count++;
+  MountTree::attach_copies(*this, copies, *point.dentry, &cut);
   return m;
 }
 
@@ -184,19 +95,21 @@ Result<Ref<MountNamespace>> MountNamespace::clone_tree(const Path& from, bool re
   else if (MountTree::has_locked_children(*from.mount, *from.dentry)) return kEINVAL;
   else all.push_back(from.mount.get_ref());
   if (g_detached.load() + all.size() > kMaxMounts) return kENOSPC;
+  if (from.mount->unbindable_) return kEINVAL;
   tree->impl_->anonymous = true;
   for (auto& m : all) {
     const bool top = m.get() == from.mount.get();
     RefOrNull<Mount> parent;
     if (!top) {
       auto p = copies.find(m->parent_.get());
-      if (p == copies.end()) continue;  // not below `from`
+      if (p == copies.end()) continue;  // not below `from`, or below one that is left out
       if (m->parent_.get() == from.mount.get() && !from.dentry->contains(*m->mountpoint_)) continue;
+      if (m->unbindable_ && m->locked_) return kEPERM;
+      if (m->unbindable_) continue;
       parent = p->second;
     }
-    Ref<Mount> copy = adopt_ref(new Mount(m->fs_, top ? from.dentry.get_ref() : m->root_, m->flags(), m->source_));
+    Ref<Mount> copy = MountTree::clone(*m, top ? from.dentry.get_ref() : m->root_, MountTree::Kin::same);
     copy->locked_ = !top && m->locked_;
-    copy->locked_flags_ = m->locked_flags();
     copy->ns_ = tree.get();
     copies.emplace(m.get(), copy);
     if (top) tree->impl_->root = copy;
@@ -230,7 +143,8 @@ Result<void> MountNamespace::move(const Path& from, const Path& at) {
   if (!what || !where) return kENOENT;
   if (what->is_directory() != where->is_directory()) return kEINVAL;
   Path keep = at;
-  MountTree::Detached cut;
+  std::vector<MountTree::Detached> cut;
+  std::vector<MountTree::Copy> copies;
   std::vector<Ref<Mount>> all;
   RefOrNull<Mount> was_top;
   MutexLock l(g_tree);
@@ -239,24 +153,27 @@ Result<void> MountNamespace::move(const Path& from, const Path& at) {
   const bool attached = static_cast<bool>(from.mount->parent_);
   if (attached ? home != this : !home || !home->impl_->anonymous) return kEINVAL;
   if (from.dentry.get() != from.mount->root().get() || from.mount->locked_) return kEINVAL;
+  if (attached && from.mount->parent_->group_) return kEINVAL;  // its peers would not hear of it
   Path point = MountTree::topmost(keep);
+  if (point.mount->group_ && MountTree::has_unbindable(*from.mount)) return kEINVAL;
   if (MountTree::below(*point.mount, *from.mount)) return kELOOP;
   if (point.dentry->is_unlinked()) return kENOENT;
+  if (!attached) MountTree::collect(*from.mount, &all);
+  copies = TRY(MountTree::copies_for(*this, *from.mount, all.size(), point));
   if (attached) {
-    cut = MountTree::detach(*from.mount);
+    cut.push_back(MountTree::detach(*from.mount));
   } else {
-    MountTree::collect(*from.mount, &all);
-    if (impl_->count + all.size() > kMaxMounts) return kENOSPC;
     for (auto& m : all) MountTree::set_ns(*m, this);
     impl_->count += all.size();
     home->impl_->forget_detached();
     std::swap(was_top, home->impl_->root);
   }
   MountTree::attach(from.mount.get_ref(), *point.mount, *point.dentry);
+  MountTree::attach_copies(*this, copies, *point.dentry, &cut);
   return {};
 }
 
-Result<void> MountNamespace::change_flags(const Path& at, bool recursive, uint64_t set, uint64_t clear) {
+Result<void> MountNamespace::change(const Path& at, bool recursive, const Change& c) {
   constexpr uint64_t kStay = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
   // Without a flag, access times are relative.
   auto atime_of = [](uint64_t f) { return (f & MS_NODIRATIME) | (f & MS_NOATIME ? uint64_t{MS_NOATIME} : f & MS_STRICTATIME); };
@@ -269,33 +186,48 @@ Result<void> MountNamespace::change_flags(const Path& at, bool recursive, uint64
   else all.push_back(at.mount.get_ref());
   // Linux: can_change_locked_flags().
   for (auto& m : all) {
-    const uint64_t next = (m->flags() & ~clear) | set, locked = m->locked_flags();
+    const uint64_t next = (m->flags() & ~c.clear) | c.set, locked = m->locked_flags();
     if (locked & kStay & ~next) return kEPERM;
     if ((locked & kAtimeFlags) && atime_of(m->flags()) != atime_of(next)) return kEPERM;
   }
-  for (auto& m : all) m->set_flags((m->flags() & ~clear) | set);
+  for (auto& m : all) {
+    m->set_flags((m->flags() & ~c.clear) | c.set);
+    if (c.propagation) MountTree::change_type(*m, c.propagation);
+  }
   return {};
+}
+
+// Linux: fs/namespace.c do_set_group().
+Result<void> MountNamespace::set_group(const Path& from, const Path& to) {
+  MutexLock l(g_tree);
+  for (const Path* p : {&from, &to})
+    if (!p->mount || MountTree::ns(*p->mount) != this || p->dentry.get() != p->mount->root().get()) return kEINVAL;
+  Mount &a = *from.mount, &b = *to.mount;
+  if (a.fs_.get() != b.fs_.get() || !a.root_->contains(*b.root_) || MountTree::has_locked_children(a, *b.root_)) return kEINVAL;
+  if (b.group_ || b.master_ || (!a.group_ && !a.master_)) return kEINVAL;
+  MountTree::set_master(b, a.master_);
+  if (a.group_) MountTree::join(b, a.group_.get_ref());
+  return {};
+}
+
+void MountNamespace::follow_outside(Mount& m) {
+  MutexLock l(g_tree);
+  MountTree::set_master(m, adopt_ref(new PeerGroup));
 }
 
 Result<void> MountNamespace::unmount(const Path& at, int flags) {
   if ((flags & MNT_EXPIRE) && (flags & (MNT_FORCE | MNT_DETACH))) return kEINVAL;
-  std::vector<Ref<Mount>> all;
   std::vector<MountTree::Detached> cut;
   {
     MutexLock l(g_tree);
     if (!at.mount || MountTree::ns(*at.mount) != this || at.dentry.get() != at.mount->root().get()) return kEINVAL;
     if (!at.mount->parent_ || at.mount->locked_) return kEINVAL;
     if (!(flags & MNT_DETACH)) {
-      // Linux: propagate_mount_busy. The tree and `at` hold one reference each.
-      if (MountTree::children(*at.mount) > 0 || at.mount->ref_count() > 2) return kEBUSY;
+      // The tree and `at` hold one reference each.
+      if (MountTree::busy(*at.mount, 2)) return kEBUSY;
       if ((flags & MNT_EXPIRE) && !MountTree::mark_expired(*at.mount)) return kEAGAIN;
     }
-    MountTree::collect(*at.mount, &all);
-    for (auto& m : all) {
-      cut.push_back(MountTree::detach(*m));
-      MountTree::set_ns(*m, nullptr);
-    }
-    impl_->count -= all.size();
+    MountTree::unmount(*at.mount, &cut);
   }
   return {};
 }
@@ -328,15 +260,11 @@ Ref<MountNamespace> MountNamespace::copy(std::vector<std::pair<Ref<Mount>, Ref<M
   MountTree::collect(*impl_->root, &all);
   std::map<const Mount*, Ref<Mount>> copies;
   for (auto& m : all) {
-    Ref<Mount> c = adopt_ref(new Mount(m->fs_, m->root_, m->flags(), m->source_));
+    Ref<Mount> c = MountTree::clone(*m, m->root_, less_privileged ? MountTree::Kin::slave : MountTree::Kin::same);
     c->ns_ = ns.get();
-    c->locked_flags_ = m->locked_flags();
     c->locked_ = m->locked_;
-    if (less_privileged) {
-      // Linux: lock_mnt_tree().
-      c->locked_flags_ = m->locked_flags() | kAtimeFlags | (m->flags() & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC));
-      c->locked_ = m.get() != impl_->root.get();
-    }
+    c->unbindable_ = m->unbindable_;
+    if (less_privileged) MountTree::lock(*c, m.get() != impl_->root.get());
     copies.emplace(m.get(), c);
     if (m->parent_ && copies.count(m->parent_.get()))
       MountTree::attach(c, *copies.find(m->parent_.get())->second, *m->mountpoint_);
@@ -374,6 +302,7 @@ Result<void> MountNamespace::pivot_root(const Path& new_root, const Path& put_ol
   if (!new_root.mount || !put_old.mount || MountTree::ns(*new_root.mount) != this ||
       MountTree::ns(*put_old.mount) != this)
     return kEINVAL;
+  if (put_old.mount->group_ || (new_root.mount->parent_ && new_root.mount->parent_->group_)) return kEINVAL;
   if (new_root.mount.get() == impl_->root.get() || put_old.mount.get() == impl_->root.get()) return kEBUSY;
   if (new_root.dentry.get() != new_root.mount->root().get()) return kEINVAL;
   if (new_root.dentry->is_unlinked() || put_old.dentry->is_unlinked()) return kENOENT;
@@ -385,110 +314,6 @@ Result<void> MountNamespace::pivot_root(const Path& new_root, const Path& put_ol
   impl_->root = new_root.mount;
   MountTree::attach(old_top.get_ref(), *point.mount, *point.dentry);
   return {};
-}
-
-// ---- Text ----
-
-namespace {
-
-// Writes the names from p up to root, or up to the top when root is not met. Dentries seen are kept until the lock is gone: the
-// last reference of one must not go under it.
-struct TextWalk {
-  std::vector<std::string> names;
-  std::vector<RefOrNull<Dentry>> keep;
-  bool reached_root = false;
-
-  void run(const Path& p, const Path* root) {
-    RefOrNull<Mount> m = p.mount;
-    RefOrNull<Dentry> d = p.dentry;
-    for (;;) {
-      keep.push_back(d);
-      if (root && m.get() == root->mount.get() && d.get() == root->dentry.get()) {
-        reached_root = true;
-        return;
-      }
-      if (m && d.get() == m->root().get()) {
-        RefOrNull<Mount> up = MountTree::parent(*m);
-        if (!up) return;
-        d = MountTree::mountpoint(*m);
-        m = up;
-        continue;
-      }
-      RefOrNull<Dentry> parent = d->parent();
-      if (!parent) return;
-      names.push_back(d->name());
-      d = parent;
-    }
-  }
-  std::string text() const {
-    std::string out;
-    for (auto it = names.rbegin(); it != names.rend(); ++it) {
-      out += '/';
-      out += *it;
-    }
-    return out.empty() ? "/" : out;
-  }
-};
-
-std::string finish(const Path& p, std::string text) {
-  return p.dentry->is_unlinked() ? text + " (deleted)" : text;
-}
-
-}  // namespace
-
-std::string dentry_text(const Dentry& dentry) {
-  TextWalk w;
-  w.run(Path{nullptr, Ref<Dentry>(const_cast<Dentry&>(dentry))}, nullptr);
-  return w.text();
-}
-
-std::string path_text_from_top(const Path& path) {
-  if (!path.dentry) return {};
-  if (!path.mount) return path.dentry->name();
-  TextWalk w;
-  {
-    MutexLock l(g_tree);
-    w.run(path, nullptr);
-  }
-  return finish(path, w.text());
-}
-
-std::string path_text(const MountNamespace&, const Path& path, const Path& root) {
-  if (!path.dentry) return {};
-  if (!path.mount) return path.dentry->name();
-  if (!root) return path_text_from_top(path);
-  TextWalk w;
-  {
-    MutexLock l(g_tree);
-    w.run(path, &root);
-  }
-  std::string text = finish(path, w.text());
-  return w.reached_root ? text : "(unreachable)" + text;
-}
-
-std::vector<MountNamespace::Info> MountNamespace::list(const Path& root) const {
-  std::vector<Ref<Mount>> all;
-  std::vector<Info> out;
-  {
-    MutexLock l(g_tree);
-    MountTree::collect(*impl_->root, &all);
-  }
-  for (auto& m : all) {
-    TextWalk w;
-    Path p{m, m->root()};
-    int parent_id = 0;
-    {
-      MutexLock l(g_tree);
-      w.run(p, &root);
-      RefOrNull<Mount> up = MountTree::parent(*m);
-      parent_id = up ? up->id() : m->id();
-    }
-    // The mount that the root itself lies in is shown as "/".
-    if (!w.reached_root && root.mount.get() == m.get()) w.names.clear();
-    else if (!w.reached_root) continue;
-    out.push_back(Info{m, parent_id, w.text()});
-  }
-  return out;
 }
 
 }  // namespace sentry::vfs

@@ -55,7 +55,7 @@ FIELDS = {
     'linux.seccomp.architectures': 'seccomp: errno', 'linux.seccomp.flags': 'flags of seccomp', 'linux.seccomp.listenerPath': 'an agent',
     'linux.seccomp.listenerMetadata': 'an agent', 'linux.seccomp.syscalls.names': 'seccomp: errno', 'linux.seccomp.syscalls.action': 'seccomp: trap',
     'linux.seccomp.syscalls.errnoRet': 'seccomp: trace', 'linux.seccomp.syscalls.args': 'seccomp: equal in some bits',
-    'linux.rootfsPropagation': 'propagation of the root', 'linux.maskedPaths': 'masked paths', 'linux.readonlyPaths': 'read-only paths',
+    'linux.rootfsPropagation': 'propagation_test.py test_the_root_is_what_the_spec_says', 'linux.maskedPaths': 'masked paths', 'linux.readonlyPaths': 'read-only paths',
     'linux.mountLabel': 'SELinux of mounts', 'linux.personality.domain': 'personality', 'linux.personality.flags': 'flags of a personality',
     'linux.memoryPolicy': 'policies of memory', 'solaris': 'other systems', 'windows': 'other systems', 'vm': 'other systems', 'zos': 'other systems',
 }

@@ -373,7 +373,7 @@ class CaissonPod(Pod, unittest.TestCase):
         text = lambda t: struct.pack('<I', len(t)) + t.encode()
         def spec(id, joins=('', '', ''), preserve=0, member=1):
             process = struct.pack('<II', 0, 0) + text('/') + struct.pack('<IIIIBBHH5QIi5I', 0, 0, 0, 0, 0, 0, 0, 0, *[0] * 5, 0, 0, *[0] * 5)
-            return (text(id) + text('') + text('') + process + struct.pack('<BBIII3Q', 0, 1, 0, 0, 0, 0, 0, 0) + text('') +
+            return (text(id) + text('') + text('') + process + struct.pack('<BQBIII3Q', 0, 0, 1, 0, 0, 0, 0, 0, 0) + text('') +
                     struct.pack('<qIBIBIIIB', 0, preserve, 0, 0, 0, 0, 0, 0, 0) + b''.join(map(text, joins)) + bytes([member]) + struct.pack('<BIIIII', 0, 0, 0, 0, 0, 0))
         def ask(body, fds=(), op=1):
             record = struct.pack('<HQ', op, 7) + body

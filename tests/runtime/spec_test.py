@@ -143,8 +143,6 @@ TABLE = {
         {'destination': '/mnt/a', 'type': 'tmpfs', 'source': 'none', 'options': ['nosuid', 'nodev', 'noexec', 'noatime', 'ro']},
         {'destination': '/mnt/b', 'type': 'bind', 'source': '/etc', 'options': ['rbind', 'nosuid', 'noexec', 'nodiratime', 'ro']},
         {'destination': '/mnt/c', 'type': 'tmpfs', 'source': 'none', 'options': ['noexec', 'exec', 'ro', 'rw']}]),
-    'propagation of a mount': mount('ls /mnt >/dev/null; echo $?', '/mnt', 'bind', ['rbind', 'rslave'], '/etc'),
-    'propagation of the root': linux('echo through', rootfsPropagation='rslave'),
     'an empty environment': process('', args=['/usr/bin/env'], env=[]),
     'HOME is that of the user': process('', args=['/usr/bin/env'], env=['A=b'], user={'uid': 2, 'gid': 2}),
     'HOME of a user without a name': process('', args=['/usr/bin/env'], env=['A=b'], user={'uid': 12345, 'gid': 2}),

@@ -67,8 +67,12 @@ Result<std::string> mountinfo_text(const Subject&, Task& t) {
     const uint64_t device = i.mount->fs()->device();
     append(out, "%d %d %u:%u ", i.mount->id(), i.parent_id, major(device), minor(device));
     out += escape_mount_field(vfs::dentry_text(*i.mount->root())) + " " + escape_mount_field(i.mountpoint) + " " +
-           mount_options(*i.mount) + " - " + i.mount->fs()->type_name() + " " + source_of(*i.mount) + " " +
-           with_more(i.mount->read_only() ? "ro" : "rw", *i.mount->fs()) + "\n";
+           mount_options(*i.mount);
+    if (i.shared) append(out, " shared:%d", i.shared);
+    if (i.master) append(out, " master:%d", i.master);
+    if (i.from && i.from != i.master) append(out, " propagate_from:%d", i.from);
+    if (i.unbindable) out += " unbindable";
+    out += std::string(" - ") + i.mount->fs()->type_name() + " " + source_of(*i.mount) + " " + with_more(i.mount->read_only() ? "ro" : "rw", *i.mount->fs()) + "\n";
   }
   return out;
 }
