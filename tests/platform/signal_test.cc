@@ -76,6 +76,7 @@ TEST_F(Signals, InterruptedCodeNoticesNothing) {
     uint64_t one = 1;
     EXPECT_TRUE(g->space().write_remote(stop, &one, 8).ok());
     t.join();
+    g->set_fiber(sched::current());
     EXPECT_EQ(bad, 0);
     EXPECT_GT(frames, 50u);
     EXPECT_EQ(frames, returns);
