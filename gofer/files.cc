@@ -82,7 +82,7 @@ void Files::cache(Node& n, Fd fd) {
 
 void Files::let_go() {
   if (passing_.empty()) return;
-  tree::stand_in(root_.get());  // a look at attributes may have left us there
+  IGNORE_ERROR(tree::stand_in(root_.get()), "then we stay where we are");  // a look at attributes may have left us there
   for (NodeId id : passing_) {
     nodes_.uncache(id);
     close_stream(id);

@@ -134,7 +134,11 @@ class Files {
   base::Result<Stream*> stream(Node& n, uint64_t cookie);
   void close_stream(wire::NodeId dir);
   // Entries from r.cookie on, as many as there is room for in the reply.
-  base::Result<void> read_entries(Node& n, bool want_attr, size_t& room, wire::ReadDirReply& r);
+  base::Result<void> read_entries(Node& n, uint32_t want, size_t& room, wire::ReadDirReply& r);
+  // One directory of a ReadDirs. ENOBUFS: there is too little room left; EFBIG: it is better asked for alone.
+  base::Result<wire::ListedDir> list_one(Node& parent, const std::string& name, const wire::ReadDirsRequest& q, bool first, size_t& room);
+  // What is below the last one of `listed`. Whether there is room for more.
+  bool list_below(const wire::ReadDirsRequest& q, size_t& room, std::vector<wire::ListedDir>& listed);
   void relocate(Node& n, Node& parent, const std::string& name);
   void refresh(Node* n, const wire::Attr& attr);
 

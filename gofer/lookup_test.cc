@@ -92,7 +92,7 @@ TEST_F(Lookup, SymlinksOutOfTheTreeAreNeverFollowed) {
     EXPECT_TRUE(fails_with(call(wire::OpenRequest{{root_, s}, wire::kRead}), kELOOP));
     EXPECT_TRUE(fails_with(call(wire::OpenRequest{{w->found[0].node, ""}, wire::kRead}), kELOOP));
     EXPECT_TRUE(fails_with(call(wire::OpenRequest{{w->found[0].node, "secret"}, wire::kRead}), kENOTDIR));
-    EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{w->found[0].node, 0, 4096, false}), kENOTDIR));
+    EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{w->found[0].node, 0, 4096, 0}), kENOTDIR));
     EXPECT_TRUE(fails_with(call(wire::CreateRequest{root_, s, wire::kWrite, 0644, 0, 0}), kEEXIST));
     EXPECT_TRUE(fails_with(call(wire::SetAttrRequest{{root_, s}, wire::kSetMode, 0777, 0, 0, 0, 0, 0}), kEOPNOTSUPP));
     EXPECT_TRUE(fails_with(call(wire::SetAttrRequest{{root_, s}, wire::kSetSize, 0, 0, 0, 0, 0, 0}), kEINVAL));
@@ -234,7 +234,7 @@ TEST_F(Lookup, ReadDirListsEverythingOnceInAnyChunkSize) {
       uint64_t cookie = 0;
       for (int calls = 0;; calls++) {
         ASSERT_LT(calls, 2000);
-        auto r = call(wire::ReadDirRequest{dir, cookie, max, attr});
+        auto r = call(wire::ReadDirRequest{dir, cookie, max, attr ? wire::kWantAll : 0});
         ASSERT_TRUE(r.ok());
         for (auto& e : r->entries) {
           EXPECT_TRUE(seen.insert(e.name).second) << e.name;
@@ -249,8 +249,8 @@ TEST_F(Lookup, ReadDirListsEverythingOnceInAnyChunkSize) {
       EXPECT_EQ(seen, want);
     }
   }
-  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{dir, 0, 100, true}), kEINVAL));
-  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{node("big/entry-0"), 0, 4096, true}), kENOTDIR));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{dir, 0, 100, wire::kWantAll}), kEINVAL));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{node("big/entry-0"), 0, 4096, wire::kWantAll}), kENOTDIR));
 }
 
 TEST_F(Lookup, ManyDirectoriesAreListedAtOnce) {
@@ -285,6 +285,54 @@ TEST_F(Lookup, ManyDirectoriesAreListedAtOnce) {
   EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {}}), kEINVAL));
   for (const char* bad : {"..", ".", "a/b", ""})
     EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"many3", bad}}), kEINVAL)) << bad;
+}
+
+TEST_F(Lookup, TreesAreListedAtOnce) {
+  std::set<std::string> dirs{"t"};
+  make_dir("/0/t");
+  for (const char* a : {"a", "b", "c"}) {
+    const std::string d = std::string("t/") + a;
+    for (const std::string& s : {d, d + "/d", d + "/d/d"}) {
+      dirs.insert(s);
+      make_dir("/0/" + s);
+      write_file("/0/" + s + "/file", "");
+      ASSERT_EQ(symlink("file", (top_ + "/0/" + s + "/link").c_str()), 0);
+    }
+  }
+  for (uint32_t want : {wire::kDirAttr, wire::kWantAll}) {
+    size_t least = SIZE_MAX;
+    for (uint32_t max : {65536u, 2048u}) {
+      auto r = call(wire::ReadDirsRequest{root_, {"t"}, max, want, true});
+      ASSERT_TRUE(r.ok());
+      if (max == 65536) {
+        EXPECT_EQ(r->listed.size(), dirs.size());
+      } else {
+        EXPECT_LT(r->listed.size(), dirs.size());
+        EXPECT_LE(wire::encode_reply(1, *r).size(), max);
+      }
+      EXPECT_LT(r->listed.size(), least);
+      least = r->listed.size();
+      std::vector<std::string> paths;
+      for (const auto& d : r->listed) {
+        ASSERT_TRUE(d.node && d.end && d.in <= paths.size());
+        paths.push_back(d.in ? paths[d.in - 1] + "/" + d.name : d.name);
+        EXPECT_TRUE(dirs.contains(paths.back())) << paths.back();
+        struct stat st;
+        ASSERT_EQ(lstat((top_ + "/0/" + paths.back()).c_str(), &st), 0);
+        EXPECT_EQ(d.attr.ino, st.st_ino);
+        EXPECT_EQ(d.entries.size(), paths.size() == 1 ? 3u : (std::count(paths.back().begin(), paths.back().end(), '/') < 3 ? 3u : 2u));
+        for (const auto& e : d.entries) {
+          EXPECT_EQ(e.has_attr, want == wire::kWantAll || e.type == DT_DIR) << e.name;
+          EXPECT_EQ(e.link, e.has_attr && e.name == "link" ? "file" : "");
+        }
+      }
+      EXPECT_EQ(std::set<std::string>(paths.begin(), paths.end()).size(), paths.size());
+      for (const auto& d : r->listed) EXPECT_TRUE(call(wire::GetAttrRequest{{d.node, ""}}).ok());
+      for (auto d = r->listed.rbegin(); d != r->listed.rend(); ++d) (void)call(wire::ForgetRequest{{d->node}});
+    }
+  }
+  EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"t"}, 100, wire::kWantAll, true}), kEINVAL));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirsRequest{root_, {"t"}, 65536, wire::kWantAll + 1, true}), kEINVAL));
 }
 
 TEST_F(Lookup, NeighboursAreOpenedWithAFile) {
@@ -325,7 +373,7 @@ TEST_F(Lookup, WalksAndListingsSayWhatHasNoXattrs) {
   // What the host alone understands counts as nothing.
   bool foreign = setxattr((top_ + "/0/x/foreign").c_str(), "trusted.overlay.x", "1", 1, 0) == 0;
   wire::NodeId dir = node("x");
-  auto r = call(wire::ReadDirRequest{dir, 0, 65536, true});
+  auto r = call(wire::ReadDirRequest{dir, 0, 65536, wire::kWantAll});
   ASSERT_TRUE(r.ok());
   size_t seen = 0;
   for (const auto& e : r->entries) {
@@ -354,7 +402,7 @@ TEST_F(Lookup, ReadDirFromTheStartSeesNewEntriesAndManyStreamsGoOn) {
     more = false;
     for (size_t i = 0; i < 40; i++) {
       if (cookies[i] == UINT64_MAX) continue;
-      auto r = call(wire::ReadDirRequest{dirs[i], cookies[i], 1024, false});
+      auto r = call(wire::ReadDirRequest{dirs[i], cookies[i], 1024, 0});
       ASSERT_TRUE(r.ok());
       seen[i] += r->entries.size();
       cookies[i] = r->end ? UINT64_MAX : r->cookie;
@@ -362,13 +410,13 @@ TEST_F(Lookup, ReadDirFromTheStartSeesNewEntriesAndManyStreamsGoOn) {
     }
   }
   for (size_t n : seen) EXPECT_EQ(n, 30u);
-  auto first = call(wire::ReadDirRequest{dirs[0], 0, 1024, false});
+  auto first = call(wire::ReadDirRequest{dirs[0], 0, 1024, 0});
   ASSERT_TRUE(first.ok());
   write_file("/0/d0/new", "");
   bool found = false;
   uint64_t cookie = 0;
   for (;;) {
-    auto r = call(wire::ReadDirRequest{dirs[0], cookie, 65536, false});
+    auto r = call(wire::ReadDirRequest{dirs[0], cookie, 65536, 0});
     ASSERT_TRUE(r.ok());
     for (auto& e : r->entries) found |= e.name == "new";
     if (r->end) break;
@@ -449,7 +497,7 @@ TEST_F(Lookup, DeepPathsCostNoStackAndFewDescriptors) {
   }
   for (int i = 0; i < 20; i++) {
     make_dir("/0/side" + std::to_string(i));
-    ASSERT_TRUE(call(wire::ReadDirRequest{node("side" + std::to_string(i)), 0, 1024, false}).ok());
+    ASSERT_TRUE(call(wire::ReadDirRequest{node("side" + std::to_string(i)), 0, 1024, 0}).ok());
   }
   ASSERT_TRUE(call(wire::CreateRequest{chain.back(), "f", 0, 0644, 0, 0}).ok());
   EXPECT_LE(files_->nodes().cached_fds(), 16u);
@@ -481,7 +529,7 @@ TEST_F(Lookup, RunningOutOfHostDescriptorsIsAnErrorNotTheEnd) {
   for (int i = 0; i < 40; i++) {
     make_dir("/0/d/" + std::to_string(i));
     node("d/" + std::to_string(i));
-    ASSERT_TRUE(call(wire::ReadDirRequest{node("d/" + std::to_string(i)), 0, 1024, false}).ok());
+    ASSERT_TRUE(call(wire::ReadDirRequest{node("d/" + std::to_string(i)), 0, 1024, 0}).ok());
   }
   std::vector<Fd> hold;
   for (;;) {

@@ -215,7 +215,7 @@ TEST_F(Modify, RemovedDirectoriesAndLinksCanBeKeptToo) {
   ASSERT_TRUE(call(wire::UnlinkRequest{{d->node, ""}, true, true}).ok());
   EXPECT_TRUE(call(wire::GetAttrRequest{{d->node, ""}}).ok());
   // Linux: fs/readdir.c iterate_dir answers ENOENT for a dead directory.
-  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{d->node, 0, 4096, true}), kENOENT));
+  EXPECT_TRUE(fails_with(call(wire::ReadDirRequest{d->node, 0, 4096, wire::kWantAll}), kENOENT));
   EXPECT_TRUE(fails_with(call(wire::CreateRequest{d->node, "g", 0, 0644, 0, 0}), kENOENT));
   auto l = call(wire::SymlinkRequest{root_, "l", "target", 0, 0});
   ASSERT_TRUE(l.ok() && call(wire::UnlinkRequest{{l->node, ""}, false, true}).ok());
@@ -269,7 +269,7 @@ TEST_F(Modify, RenameReplacesExchangesAndKeeps) {
   size_t pinned = files_->nodes().pinned_fds();
   EXPECT_TRUE(fails_with(call(wire::RenameRequest{{y, ""}, root_, "d", 0, d, true}), kEISDIR));
   EXPECT_EQ(files_->nodes().pinned_fds(), pinned);
-  EXPECT_TRUE(call(wire::ReadDirRequest{d, 0, 4096, false}).ok());
+  EXPECT_TRUE(call(wire::ReadDirRequest{d, 0, 4096, 0}).ok());
 }
 
 TEST_F(Modify, RenameOntoAnotherNameOfTheSameFileDoesNothing) {
@@ -305,7 +305,7 @@ TEST_F(Modify, ALoopMadeBehindOurBackIsNoLoopHere) {
   make_dir("/0/a");
   make_dir("/0/a/b");
   auto a = node("a"), b = node("b", a);
-  ASSERT_TRUE(call(wire::ReadDirRequest{b, 0, 4096, false}).ok());  // b's descriptor is held
+  ASSERT_TRUE(call(wire::ReadDirRequest{b, 0, 4096, 0}).ok());  // b's descriptor is held
   ASSERT_EQ(rename((top_ + "/0/a/b").c_str(), (top_ + "/0/b").c_str()), 0);
   ASSERT_TRUE(call(wire::RenameRequest{{a, ""}, b, "a", 0, 0, false}).ok());
   EXPECT_TRUE(exists("/0/b/a"));
@@ -433,7 +433,7 @@ TEST_F(Modify, AHostThatChangesEverythingMeanwhileCausesErrorsOnly) {
     for (auto& f : w->found) ids.push_back(f.node);
     for (size_t k = ids.size() > 6 ? ids.size() - 6 : 0; k < ids.size(); k++) {
       done += call(wire::GetAttrRequest{{ids[k], ""}}).ok();
-      done += call(wire::ReadDirRequest{ids[k], 0, 4096, true}).ok();
+      done += call(wire::ReadDirRequest{ids[k], 0, 4096, wire::kWantAll}).ok();
       done += call(wire::OpenRequest{{ids[k], ""}, wire::kRead | wire::kWrite}).ok();
       done += call(wire::SetAttrRequest{{ids[k], ""}, wire::kSetMode, 0755, 0, 0, 0, 0, 0}).ok();
     }

@@ -41,7 +41,7 @@ TEST_F(Records, EveryTruncationOfEveryRequestIsRefused) {
   try_all(wire::HelloRequest{});
   try_all(wire::AttachRequest{0});
   try_all(wire::WalkRequest{root_, {"abc", "d"}, 1});
-  try_all(wire::ReadDirRequest{root_, 0, 4096, true});
+  try_all(wire::ReadDirRequest{root_, 0, 4096, wire::kWantAll});
   try_all(wire::GetAttrRequest{{root_, "x"}});
   try_all(wire::SetAttrRequest{{root_, "x"}, 1, 2, 3, 4, 5, 6, 7});
   try_all(wire::ReadLinkRequest{{root_, "x"}});
@@ -252,8 +252,8 @@ TEST_F(Program, EveryOperationWorksUnderItsFilter) {
   EXPECT_EQ(w->found.back().link, "f");
   EXPECT_TRUE(ask(wire::ReadLinkRequest{{d->node, "l"}}).ok());
   EXPECT_TRUE(ask(wire::WalkRequest{root, {"d", "f"}, wire::kRead | wire::kWrite}).ok());
-  EXPECT_TRUE(ask(wire::ReadDirRequest{d->node, 0, 1024, true}).ok());
-  EXPECT_TRUE(ask(wire::ReadDirRequest{d->node, 0, 1024, false}).ok());
+  EXPECT_TRUE(ask(wire::ReadDirRequest{d->node, 0, 1024, wire::kWantAll}).ok());
+  EXPECT_TRUE(ask(wire::ReadDirRequest{d->node, 0, 1024, 0}).ok());
   EXPECT_TRUE(ask(wire::GetAttrRequest{{f->node, ""}}).ok());
   EXPECT_TRUE(ask(wire::SetAttrRequest{{f->node, ""}, wire::kSetAll, 0644, 3, 4, 5, 6, 7}).ok());
   EXPECT_TRUE(ask(wire::OpenRequest{{f->node, ""}, wire::kRead | wire::kWrite | wire::kTruncate}).ok());
@@ -343,7 +343,7 @@ TEST_F(Program, UsesLittlePrivateMemoryWhenIdle) {
     write_file("/0/" + std::string(200, 'n') + std::to_string(i), "");
     ASSERT_TRUE(ask(wire::WalkRequest{root, {std::string(200, 'n') + std::to_string(i)}, wire::kRead}).ok());
   }
-  ASSERT_TRUE(ask(wire::ReadDirRequest{root, 0, wire::kMaxRecord, true}).ok());
+  ASSERT_TRUE(ask(wire::ReadDirRequest{root, 0, wire::kMaxRecord, wire::kWantAll}).ok());
   std::ifstream smaps("/proc/" + std::to_string(pid_) + "/smaps_rollup");
   std::string line;
   long kib = 0;

@@ -118,8 +118,6 @@ Result<Fd> open_listing(int dir) { return look_up(dir, ".", O_RDONLY | O_DIRECTO
 
 Result<Attr> attr_of(int fd) { return stat(fd, "", AT_EMPTY_PATH); }
 
-void stand_in(int dir) { IGNORE_ERROR(from_libc(::fchdir(dir)), "then we stay where we are"); }
-
 Result<uint64_t> mount_of(int fd) {
   struct statx x;
   TRY(from_libc(::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &x)));
@@ -127,23 +125,27 @@ Result<uint64_t> mount_of(int fd) {
 }
 Result<Attr> attr_at(int dir, const Name& name) { return stat(dir, name.c_str(), 0); }
 
-Result<Attr> attr_with_xattrs(int dir, const Name& name) {
-  Attr a = TRY(attr_at(dir, name));
-  // There is no llistxattrat(2): stand in the directory.
-  if (!none(::fchdir(dir)).ok()) return a;
+Result<void> stand_in(int dir) { return none(::fchdir(dir)); }
+
+void look_for_xattrs(const Name& name, Attr& a) {
   char names[1024];
   auto n = from_libc(::llistxattr(name.c_str(), names, sizeof names));
   if (!n.ok()) {
     if (n.error() == kEOPNOTSUPP) a.flags |= Attr::kNoXattrs;
-    return a;
+    return;
   }
   std::string_view all(names, static_cast<size_t>(*n));
   while (!all.empty()) {
     size_t end = std::min(all.find('\0'), all.size());
-    if (wire::shared_xattr(all.substr(0, end))) return a;
+    if (wire::shared_xattr(all.substr(0, end))) return;
     all.remove_prefix(std::min(end + 1, all.size()));
   }
   a.flags |= Attr::kNoXattrs;
+}
+
+Result<Attr> attr_with_xattrs(int dir, const Name& name) {
+  Attr a = TRY(attr_at(dir, name));
+  if (stand_in(dir).ok()) look_for_xattrs(name, a);
   return a;
 }
 

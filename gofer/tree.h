@@ -35,11 +35,12 @@ Result<Fd> open_directory(int dir, const Name& name);
 Result<Fd> open_listing(int dir);
 
 Result<Attr> attr_of(int fd);
-// The working directory, which some calls need; nothing else goes by it.
-void stand_in(int dir);
+// The working directory, which asking about a name's extended attributes needs (there is no llistxattrat(2)); nothing else goes by it.
+Result<void> stand_in(int dir);
 // A number of the mount that it is on, as long as that is there.
 Result<uint64_t> mount_of(int fd);
 Result<Attr> attr_at(int dir, const Name& name);
+void look_for_xattrs(const Name& name, Attr& a);  // a: of that name where the process stands
 // Also says if it has no extended attributes, of whatever kind it is.
 Result<Attr> attr_with_xattrs(int dir, const Name& name);
 inline bool same_object(const Attr& a, const Attr& b) {

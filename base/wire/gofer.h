@@ -79,11 +79,17 @@ struct Dirent {
   uint8_t type = 0;  // DT_*
   bool has_attr = false;
   Attr attr;
+  std::string link;  // with attributes of a symbolic link: its target; empty if that could not be read
   template <typename A> void visit(A& a) {
     a(name); a(ino); a(cookie); a(type); a(has_attr);
-    if (has_attr) a(attr);
+    if (!has_attr) return;
+    a(attr);
+    if (is_link(attr)) a(link);
   }
 };
+// What comes with the entries of a listing: attributes of directories (and of what may be one), of all; whether they have extended attributes.
+inline constexpr uint32_t kDirAttr = 1, kAllAttr = 2, kXattrs = 4, kWantAll = kDirAttr | kAllAttr | kXattrs;
+
 struct ReadDirReply {
   std::vector<Dirent> entries;
   uint64_t cookie = 0;  // where to go on
@@ -96,29 +102,35 @@ struct ReadDirRequest {
   NodeId dir = 0;
   uint64_t cookie = 0;  // 0 = the beginning
   uint32_t max_bytes = kMaxRecord;
-  bool want_attr = false;
-  template <typename A> void visit(A& a) { a(dir); a(cookie); a(max_bytes); a(want_attr); }
+  uint32_t want = 0;
+  template <typename A> void visit(A& a) { a(dir); a(cookie); a(max_bytes); a(want); }
 };
 
 struct ListedDir {
-  NodeId node = 0;    // 0: it cannot be listed, or is better listed alone
+  uint32_t in = 0;    // 0: one of the names asked for, in their order; else which of the listed ones before it (counted from 1) it is in
+  std::string name;
+  NodeId node = 0;    // 0: it cannot be listed, or is better listed alone; only of names asked for
   Attr attr;
   uint64_t cookie = 0;
   bool end = false;   // all but the first end
-  std::vector<Dirent> entries;  // with attributes
-  template <typename A> void visit(A& a) { a(node); a(attr); a(cookie); a(end); a(entries); }
+  std::vector<Dirent> entries;
+  template <typename A> void visit(A& a) { a(in); a(name); a(node); a(attr); a(cookie); a(end); a(entries); }
 };
 struct ReadDirsReply {
-  std::vector<ListedDir> listed;  // a prefix of the names
+  std::vector<ListedDir> listed;  // a prefix of the names, and what is below them
   template <typename A> void visit(A& a) { a(listed); }
 };
-// Lists directories of one parent from their beginnings, as many as fit into the reply: what walks a tree needs next.
+// Lists directories of one parent from their beginnings, as many as fit into the reply: what walks a tree needs next. below: after each
+// of them the directories below it, in the order of the tree.
 struct ReadDirsRequest {
   static constexpr Op kOp = Op::kReadDirs;
   using Reply = ReadDirsReply;
   NodeId dir = 0;
   std::vector<std::string> names;  // at most kMaxWalk
-  template <typename A> void visit(A& a) { a(dir); a(names); }
+  uint32_t max_bytes = kMaxRecord;
+  uint32_t want = kDirAttr | kAllAttr | kXattrs;
+  bool below = false;
+  template <typename A> void visit(A& a) { a(dir); a(names); a(max_bytes); a(want); a(below); }
 };
 
 struct GetAttrRequest {

@@ -11,15 +11,17 @@
 
 namespace base::wire::gofer {
 
-inline constexpr uint32_t kVersion = 4;
+inline constexpr uint32_t kVersion = 5;
 inline constexpr size_t kMaxRecord = 64 * 1024;
 inline constexpr size_t kMaxFds = 16;        // descriptors with a reply; of one file: read-only first, then read-write
 inline constexpr size_t kMaxName = 255;
 inline constexpr size_t kMaxTarget = 4095;   // of a symbolic link
 inline constexpr size_t kMaxWalk = 64;       // names of one Walk
+inline constexpr size_t kMaxListed = 512;    // directories in the answer of one ReadDirs
 inline constexpr size_t kMaxXattrName = 255;
 inline constexpr size_t kMaxXattrValue = 60 * 1024;
 inline constexpr size_t kMinReadDir = 1024;  // smallest max_bytes of ReadDir
+inline constexpr size_t kMinReadDirs = 2048;
 
 // A single component that can be looked up in a directory: 1 to 255 bytes, no '/', no NUL, not "." or "..". Both sides
 // check every name that they receive.
@@ -85,6 +87,7 @@ struct Attr {
   }
 };
 inline constexpr size_t kAttrBytes = 96;
+inline bool is_link(const Attr& a) { return (a.mode & 0170000) == 0120000; }
 
 // An object: the node itself when name is empty, else the child of that name in directory `node`.
 struct At {

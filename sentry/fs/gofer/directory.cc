@@ -9,7 +9,9 @@ namespace sentry::fs::gofer {
 
 // ---- Listings ----
 
-void Listing::add(Entry e, bool spent) {
+void Listing::add(Entry e, std::string link, bool spent) {
+  if (!link.empty() && link.size() <= wire::kMaxTarget && link.find('\0') == std::string::npos)
+    links_.emplace(entries_.size(), std::move(link));
   entries_.push_back(std::move(e));
   spent_.push_back(spent);
   by_name_.emplace(entries_.back().name, entries_.size() - 1);
@@ -19,6 +21,11 @@ std::optional<size_t> Listing::find(std::string_view name) const {
   auto it = by_name_.find(name);
   if (it == by_name_.end()) return std::nullopt;
   return it->second;
+}
+
+std::string_view Listing::link(size_t i) const {
+  auto it = links_.find(i);
+  return it == links_.end() ? std::string_view() : it->second;
 }
 
 size_t Listing::next_by_name(size_t i) const {
@@ -90,6 +97,7 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
   Place at;
   wire::Attr attr;
   Key key;
+  std::string link;
   bool old = false;
   {
     MutexLock l(mu_);
@@ -109,6 +117,8 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
     }
     attr = e.attr;
     at = Place{places_.front().own, std::string(name), nullptr};
+    link = listing_->link(*i);
+    if (!S_ISDIR(attr.mode)) gofer().attributes_used();
   }
   if (old) {
     auto live = gofer().find(key_of(attr), attr.mode);
@@ -119,6 +129,7 @@ Result<std::optional<RefOrNull<vfs::Inode>>> Directory::remembered(std::string_v
   }
   auto inode = TRY(gofer().inode_for(attr, std::move(at)));
   inode->listed_in(key);
+  if (!link.empty() && inode->is_symlink()) inode->found_link(std::move(link));
   return Answer(RefOrNull<vfs::Inode>(inode));
 }
 
@@ -177,19 +188,52 @@ Result<RefOrNull<vfs::Inode>> Directory::walk(std::string_view name) {
 // Who searches a directory for name after name (programs along PATH, modules, libraries) is better served by all of it. A listing
 // costs about as much as one walk per ten names, and a directory's size tells roughly how many there are.
 bool Directory::worth_listing() {
-  constexpr unsigned kFewest = 8;
+  constexpr unsigned kFewest = 3;
   constexpr uint64_t kBytesPerName = 32, kNamesPerWalk = 10;
+  constexpr uint64_t kBlock = 4096;  // that a size of one block is made of names is not said
   MutexLock l(mu_);
   if (!gofer().exclusive() || listing_ || too_large_) return false;
-  if (++walks_ < kFewest || walks_ * kNamesPerWalk < attr_.size / kBytesPerName) return false;
+  if (++walks_ < kFewest || (attr_.size > kBlock && walks_ * kNamesPerWalk < attr_.size / kBytesPerName)) return false;
   walks_ = 0;
   return true;
 }
 
+// The listing knows the name but not what it is, because nobody seemed to ask.
+bool Directory::worth_dressing(std::string_view name) {
+  constexpr size_t kSmall = 64;
+  constexpr unsigned kFewest = 3;
+  MutexLock l(mu_);
+  if (!listing_ || !gofer().exclusive() || (listing_->want & wire::kAllAttr) || changed_.contains(name)) return false;
+  auto i = listing_->find(name);
+  if (!i || listing_->at(*i).has_attr) return false;
+  gofer().attributes_used();
+  return ++listing_->undressed >= kFewest || listing_->size() <= kSmall;
+}
+
+bool Directory::has_no_xattrs(std::string_view name, const Key& key) {
+  constexpr size_t kFewest = 3, kNamesPerRequest = 10;
+  auto looked = [&]() REQUIRES(mu_) {
+    return listing_ && (listing_->want & wire::kXattrs) && listing_->modifications == gofer().modifications() && !changed_.contains(name);
+  };
+  auto has_none = [&]() REQUIRES(mu_) {
+    auto i = listing_->find(name);
+    return i && listing_->at(*i).has_attr && key_of(listing_->at(*i).attr) == key && (listing_->at(*i).attr.flags & wire::Attr::kNoXattrs);
+  };
+  {
+    MutexLock l(mu_);
+    if (!listing_ || !gofer().exclusive()) return false;
+    if (looked()) return has_none();
+    if (++xattrs_asked_ < std::max(kFewest, listing_->size() / kNamesPerRequest)) return false;
+  }
+  if (!read_listing(wire::kWantAll).ok()) return false;
+  MutexLock l(mu_);
+  return looked() && has_none();
+}
+
 Result<RefOrNull<vfs::Inode>> Directory::lookup(std::string_view name) {
   if (auto known = TRY(remembered(name))) return std::move(*known);
-  if (worth_listing()) {
-    IGNORE_ERROR(listing(), "the walk below finds the name all the same");
+  if (worth_listing() || worth_dressing(name)) {
+    IGNORE_ERROR(read_listing(wire::kWantAll), "the walk below finds the name all the same");
     if (auto known = TRY(remembered(name))) return std::move(*known);
   }
   for (int tries = 0;; tries++) {
@@ -208,12 +252,12 @@ bool Directory::well_formed(const std::vector<wire::Dirent>& entries) const {
   return true;
 }
 
-Result<wire::ReadDirReply> Directory::read_some(uint64_t cookie, bool want_attr) {
+Result<wire::ReadDirReply> Directory::read_some(uint64_t cookie, uint32_t want) {
   auto r = TRY(with_node([&](const Ref<Node>& n) -> Result<wire::ReadDirReply> {
     wire::ReadDirRequest q;
     q.dir = n->id();
     q.cookie = cookie;
-    q.want_attr = want_attr;
+    q.want = want;
     return client().call(q);
   }));
   if (!well_formed(r.entries)) return client().bad_reply();
@@ -233,10 +277,11 @@ Listing::Entry Directory::entry_of(wire::Dirent e) const {
 
 void Directory::add_to(Listing& fresh, std::vector<wire::Dirent> entries) const {
   for (auto& e : entries) {
+    std::string link = std::move(e.link);
     auto entry = entry_of(std::move(e));
     // Of an object that we have in hand the gofer may have told older attributes.
     bool spent = !gofer().read_only() && entry.has_attr && gofer().find(key_of(entry.attr), entry.attr.mode);
-    fresh.add(std::move(entry), spent);
+    fresh.add(std::move(entry), std::move(link), spent);
   }
 }
 
@@ -244,9 +289,9 @@ uint64_t Directory::changes() const {
   MutexLock l(mu_);
   return changes_;
 }
-bool Directory::is_listed() const {
+bool Directory::is_listed(uint32_t want) const {
   MutexLock l(mu_);
-  return listing_ && changed_.empty();
+  return listing_ && changed_.empty() && (listing_->want & want) == want;
 }
 
 void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
@@ -260,6 +305,7 @@ void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
     changed_.clear();
     absent_.clear();
     listed_below_ = 0;
+    xattrs_asked_ = 0;
     opening_ = Order::none;
     opened_in_order_ = 0;
     last_opened_ = fresh->size();
@@ -269,13 +315,21 @@ void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
 }
 
 Result<RefOrNull<Listing>> Directory::listing() {
+  gofer().listing_used();
+  if (gofer().exclusive()) {
+    MutexLock l(mu_);
+    if (listing_ && changed_.empty()) return listing_;
+  }
+  return read_listing(gofer().wanted());
+}
+
+Result<RefOrNull<Listing>> Directory::read_listing(uint32_t want) {
   if (!gofer().exclusive()) return RefOrNull<Listing>();
   uint64_t changes;
   Key above;
   std::string name;
   {
     MutexLock l(mu_);
-    if (listing_ && changed_.empty()) return listing_;
     if (too_large_) return RefOrNull<Listing>();
     changes = changes_;
     above = listed_in_;
@@ -283,16 +337,18 @@ Result<RefOrNull<Listing>> Directory::listing() {
   }
   uint64_t modifications = gofer().modifications();
   auto fresh = make_ref<Listing>();
+  fresh->want = want;
+  fresh->modifications = gofer().modifications();
   wire::ReadDirReply r;
-  bool begun = false;
-  if (above != Key{}) {
-    if (auto parent = gofer().find(above, S_IFDIR)) {
-      auto ahead = TRY(static_cast<Directory&>(*parent).read_ahead(*this, name));
-      begun = ahead.has_value();
-      if (begun) r = std::move(*ahead);
-    }
+  if (auto parent = above != Key{} ? gofer().find(above, S_IFDIR) : nullptr) {
+    auto& dir = static_cast<Directory&>(*parent);
+    auto ahead = TRY(dir.read_ahead(*this, changes, name, want, gofer().walking(dir.is_listed())));
+    if (ahead.whole) return ahead.whole;
+    if (ahead.first) r = std::move(*ahead.first);
+  } else {
+    gofer().walking(false);
   }
-  for (;; r = TRY(read_some(r.cookie, true))) {
+  for (;; r = TRY(read_some(r.cookie, want))) {
     add_to(*fresh, std::move(r.entries));
     if (fresh->size() > Listing::kMax) {
       MutexLock l(mu_);
@@ -305,99 +361,6 @@ Result<RefOrNull<Listing>> Directory::listing() {
   fresh->all_spent = modifications != gofer().modifications();
   take_listing(fresh, changes);
   return RefOrNull<Listing>(fresh);
-}
-
-// ---- Reading ahead ----
-
-// Whoever has read two directories of this one will read the others as well: each time as many more as were of use.
-std::vector<std::string> Directory::next_to_list(std::string_view name) {
-  constexpr unsigned kSeen = 2;
-  std::vector<std::string> names;
-  MutexLock l(mu_);
-  if (!listing_ || !changed_.empty()) return names;
-  auto first = listing_->find(name);
-  if (!first || ++listed_below_ <= kSeen) return names;
-  size_t most = std::min<size_t>(4u * listed_below_, wire::kMaxWalk);
-  listing_->read_ahead.resize(listing_->size());
-  names.emplace_back(name);
-  for (size_t n = 1; n < listing_->size() && names.size() < most; n++) {
-    size_t i = (*first + n) % listing_->size();
-    const Listing::Entry& e = listing_->at(i);
-    if (!e.has_attr || !S_ISDIR(e.attr.mode) || listing_->read_ahead[i]) continue;
-    if (!gofer().read_only() && listing_->spent(i)) continue;
-    names.push_back(e.name);
-  }
-  return names;
-}
-
-Result<std::optional<wire::ReadDirReply>> Directory::read_ahead(Directory& child, std::string_view name) {
-  using Answer = std::optional<wire::ReadDirReply>;
-  wire::ReadDirsRequest q;
-  q.names = next_to_list(name);
-  if (q.names.size() < 2) return Answer();
-  Ref<Node> dir = TRY(node());
-  q.dir = dir->id();
-  uint64_t modifications = gofer().modifications();
-  auto reply = client().call(q);
-  if (!reply.ok()) return Answer();
-  if (reply->listed.size() > q.names.size()) return client().bad_reply();
-  std::vector<RefOrNull<Node>> nodes;  // all are ours to forget
-  for (auto& d : reply->listed) nodes.push_back(d.node ? RefOrNull<Node>(TRY(gofer().node_of(d.node))) : RefOrNull<Node>());
-  Answer answer;
-  for (size_t i = 0; i < nodes.size(); i++) {
-    wire::ListedDir& d = reply->listed[i];
-    if (!nodes[i]) {
-      asked_for(q.names[i]);
-      continue;
-    }
-    if (!S_ISDIR(d.attr.mode) || !well_formed(d.entries) || (d.entries.empty() && !d.end)) return client().bad_reply();
-    if (!is_listed_as(q.names[i], key_of(d.attr), i > 0)) continue;
-    Place place{dir, q.names[i], nodes[i]};
-    if (i == 0) {
-      if (child.key_of_self() != key_of(d.attr)) return Answer();
-      child.found_at(place);
-      answer = wire::ReadDirReply{std::move(d.entries), d.cookie, d.end};
-      continue;
-    }
-    // Nothing that we did meanwhile may be missing in what was read.
-    if (!d.end || modifications != gofer().modifications()) continue;
-    auto inode = TRY(gofer().inode_for(d.attr, std::move(place)));
-    auto& other = static_cast<Directory&>(*inode);
-    uint64_t changes = other.changes();
-    if (other.is_listed()) continue;
-    auto fresh = make_ref<Listing>();
-    add_to(*fresh, std::move(d.entries));
-    if (modifications != gofer().modifications()) continue;
-    other.listed_in(key_of_self());
-    other.take_listing(fresh, changes);
-  }
-  return answer;
-}
-
-// Whether the name is still that directory. mark: its own listing is there now.
-bool Directory::is_listed_as(std::string_view name, const Key& key, bool mark) {
-  MutexLock l(mu_);
-  if (!listing_ || changed_.contains(name)) return false;
-  auto i = listing_->find(name);
-  if (!i || !listing_->at(*i).has_attr || key_of(listing_->at(*i).attr) != key) return false;
-  if (!mark) return true;
-  if (!gofer().read_only()) {
-    if (listing_->spent(*i)) return false;
-    listing_->spend(*i);
-  }
-  if (listing_->read_ahead.size() == listing_->size()) listing_->read_ahead[*i] = true;
-  return true;
-}
-
-void Directory::asked_for(std::string_view name) {
-  MutexLock l(mu_);
-  if (!listing_ || listing_->read_ahead.size() != listing_->size()) return;
-  if (auto i = listing_->find(name)) listing_->read_ahead[*i] = true;
-}
-
-Key Directory::key_of_self() const {
-  MutexLock l(mu_);
-  return key_of(attr_);
 }
 
 namespace {
@@ -450,7 +413,7 @@ class DirectoryFile final : public vfs::File {
         ++*pos;
       }
       if (end_) return {};
-      auto r = TRY(dir_.read_some(cookie_, false));
+      auto r = TRY(dir_.read_some(cookie_, 0));
       first_ += static_cast<int64_t>(part_.size());
       part_.clear();
       for (auto& e : r.entries) part_.push_back(dir_.entry_of(std::move(e)));

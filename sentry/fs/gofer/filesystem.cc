@@ -173,6 +173,12 @@ uint64_t GoferFs::ino_of(uint64_t dev, uint64_t ino) {
   return (x ^ (x >> 29)) | 1ull << 63;
 }
 
+uint32_t GoferFs::wanted() const {
+  const uint32_t now = listings_.load(std::memory_order_relaxed);
+  auto soon = [&](const std::atomic<uint32_t>& used) { return now - used.load(std::memory_order_relaxed) <= kSoon; };
+  return wire::kDirAttr | (soon(attributes_used_) ? wire::kAllAttr : 0) | (soon(xattrs_used_) ? wire::kXattrs : 0);
+}
+
 vfs::Attributes GoferFs::shown(const wire::Attr& a) {
   vfs::Attributes v;
   v.ino = ino_of(a.dev, a.ino);

@@ -260,11 +260,24 @@ Result<std::vector<std::string>> HostInode::xattr_names() {
   std::vector<std::string> names;
   if (!is_regular() && !is_directory()) return names;
   uint64_t e;
+  Key self, above;
+  std::string name;
+  gofer().xattrs_used();
   {
     MutexLock l(mu_);
     if (xattrs_ && gofer().exclusive()) return *xattrs_;
     if ((attr_.flags & wire::Attr::kNoXattrs) && current()) return names;
     e = epoch_;
+    self = key_of(attr_);
+    above = listed_in_;
+    if (!places_.empty()) name = places_.front().name;
+  }
+  if (auto parent = gofer().exclusive() && above != Key{} ? gofer().find(above, S_IFDIR) : nullptr) {
+    if (static_cast<Directory&>(*parent).has_no_xattrs(name, self)) {
+      MutexLock l(mu_);
+      if (epoch_ == e) xattrs_ = names;
+      return names;
+    }
   }
   auto r = ask(wire::ListXattrRequest{});
   if (!r.ok() && !(r.error() == kEOPNOTSUPP)) return r.error();

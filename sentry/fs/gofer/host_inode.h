@@ -183,23 +183,28 @@ class Listing : public RefCounted<Listing> {
     wire::Attr attr;
   };
   // spent: an inode of it exists already, which knows better.
-  void add(Entry e, bool spent);
+  void add(Entry e, std::string link, bool spent);
   size_t size() const { return entries_.size(); }
   const Entry& at(size_t i) const { return entries_[i]; }
   std::optional<size_t> find(std::string_view name) const;
+  std::string_view link(size_t i) const;  // the target of a symbolic link; empty: not known
   // The entry that follows in the order of names; size() after the last.
   size_t next_by_name(size_t i) const;
-  std::vector<bool> read_ahead;  // guarded by the directory: whose own listing has been asked for
+  std::vector<uint8_t> read_ahead;  // guarded by the directory: with what (wire::kWantAll) whose own listing has been asked for
   // Guarded by the directory: whose attributes are not to be used, as they may have changed since.
   bool spent(size_t i) const { return all_spent || spent_[i]; }
   void spend(size_t i) { spent_[i] = true; }
   bool all_spent = false;
+  uint32_t want = 0;  // what it was read with
+  uint64_t modifications = 0;  // GoferFs::modifications() before it was read
+  unsigned undressed = 0;  // guarded by the directory: lookups of names that came without attributes
 
  private:
   friend class RefCounted<Listing>;
   ~Listing() = default;
   std::deque<Entry> entries_;  // stay where they are
   std::vector<bool> spent_;
+  std::map<size_t, std::string> links_;
   std::map<std::string_view, size_t> by_name_;  // not hashed: the names are the image's
 };
 
@@ -209,7 +214,7 @@ class Directory final : public HostInode {
   // Takes a listing that somebody has read for it when changes() was `changes`.
   void take_listing(const Ref<Listing>& fresh, uint64_t changes) EXCLUDES(mu_);
   uint64_t changes() const EXCLUDES(mu_);
-  bool is_listed() const EXCLUDES(mu_);
+  bool is_listed(uint32_t want = 0) const EXCLUDES(mu_);
   ~Directory() override;
   Result<RefOrNull<vfs::Inode>> lookup(std::string_view name) override;
   Result<Ref<vfs::Inode>> create(std::string_view name, const vfs::CreateRequest& r) override;
@@ -227,8 +232,11 @@ class Directory final : public HostInode {
 
   // All names as they are now, if they are few enough and nobody else changes them; else null.
   Result<RefOrNull<Listing>> listing();
-  // Entries from `cookie` on, checked. Attributes come with them if wanted.
-  Result<wire::ReadDirReply> read_some(uint64_t cookie, bool want_attr);
+  // Entries from `cookie` on, checked, with what is wanted of wire::kWantAll.
+  Result<wire::ReadDirReply> read_some(uint64_t cookie, uint32_t want);
+  // A name of it has been asked about extended attributes: whether it is known to have none, after no change anywhere. Asks about all
+  // names at once if it pays.
+  bool has_no_xattrs(std::string_view name, const Key& key) EXCLUDES(mu_);
   Listing::Entry entry_of(wire::Dirent e) const;
   // Opens a file of this directory and some of those that follow it. See Regular::open_with_next().
   std::optional<wire::OpenReply> open_ahead(const std::string& name, ReplyFds* fds, Place* at);
@@ -248,16 +256,22 @@ class Directory final : public HostInode {
   Result<Known> leaving(const Ref<Node>& dir, std::string_view name, HostInode& inode, bool* keep);
   Result<RefOrNull<vfs::Inode>> walk(std::string_view name);
   bool worth_listing() EXCLUDES(mu_);
+  Result<RefOrNull<Listing>> read_listing(uint32_t want);
+  bool worth_dressing(std::string_view name) EXCLUDES(mu_);
   void add_to(Listing& fresh, std::vector<wire::Dirent> entries) const;
   bool well_formed(const std::vector<wire::Dirent>& entries) const;
-  // The beginning of the listing of `child`, whose name in here this is, together with those of others that a walk of the
-  // tree will ask for next. Null: nobody walks the tree, as it seems.
-  Result<std::optional<wire::ReadDirReply>> read_ahead(Directory& child, std::string_view name);
-  std::vector<std::string> next_to_list(std::string_view name) EXCLUDES(mu_);
+  // The beginning of the listing of `child`, whose name in here this is and which had changed so many times, together with those of others
+  // that a walk of the tree will ask for next. Nothing: it has to be asked for by itself.
+  struct Begun {
+    std::optional<wire::ReadDirReply> first;
+    RefOrNull<Listing> whole;  // when that is all
+  };
+  Result<Begun> read_ahead(Directory& child, uint64_t changes, std::string_view name, uint32_t want, unsigned walking);
+  std::vector<std::string> next_to_list(std::string_view name, uint32_t want, unsigned walking) EXCLUDES(mu_);
   std::vector<std::string> next_to_open(const std::string& name) EXCLUDES(mu_);
   bool is_entry(std::string_view name, const Key& key) EXCLUDES(mu_);
-  bool is_listed_as(std::string_view name, const Key& key, bool mark) EXCLUDES(mu_);
-  void asked_for(std::string_view name) EXCLUDES(mu_);
+  bool is_listed_as(std::string_view name, const Key& key, uint32_t want) EXCLUDES(mu_);
+  void asked_for(std::string_view name, uint32_t want) EXCLUDES(mu_);
   Key key_of_self() const EXCLUDES(mu_);
   // What is known of a name without asking: nothing (nullopt), that it is not there (null), or its inode.
   Result<std::optional<RefOrNull<vfs::Inode>>> remembered(std::string_view name);
@@ -273,6 +287,7 @@ class Directory final : public HostInode {
   std::set<std::string, std::less<>> changed_ GUARDED_BY(mu_);  // names about which listing_ is not to be believed
   std::set<std::string, std::less<>> absent_ GUARDED_BY(mu_);   // names that were not there
   bool too_large_ GUARDED_BY(mu_) = false;                      // for a listing
+  size_t xattrs_asked_ GUARDED_BY(mu_) = 0;                     // since the listing, of its names
   Budget::Entry kept_listing_;
   // Who opens its files one after the other: in which order, how many times so far, and which was the last that is open.
   enum class Order : uint8_t { none, listed, by_name } opening_ GUARDED_BY(mu_) = Order::none;
@@ -311,6 +326,18 @@ class GoferFs final : public vfs::FileSystem {
   void modified() { modifications_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t modifications() const { return modifications_.load(std::memory_order_relaxed); }
 
+  // ---- What the applications do with listings, and so what the next ones are read with ----
+  void listing_used() { listings_.fetch_add(1, std::memory_order_relaxed); }
+  void attributes_used() { attributes_used_.store(listings_.load(std::memory_order_relaxed), std::memory_order_relaxed); }
+  void xattrs_used() { xattrs_used_.store(listings_.load(std::memory_order_relaxed), std::memory_order_relaxed); }
+  uint32_t wanted() const;
+  // A directory has been asked for; below_listed: it was found in the listing of another. How many of those there were in a row: whether
+  // somebody walks a tree.
+  unsigned walking(bool below_listed) {
+    if (!below_listed) walk_.store(0, std::memory_order_relaxed);
+    return below_listed ? walk_.fetch_add(1, std::memory_order_relaxed) + 1 : 0;
+  }
+
  private:
   const Ref<Channel> client_;
   std::atomic<bool> exclusive_;  // never becomes true
@@ -318,6 +345,9 @@ class GoferFs final : public vfs::FileSystem {
   bool slow_ = false;
   const char* type_name_ = "gofer";
   std::atomic<uint64_t> modifications_{0};
+  static constexpr uint32_t kSoon = 4;  // listings
+  std::atomic<uint32_t> listings_{kSoon}, attributes_used_{kSoon}, xattrs_used_{0};
+  std::atomic<unsigned> walk_{0};
   uint64_t root_dev_ = 0;
   wire::StatFsReply last_stat_ GUARDED_BY(mu_);
   Mutex mu_{LockRank::kFilePages};  // inside inodes' own

@@ -166,6 +166,54 @@ TEST(GoferHostile, NamesInListingsAreChecked) {
   }
 }
 
+TEST(GoferHostile, TreesInListingsAreChecked) {
+  auto tree = [](TestHost& h) {
+    files(h);
+    for (const char* d : {"0/d/a", "0/d/b", "0/d/c", "0/d/d", "0/d/d/e"}) h.make_dir(d);
+  };
+  for (int lie = 0; lie < 7; lie++) {
+    with_gofer(tree, [&](TestHost& h, const Ref<Client>& c) {
+      auto t = Tree::of(c, {.index = 0});
+      bool told = false;
+      h.tamper = [&](Op o, ::gofer::Answer& a) {
+        if (o != Op::kReadDirs) return;
+        auto r = must(wire::decode_reply<wire::ReadDirsRequest>(a.bytes));
+        wire::ListedDir& last = r.listed.back();
+        switch (lie) {
+          case 0: last.in = static_cast<uint32_t>(r.listed.size()); break;  // in itself
+          case 1: last.in = UINT32_MAX; break;
+          case 2: last.name = "../x"; break;
+          case 3: last.name = "other"; last.in = 0; break;
+          case 4: last.attr.mode = S_IFREG | 0644; break;
+          case 5: r.listed.push_back(last); r.listed.back().in = 0; break;  // more than was asked for
+          case 6:
+            last.entries.emplace_back();
+            last.entries.back().name = "..";
+            break;
+        }
+        told = true;
+        a.bytes = wire::encode_reply(tag_of(a), r);
+      };
+      bool refused = false;
+      for (const char* d : {"/", "/d", "/d/a", "/d/b", "/d/c", "/d/d", "/d/d/e"}) {
+        auto f = t.open(d, O_RDONLY | O_DIRECTORY);
+        if (!f.ok()) continue;
+        struct : vfs::DirectorySink {
+          bool add(std::string_view n, uint64_t, unsigned char, int64_t) override {
+            EXPECT_TRUE(n == "." || n == ".." || n.size() == 1) << n;
+            return true;
+          }
+        } sink;
+        refused |= !(*f)->read_directory(sink, &(*f)->position).ok();
+      }
+      EXPECT_TRUE(told);
+      EXPECT_TRUE(refused && static_cast<Channel&>(*c).broken()) << lie;
+      h.stop();
+      h.tamper = nullptr;
+    });
+  }
+}
+
 TEST(GoferHostile, AListingWithoutEndIsNotReadForEver) {
   with_lies(Op::kReadDir,
             [](TestHost&, auto& a) {

@@ -136,7 +136,7 @@ TEST(GoferRead, NamesWithoutXattrsAreNotAskedForThem) {
         EXPECT_EQ(error_of(inode->get_xattr("user.a")), i == 7 ? 0 : ENODATA);
       }
       if (exclusive) {
-        EXPECT_LE(h.requests(), 2u);  // the names of f7, and its value
+        EXPECT_LE(h.requests(), 5u);  // of two files alone, of all; the names of f7, and its value
       }
       auto f = t.inode("/f3");
       ASSERT_TRUE(f->set_xattr("user.b", "2", 0).ok());
@@ -191,12 +191,66 @@ TEST(GoferRead, AWalkOfATreeIsReadAhead) {
         EXPECT_TRUE(t.list("/d0").empty());
       } else {
         for (int i = kDirs / 2; i < kDirs; i++) expect(i);
+        EXPECT_EQ(t.stat("/large/f2998").size, 0u);
+        for (int i = 0; i < 3; i++) EXPECT_EQ(t.stat("/large/f" + std::to_string(i)).size, 0u);
         h.requests();
         for (int i = 0; i < kDirs; i++) expect(i);
         EXPECT_EQ(t.stat("/large/f2999").size, 0u);
         EXPECT_EQ(h.requests(), 0u);
       }
       EXPECT_LE(static_cast<Channel&>(*c).listings.used(), Channel::kCachedEntries);
+    });
+  }
+}
+
+TEST(GoferRead, AWalkOfATreeBringsWhatIsBelow) {
+  constexpr int kTops = 12;
+  auto prepare = [](TestHost& h) {
+    for (int i = 0; i < kTops; i++) {
+      std::string d = "0/d" + std::to_string(i);
+      h.make_dir(d);
+      for (const char* s : {"/a", "/a/b", "/a/b/c"}) {
+        h.make_dir(d + s);
+        h.put(d + s + "/file", "text");
+        CHECK(symlink("file", h.path(d + s + "/link").c_str()) == 0);
+      }
+    }
+  };
+  for (bool read_only : {true, false}) {
+    with_gofer(prepare, [&](TestHost& h, const Ref<Client>& c) {
+      auto t = Tree::of(c, {.index = 0, .read_only = read_only});
+      EXPECT_EQ(t.list("/").size(), size_t{kTops});
+      auto top = [](int i) { return "/d" + std::to_string(i); };
+      auto go = [&](int i) {
+        EXPECT_EQ(t.list(top(i)), std::vector<std::string>{"a"});
+        EXPECT_EQ(t.list(top(i) + "/a"), (std::vector<std::string>{"b", "file", "link"}));
+        EXPECT_EQ(t.list(top(i) + "/a/b"), (std::vector<std::string>{"c", "file", "link"}));
+        EXPECT_EQ(t.list(top(i) + "/a/b/c"), (std::vector<std::string>{"file", "link"}));
+      };
+      h.requests();
+      for (int i = 0; i < kTops; i++) go(i);
+      EXPECT_LE(h.requests(), 12u);  // for 48 directories
+      // Names came without what nobody asked about; now somebody does.
+      for (int i = 0; i < kTops; i++) {
+        const std::string deep = top(i) + "/a/b/c";
+        EXPECT_EQ(t.stat(deep + "/file").ino, h.stat_of("0" + deep + "/file").st_ino);
+        EXPECT_EQ(t.stat(deep + "/file").size, 4u);
+        EXPECT_EQ(must(t.inode(deep + "/link")->read_link()), "file");
+      }
+      EXPECT_LE(h.requests(), 20u);
+      if (read_only) return;
+      // What we do shows, wherever it was read ahead from.
+      t.put("/d3/a/b/new", "new");
+      EXPECT_EQ(t.list("/d3/a/b"), (std::vector<std::string>{"c", "file", "link", "new"}));
+      ASSERT_TRUE(vfs::remove_file(t.ctx(), "/d4/a/b/c/file").ok());
+      EXPECT_EQ(t.list("/d4/a/b/c"), std::vector<std::string>{"link"});
+      EXPECT_EQ(error_of(t.walk("/d4/a/b/c/file")), ENOENT);
+      ASSERT_TRUE(vfs::remove_file(t.ctx(), "/d4/a/b/c/link").ok());
+      ASSERT_TRUE(vfs::remove_directory(t.ctx(), "/d4/a/b/c").ok());
+      EXPECT_EQ(t.list("/d4/a/b"), (std::vector<std::string>{"file", "link"}));
+      t.put("/d5/a/b/c/file", "longer text");
+      EXPECT_EQ(t.stat("/d5/a/b/c/file").size, 11u);
+      for (int i = 6; i < kTops; i++) go(i);
     });
   }
 }
