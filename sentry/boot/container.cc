@@ -578,7 +578,7 @@ Result<Ref<Running>, Failure> create_container(kernel::Kernel& kernel, platform:
     threads = std::move(fds.back());
     fds.pop_back();
   }
-  auto gofer = STEP(fs::gofer::connect(std::move(fds[0])), "talking to the gofer");
+  auto gofer = STEP(fs::gofer::connect(std::move(fds[0]), shared.waiting), "talking to the gofer");
   auto adopted = platform.adopt_zygote(std::move(fds[1]));
   if (!adopted.ok() && adopted.error() == kEBUSY)
     return Failure{kEBUSY, "caisson runs below a seccomp filter that has a listener (of an outer container runtime, say), and the host "

@@ -36,6 +36,7 @@ struct Shared {
   RefOrNull<kernel::IpcNamespace> ipc;
   RefOrNull<kernel::UtsNamespace> uts;
   RefOrNull<fs::gofer::Client> gofer;  // of the first container, which lives longest: backs volumes; null for that one itself
+  fs::gofer::Waiting waiting = fs::gofer::Waiting::asleep;
   Volumes* volumes = nullptr;
   std::vector<wire::Sysctl> sysctls;  // of the first container
 };

@@ -56,9 +56,9 @@ struct ControlServer::Connection : RefCounted<Connection> {
   bool makers = false;  // of the process that made this sandbox
 };
 
-ControlServer::ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init)
+ControlServer::ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init, fs::gofer::Waiting waiting)
     : kernel_(kernel), platform_(platform), listener_(std::move(listener)), containers_(LockRank::kEpollInterest),
-      exit_with_init_(exit_with_init) {}
+      exit_with_init_(exit_with_init), waiting_(waiting) {}
 ControlServer::~ControlServer() = default;
 
 void ControlServer::start(Fd first) {
@@ -257,6 +257,7 @@ Result<std::vector<std::byte>, Failure> ControlServer::create(const wire::Contai
       !join(spec.joins.uts, [&](Running& r) { shared.uts = r.container->uts(); })) {
     return failure(kENOENT, "joining the namespace of a container that is not in this sandbox");
   }
+  shared.waiting = waiting_;
   containers_.with([&](auto& m) {
     for (auto& [id, run] : m)
       if (!run->member) shared.gofer = run->gofer();

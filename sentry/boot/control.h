@@ -18,7 +18,8 @@ class ControlServer {
  public:
   // exit_with_init: the program ends, with init's code, when the first container's init has (base/wire/control.h, Boot).
   // The first container of a pod outlives its members; each of those ends by itself (container.h).
-  ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init);
+  // waiting: for the replies of gofers.
+  ControlServer(kernel::Kernel& kernel, platform::Platform& platform, Fd listener, bool exit_with_init, fs::gofer::Waiting waiting);
   ~ControlServer();
   // Serves the first connection and whoever connects later.
   void start(Fd first);
@@ -44,6 +45,7 @@ class ControlServer {
   std::set<std::string> making_;        // ids of containers that are being made; guarded as containers_
   std::atomic<bool> ending_{false};     // its first container has
   const bool exit_with_init_;
+  const fs::gofer::Waiting waiting_;
   std::atomic<bool> had_container_{false};
   std::atomic<int> requests_{0};        // being handled: none may be lost when the program ends
   std::atomic<bool> maker_served_{false};  // the maker has its answer to kWait, or has gone

@@ -98,7 +98,8 @@ int serve(int control_fd) {
   kernel::Machine machine{.cpus = po.cpus};
   if (have_memory) machine.memory_bytes = host.totalram * host.mem_unit;
   kernel.set_machine(machine);
-  ControlServer server(kernel, *platform.value(), std::move(listener), boot->exit_with_init);
+  const auto waiting = po.may_spin && po.cpus > 1 ? fs::gofer::Waiting::awake : fs::gofer::Waiting::asleep;
+  ControlServer server(kernel, *platform.value(), std::move(listener), boot->exit_with_init, waiting);
   server.start(std::move(control));
   scheduler.value()->run();
   return 0;

@@ -203,6 +203,8 @@ CASE(posix_locks) {
   l.l_len = 3;
   EXPECT_EQ(fcntl(fd, F_SETLK, &l), 0);
   pid_t parent = getpid();
+  int looked[2];
+  EXPECT_EQ(pipe(looked), 0);
   pid_t pid = fork();
   if (pid == 0) {
     struct flock c = {};
@@ -219,9 +221,12 @@ CASE(posix_locks) {
     EXPECT_EQ(fcntl(fd, F_SETLK, &c), 0);
     c.l_len = 0;
     c.l_type = F_WRLCK;
+    EXPECT_EQ(write(looked[1], "x", 1), 1);
     EXPECT_EQ(fcntl(fd, F_SETLKW, &c), 0);  // until the parent lets go
     _exit(0);
   }
+  char x;
+  EXPECT_EQ(read(looked[0], &x, 1), 1);
   usleep(10000);
   int again = open("f", O_RDONLY);
   close(again);  // any close of the file by the owner drops its locks

@@ -17,19 +17,23 @@ namespace sentry::fs::gofer {
 namespace {
 constexpr size_t kForgetRecord = 4096;        // ids in one request
 constexpr sched::Nanos kSendRetry = 2'000'000;  // a full socket: replies tell sooner
+// Most replies come within 20 to 40 us, and waking a worker that sleeps on another processor takes as long again.
+constexpr sched::Nanos kLook = 100'000;
+constexpr unsigned kMostMisses = 6;
 }  // namespace
 
-Channel::Channel(Fd socket)
-    : idle_fds(std::min(kIdleFds, sys::max_open_files() / 4), Budget::Hold::weakly), socket_(std::move(socket)), watch_(&Channel::on_ready, this), in_(wire::kMaxRecord) {}
+Channel::Channel(Fd socket, Waiting waiting)
+    : idle_fds(std::min(kIdleFds, sys::max_open_files() / 4), Budget::Hold::weakly), socket_(std::move(socket)), waiting_(waiting),
+      watch_(&Channel::on_ready, this), in_(wire::kMaxRecord) {}
 
 Channel::~Channel() {
   watch_.stop();
   CHECK(calls_.empty());
 }
 
-Result<Ref<Channel>> Channel::create(Fd socket) {
+Result<Ref<Channel>> Channel::create(Fd socket, Waiting waiting) {
   TRY(sys::set_nonblocking(socket.get(), true));
-  auto client = adopt_ref(new Channel(std::move(socket)));
+  auto client = adopt_ref(new Channel(std::move(socket), waiting));
   TRY(client->watch_.start(client->socket_.get(), EPOLLIN));
   auto hello = client->call(wire::HelloRequest{});
   if (!hello.ok() || hello->version != wire::kVersion) return kEPROTO;
@@ -59,10 +63,25 @@ Result<void> Channel::exchange(Call& c, const std::vector<std::byte>& record) {
       end_conversation("the gofer is gone");  // finishes this call too
     }
   }
+  look_for(c);
   while (!c.done.load(std::memory_order_acquire)) sched::park();
   room_.wake(~0u, 1);
   if (c.error) return Errno(c.error);
   return {};
+}
+
+// Stays awake for the reply, between whatever else there is to do. Each time that it does not come while we look we look half as often.
+void Channel::look_for(const Call& c) {
+  if (waiting_ != Waiting::awake) return;
+  const unsigned misses = misses_.load(std::memory_order_relaxed);
+  if (misses != 0 && (c.tag & ((1u << misses) - 1)) != 0) return;
+  for (const sched::Nanos until = sched::now() + kLook; sched::now() < until; sched::yield()) {
+    receive();
+    if (!c.done.load(std::memory_order_acquire)) continue;
+    misses_.store(0, std::memory_order_relaxed);
+    return;
+  }
+  misses_.store(std::min(misses + 1, kMostMisses), std::memory_order_relaxed);
 }
 
 bool Channel::finish(uint64_t tag, int error, std::span<const std::byte> bytes, ReplyFds fds) {
@@ -135,12 +154,20 @@ bool Channel::broken() const {
 }
 
 void Channel::on_ready(void* self, uint32_t) {
-  auto& c = *static_cast<Channel*>(self);
-  while (c.receive_one()) {
-  }
+  static_cast<Channel*>(self)->receive();
 }
 
-bool Channel::receive_one() {
+void Channel::receive() {
+  const char* failure = nullptr;
+  {
+    MutexLock l(in_mu_);
+    while (receive_one(&failure)) {
+    }
+  }
+  if (failure) end_conversation(failure);
+}
+
+bool Channel::receive_one(const char** failure) {
   if (broken()) return false;
   ReplyFds fds;
   // Of a record that cannot be taken in whole (no room for its descriptors) the start still says whose it was.
@@ -151,18 +178,18 @@ bool Channel::receive_one() {
     uint64_t tag = 0;
     memcpy(&tag, in_.data(), sizeof tag);
     if (got.error() == kEMSGSIZE && finish(tag, ENFILE, {}, {})) return true;
-    end_conversation("its socket fails");
+    *failure = "its socket fails";
     return false;
   }
   if (got->size == 0) {
-    end_conversation("the gofer is gone");
+    *failure = "the gofer is gone";
     return false;
   }
   fds.count = got->fd_count;
   auto record = std::span<const std::byte>(in_).first(got->size);
   auto tag = wire::reply_tag(record);
   if (tag.ok() && finish(*tag, 0, record, std::move(fds))) return true;
-  end_conversation("a reply to nothing that was asked");
+  *failure = "a reply to nothing that was asked";
   return false;
 }
 
@@ -208,6 +235,6 @@ Result<void> check_donated(int fd, Access access, uint64_t dev, uint64_t ino) {
   return {};
 }
 
-Result<Ref<Client>> connect(Fd socket) { return Ref<Client>(TRY(Channel::create(std::move(socket)))); }
+Result<Ref<Client>> connect(Fd socket, Waiting waiting) { return Ref<Client>(TRY(Channel::create(std::move(socket), waiting))); }
 
 }  // namespace sentry::fs::gofer

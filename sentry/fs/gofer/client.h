@@ -30,7 +30,7 @@ class Channel final : public Client {
   static constexpr size_t kIdleFds = 4096;            // of files that nobody has open; a quarter of what we may have at most
   static constexpr size_t kCachedEntries = 64 * 1024;  // of directory listings
 
-  static Result<Ref<Channel>> create(Fd socket);
+  static Result<Ref<Channel>> create(Fd socket, Waiting waiting);
 
   // Sends a request and parks until its reply is here; a signal does not end the wait, the gofer's death does. Descriptors that
   // come although fds is null end the conversation. EIO: it has ended.
@@ -73,19 +73,24 @@ class Channel final : public Client {
     int error = 0;  // it never got a reply
     std::atomic<bool> done{false};
   };
-  explicit Channel(Fd socket);
+  Channel(Fd socket, Waiting waiting);
   ~Channel() override;
   Result<void> exchange(Call& c, const std::vector<std::byte>& record) EXCLUDES(mu_);
+  void look_for(const Call& c) EXCLUDES(in_mu_, mu_);
   static void on_ready(void* self, uint32_t events);
-  bool receive_one() EXCLUDES(mu_);  // false: nothing more now
+  void receive() EXCLUDES(in_mu_, mu_);
+  bool receive_one(const char** failure) EXCLUDES(mu_) REQUIRES(in_mu_);  // false: nothing more now, or why there will be nothing more
   bool finish(uint64_t tag, int error, std::span<const std::byte> bytes, ReplyFds fds) EXCLUDES(mu_);
   enum class End { expected, failure };
   void end_conversation(const char* why, End end = End::failure) EXCLUDES(mu_);
   void send_forgets(std::vector<wire::NodeId> nodes) EXCLUDES(mu_);
 
   const Fd socket_;
+  const Waiting waiting_;
+  std::atomic<unsigned> misses_{0};  // times in a row that a reply did not come while its fiber looked; a hint
   sched::FdWatch watch_;
-  std::vector<std::byte> in_;  // of the watch's callback
+  Mutex in_mu_{LockRank::kPlatform};  // one receives at a time
+  std::vector<std::byte> in_ GUARDED_BY(in_mu_);
   std::atomic<uint64_t> next_tag_{1};
   sched::WaitQueue room_;  // a call has ended
   mutable Mutex mu_{LockRank::kIo};

@@ -24,8 +24,11 @@ class Client : public RefCounted<Client> {
   virtual ~Client() = default;
 };
 
+// What waits for a reply. awake: with a CPU to spare it looks for it for a while before it lets its worker sleep.
+enum class Waiting : uint8_t { asleep, awake };
+
 // Says hello over the socket. Parks. EPROTO: another version or a broken peer.
-Result<Ref<Client>> connect(Fd socket);
+Result<Ref<Client>> connect(Fd socket, Waiting waiting = Waiting::asleep);
 
 struct AttachOptions {
   uint32_t index = 0;      // attach point of the runtime's tree

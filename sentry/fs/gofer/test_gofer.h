@@ -158,12 +158,12 @@ struct Tree : vfs::TestTree {
 
 // body(host, client) on a fiber.
 template <typename Prepare, typename Body>
-void with_gofer(Prepare prepare, Body body) {
+void with_gofer(Prepare prepare, Body body, Waiting waiting = Waiting::awake) {
   TestHost host;
   prepare(host);
   Fd socket = host.start();
   sched::on_scheduler(2, [&] {
-    auto client = connect(std::move(socket));
+    auto client = connect(std::move(socket), waiting);
     ASSERT_TRUE(client.ok());
     host.requests();
     body(host, *client);
