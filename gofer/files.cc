@@ -271,9 +271,25 @@ Result<void> Files::open_held(const Held& h, uint32_t flags, bool& has_read, boo
   return {};
 }
 
+Files::Reply<wire::OpenRequest> Files::open_for_reading(const wire::At& at, Donated& out) {
+  Place p = TRY(place(at, Intent::read));
+  if (p.dir < 0) return kESTALE;  // removed: the client has had its descriptors
+  Attr seen = TRY(tree::attr_at(p.dir, p.checked()));
+  if (p.node && !matches(*p.node, seen)) return kESTALE;
+  auto opened = TRY(with_room([&] { return tree::open_for_reading(p.dir, p.checked(), seen); }));
+  if (!p.node) p.node = TRY(nodes_.add(p.parent, p.name, p.attach, opened.attr));
+  out.push_back(std::move(opened.fd));
+  wire::OpenReply reply;
+  reply.node = NodeTable::id_of(*p.node);
+  reply.attr = opened.attr;
+  reply.has_read = true;
+  return reply;
+}
+
 Files::Reply<wire::OpenRequest> Files::handle(const wire::OpenRequest& q, Donated& out) {
   if (q.flags & ~kAllOpenFlags || !(q.flags & (wire::kRead | wire::kWrite))) return kEINVAL;
   if (q.flags & (wire::kTruncate | wire::kAppend) && !(q.flags & wire::kWrite)) return kEINVAL;
+  if (q.flags == wire::kRead) return open_for_reading(q.at, out);
   Held h = TRY(hold(q.at, (q.flags & wire::kWrite) ? Intent::modify : Intent::read));
   if (S_ISDIR(h.attr.mode)) return kEISDIR;
   Node* n = h.place.node;

@@ -129,6 +129,7 @@ class Files {
   base::Result<Spot> spot(wire::NodeId dir, const std::string& name);
   base::Result<wire::NodeReply> added(const Spot& s, const std::string& name, const wire::Attr& attr);
   base::Result<void> open_held(const Held& h, uint32_t flags, bool& has_read, bool& has_write, Donated& out);
+  Reply<wire::OpenRequest> open_for_reading(const wire::At& at, Donated& out);
   Reply<wire::CreateRequest> create_unnamed(const wire::CreateRequest& q, Donated& out);
   base::Result<void> keep(Node& n);
   base::Result<Stream*> stream(Node& n, uint64_t cookie);

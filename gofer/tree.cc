@@ -149,11 +149,18 @@ Result<Attr> attr_with_xattrs(int dir, const Name& name) {
   return a;
 }
 
+namespace {
+Result<void> check_regular(const Attr& a) {
+  if (S_ISDIR(a.mode)) return kEISDIR;
+  if (S_ISLNK(a.mode)) return kELOOP;
+  if (!S_ISREG(a.mode)) return kENXIO;
+  return {};
+}
+}  // namespace
+
 Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append) {
   Attr held = TRY(attr_of(path_fd));
-  if (S_ISDIR(held.mode)) return kEISDIR;
-  if (S_ISLNK(held.mode)) return kELOOP;
-  if (!S_ISREG(held.mode)) return kENXIO;
+  TRY(check_regular(held));
   uint64_t flags = access == Access::read ? O_RDONLY : access == Access::write ? O_WRONLY : O_RDWR;
   if (append) flags |= O_APPEND;
   // Whatever the name may have become since: O_NONBLOCK and O_NOCTTY make opening a FIFO or terminal harmless, and the
@@ -166,6 +173,14 @@ Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, b
   held = TRY(attr_of(path_fd));
   if (!S_ISREG(opened.mode) || !same_object(held, opened)) return kESTALE;
   return fd;
+}
+
+Result<Opened> open_for_reading(int dir, const Name& name, const Attr& seen) {
+  TRY(check_regular(seen));
+  Fd fd = TRY(look_up(dir, name.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));  // see open_regular()
+  Attr opened = TRY(attr_of(fd.get()));
+  if (!S_ISREG(opened.mode) || !same_object(seen, opened)) return kESTALE;
+  return Opened{std::move(fd), opened};
 }
 
 Result<Fd> create_regular(int dir, const Name& name, uint32_t mode) {

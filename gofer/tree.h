@@ -51,6 +51,12 @@ enum class Access { read, write, read_write };
 // Opens the regular file that path_fd (O_PATH) holds and that `name` in `dir` should name. ESTALE if it names another
 // by now. EISDIR, ELOOP or ENXIO for what is not a regular file. `append`: with O_APPEND.
 Result<Fd> open_regular(int dir, const Name& name, int path_fd, Access access, bool append = false);
+// The same for reading, of what was seen under that name a moment ago; and what it is.
+struct Opened {
+  Fd fd;
+  Attr attr;
+};
+Result<Opened> open_for_reading(int dir, const Name& name, const Attr& seen);
 // A new regular file, read-write. EEXIST.
 Result<Fd> create_regular(int dir, const Name& name, uint32_t mode);
 // One without a name, for this directory's file system; it may get one.

@@ -316,11 +316,12 @@ void Directory::take_listing(const Ref<Listing>& fresh, uint64_t changes) {
 
 Result<RefOrNull<Listing>> Directory::listing() {
   gofer().listing_used();
-  if (gofer().exclusive()) {
+  const uint32_t want = gofer().wanted();
+  if (is_listed(want) && gofer().exclusive()) {
     MutexLock l(mu_);
-    if (listing_ && changed_.empty()) return listing_;
+    if (listing_) return listing_;
   }
-  return read_listing(gofer().wanted());
+  return read_listing(want);
 }
 
 Result<RefOrNull<Listing>> Directory::read_listing(uint32_t want) {

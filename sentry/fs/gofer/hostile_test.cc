@@ -124,7 +124,7 @@ TEST(GoferHostile, OpenedAheadIsCheckedAsWell) {
     };
     Fd socket = host.start();
     sched::on_scheduler(2, [&] {
-      auto c = must(Channel::create(std::move(socket)));
+      auto c = must(Channel::create(std::move(socket), Waiting::asleep));
       auto t = Tree::of(c, {.index = 0});
       t.list("/n");
       for (int i = 0; i < 20; i++) {
@@ -276,7 +276,7 @@ TEST(GoferHostile, SizesStayWithinRange) {
 }
 
 TEST(GoferHostile, ItsDeathFailsAllThatWaits) {
-  with_gofer(files, [&](TestHost& h, const Ref<Client>& c) {
+  auto body = [](TestHost& h, const Ref<Client>& c) {
     auto t = Tree::of(c, {.index = 0});
     auto open = t.must_open("/f", O_RDONLY);
     h.tamper = [](Op, ::gofer::Answer& a) { a.kind = ::gofer::Answer::Kind::hang_up; };
@@ -296,7 +296,8 @@ TEST(GoferHostile, ItsDeathFailsAllThatWaits) {
     EXPECT_EQ(Tree::read(*open, 100), "text");  // what was donated stays
     EXPECT_EQ(error_of(backing(c, Store::disk)->create()), EIO);
     EXPECT_EQ(error_of(attach(c, {.index = 0})), EIO);
-  });
+  };
+  for (Waiting waiting : {Waiting::asleep, Waiting::awake}) with_gofer(files, body, waiting);
 }
 
 TEST(GoferHostile, AnotherVersionIsRefused) {

@@ -80,7 +80,10 @@ Result<Directory::Begun> Directory::read_ahead(Directory& child, uint64_t change
     if (below && !taken[d.in - 1]) continue;
     Directory& parent = below ? static_cast<Directory&>(*taken[d.in - 1]) : *this;
     if (!parent.is_listed_as(d.name, key, q.want)) continue;
-    auto inode = TRY(gofer().inode_for(d.attr, Place{below ? nodes[d.in - 1].get_ref() : dir, d.name, nodes[i]}));
+    // By the node that the parent goes by: it may have had one before this reply.
+    auto parents = parent.find_place();
+    if (!parents.ok() || !parents->own) continue;
+    auto inode = TRY(gofer().inode_for(d.attr, Place{parents->own, d.name, nodes[i]}));
     auto& other = static_cast<Directory&>(*inode);
     uint64_t others_changes = other.changes();
     if (other.is_listed(q.want)) continue;

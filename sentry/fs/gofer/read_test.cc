@@ -196,6 +196,8 @@ TEST(GoferRead, AWalkOfATreeIsReadAhead) {
         h.requests();
         for (int i = 0; i < kDirs; i++) expect(i);
         EXPECT_EQ(t.stat("/large/f2999").size, 0u);
+        EXPECT_LE(h.requests(), 2u);  // somebody asks about names by now: listings come with all that
+        for (int i = 0; i < kDirs; i++) expect(i);
         EXPECT_EQ(h.requests(), 0u);
       }
       EXPECT_LE(static_cast<Channel&>(*c).listings.used(), Channel::kCachedEntries);
@@ -238,6 +240,15 @@ TEST(GoferRead, AWalkOfATreeBringsWhatIsBelow) {
         EXPECT_EQ(must(t.inode(deep + "/link")->read_link()), "file");
       }
       EXPECT_LE(h.requests(), 20u);
+      // Who walks it again and asks about every name has the directories read ahead with all that; none is looked for by its name.
+      const unsigned walks = h.requests(wire::Op::kWalk);
+      for (int i = 0; i < kTops; i++) {
+        for (const char* below : {"", "/a", "/a/b", "/a/b/c"}) {
+          for (const auto& name : t.list(top(i) + below)) t.at(top(i) + below + "/" + name, 0);
+        }
+      }
+      EXPECT_EQ(h.requests(wire::Op::kWalk), walks);
+      EXPECT_LE(h.requests(), 30u);
       if (read_only) return;
       // What we do shows, wherever it was read ahead from.
       t.put("/d3/a/b/new", "new");
@@ -476,7 +487,7 @@ TEST(GoferRead, ManyFibersAskAtOnce) {
   auto many = [](TestHost& h) {
     for (int i = 0; i < 400; i++) h.put("0/f" + std::to_string(i), "text " + std::to_string(i));
   };
-  with_gofer(many, [](TestHost&, const Ref<Client>& c) {
+  auto body = [](TestHost&, const Ref<Client>& c) {
     auto t = Tree::of(c, {.index = 0});
     std::atomic<int> right{0};
     sched::Group g;
@@ -489,7 +500,8 @@ TEST(GoferRead, ManyFibersAskAtOnce) {
     int want = 0;
     for (int w = 0; w < 100; w++) want += (400 - w % 7 + 6) / 7;
     EXPECT_EQ(right.load(), want);
-  });
+  };
+  for (Waiting waiting : {Waiting::asleep, Waiting::awake}) with_gofer(many, body, waiting);
 }
 
 TEST(GoferRead, NumbersTellDevicesApart) {
