@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "sentry/sched/impl.h"
+#include "sentry/sched/linger.h"
 
 namespace sentry::sched {
 namespace {
@@ -87,6 +88,20 @@ void yield() {
   Worker* w = this_worker();
   CHECK(w && w->running);
   Scheduler::Impl::leave_fiber(*w, *w->running, Action::yield);
+}
+
+void linger(Nanos quiet, Nanos most) {
+  const Nanos began = now();
+  for (Nanos last = began;;) {
+    const Worker* before = this_worker();
+    if (before->seat) return;
+    const unsigned rounds = before->rounds;
+    yield();
+    const Worker* after = this_worker();
+    const Nanos t = now();
+    if (after != before || after->rounds != rounds + 1) last = t;  // somebody else has run
+    if (t - last >= quiet || t - began >= most) return;
+  }
 }
 
 // ---- Birth and end ----

@@ -167,6 +167,151 @@ def ping(family, proto, kind, where):
 print(ping(socket.AF_INET, 1, 8, '10.78.0.2'), ping(socket.AF_INET6, 58, 128, 'fd78::2'))
 '''
 
+# What the other side of a connection that leaves the host gets of many short sends; its first byte says what it does.
+FAR_SERVER = r'''
+import hashlib, socket, struct, threading, time
+def serve(c):
+    what = c.recv(1)
+    if what == b'e':  # echo
+        while (b := c.recv(1)): c.sendall(b)
+    elif what in b'hw':  # hash of all; w: of what comes after a word
+        if what == b'w':
+            c.sendall(b'waiting')
+            gate.wait()
+        h, n = hashlib.sha1(), 0
+        while (b := c.recv(65536)):
+            h.update(b)
+            n += len(b)
+        c.sendall(('%d %s' % (n, h.hexdigest())).encode())
+    elif what == b'g':
+        gate.set()
+    elif what == b'r':  # reset after a few
+        for _ in range(10): c.sendall(c.recv(1))
+        c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    elif what == b'k':  # remember what came, for who asks later
+        got = b''
+        while (b := c.recv(65536)): got += b
+        kept.append(got)
+        told.set()
+    elif what == b't':
+        told.wait()
+        told.clear()
+        c.sendall(kept.pop())
+    c.close()
+gate, told, kept = threading.Event(), threading.Event(), []
+l = socket.create_server(('10.78.0.2', 8090), backlog=64)
+print('ready', flush=True)
+while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
+'''
+FAR = r'''
+import errno, hashlib, os, random, select, signal, socket, sys, threading
+def to(what):
+    s = socket.create_connection(('10.78.0.2', 8090))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    s.sendall(what)
+    return s
+def rest(s):
+    got = b''
+    while (b := s.recv(65536)): got += b
+    return got.decode()
+random.seed(7)
+# Order and completeness, with all that may come in between.
+s, h, n = to(b'h'), hashlib.sha1(), 0
+for i in range(3000):
+    b = os.urandom(random.choice((1, 5, 700, 3000, 4096, 5000, 70000 if i % 100 == 0 else 2)))
+    if i % 7 == 0: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, i % 2)
+    if i % 11 == 0: s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 100)
+    if i % 13 == 0: select.select([], [s], [])
+    s.sendall(b)
+    h.update(b)
+    n += len(b)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+s.shutdown(socket.SHUT_WR)
+print('order', rest(s) == '%d %s' % (n, h.hexdigest()))
+try: s.send(b'x')
+except BrokenPipeError: print('no more after a shutdown')
+# There and back.
+s = to(b'e')
+print('echo', all(s.send(bytes([i % 256])) == 1 and s.recv(1) == bytes([i % 256]) for i in range(1000)))
+s.setblocking(False)
+for i in range(200):
+    s.send(b'z')
+    select.select([s], [], [])
+    assert s.recv(1) == b'z'
+# Nobody reads: room ends, and comes back.
+s, h, n = to(b'w'), hashlib.sha1(), 0
+assert s.recv(7) == b'waiting'
+s.setblocking(False)
+p = select.poll()
+p.register(s, select.POLLOUT)
+blocked = False
+for size in (1, 900, 4000):
+    while p.poll(0):
+        try:
+            b = os.urandom(size)
+            k = s.send(b)
+            h.update(b[:k])
+            n += k
+            if n > 1 << 25: break
+        except BlockingIOError:
+            blocked = True
+            break
+print('room ends', blocked or not p.poll(0))
+to(b'g').close()
+s.setblocking(True)
+for i in range(100):
+    b = os.urandom(3000)
+    s.sendall(b)
+    h.update(b)
+    n += len(b)
+s.shutdown(socket.SHUT_WR)
+print('all of it', rest(s) == '%d %s' % (n, h.hexdigest()))
+# The end of a process, of a descriptor; two processes in turn.
+for how in ('exit', 'kill', 'close'):
+    if os.fork() == 0:
+        s = to(b'k')
+        for i in range(50): s.send(b'%d,' % i)
+        if how == 'exit': os._exit(0)
+        if how == 'kill': os.kill(os.getpid(), signal.SIGKILL)
+        s.close()
+        os._exit(0)
+    os.wait()
+    print(how, rest(to(b't')) == ''.join('%d,' % i for i in range(50)))
+s = to(b'k')
+ends = [os.pipe(), os.pipe()]
+child = os.fork() == 0
+for i in range(200):
+    if i > 0 or child: os.read(ends[child][0], 1)
+    s.send(b'c' if child else b'p')
+    os.write(ends[not child][1], b'.')
+if child: os._exit(0)
+os.wait()
+s.close()
+print('in turn', rest(to(b't')) == 'pc' * 200)
+# The other side resets.
+s = to(b'r')
+for i in range(10):
+    s.send(b'x')
+    s.recv(1)
+p = select.poll()
+p.register(s, 0)
+print('reset is told', p.poll()[0][1] & (select.POLLHUP | select.POLLERR) != 0)
+def outcome():
+    try: return s.send(b'x')
+    except OSError as e: return errno.errorcode[e.errno]
+print([outcome() for _ in range(3)], flush=True)
+# The end of all of it.
+s = to(b'k')
+for i in range(50): s.send(b'%d,' % i)
+os._exit(0)
+'''
+LAST = '''
+import socket
+s = socket.create_connection(('10.78.0.2', 8090))
+s.sendall(b't')
+print(s.recv(1000).decode() == ''.join('%d,' % i for i in range(50)))
+'''
+
 
 def system_calls(box, programs):
     """The tests of inet sockets behind the sentry's real filter."""
@@ -232,6 +377,17 @@ def main():
             check('xxxxx' in out, 'two sandboxes of one namespace meet on its loopback\n' + out + err)
             box.call('kill', server, 'KILL')
             box.call('delete', '--force', server)
+
+            far = subprocess.Popen(['ip', 'netns', 'exec', B, 'python3', '-c', FAR_SERVER], stdout=subprocess.PIPE)
+            far.stdout.readline()
+            said = {}
+            for b in (other, box):
+                code, out, err = b.run(config(A, ['python3', '-c', FAR]), timeout=120)
+                said[b.runtime] = code, out + in_namespace(B, 'python3', '-c', LAST).stdout, err
+            far.kill()
+            far.wait()
+            check(said['runc'][0] == 0 and 'False' not in said['runc'][1] and said['runc'] == said['caisson'],
+                  'short sends to another host\n%s\n%s' % (said['runc'], said['caisson']))
 
             code, out, err = box.run(config(A, ['python3', '-c', 'import socket; socket.create_server(("", 80))'], caps=False))
             check('Permission denied' in err + out, 'a low port needs the capability\n' + out + err)

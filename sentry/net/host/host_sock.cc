@@ -72,6 +72,12 @@ HostSock::~HostSock() { delist(*this); }
 
 void HostSock::on_event(uint32_t events) {
   if (events & kIn) in_edges_.fetch_add(1, std::memory_order_acq_rel);
+  if ((events & (EPOLLERR | EPOLLHUP)) && way_ == Way::later) way_ = Way::at_once;
+  RefOrNull<HostSock> self;  // one that is closed ends when nothing is stuck any more
+  if ((events & kOut) && stuck_.load(std::memory_order_acquire)) {
+    self = RefOrNull<HostSock>::upgrade(this);
+    if (self) (void)flush();
+  }
   if (events & kOut) out_edges_.fetch_add(1, std::memory_order_acq_rel);
   // Waiters ask for one of the two names.
   if (events & EPOLLIN) events |= EPOLLRDNORM | EPOLLRDBAND;
@@ -88,6 +94,7 @@ void HostSock::start_watching() {
 
 Result<void> HostSock::wait_for_change(const Edges& edges, uint32_t seen, bool nonblock, sched::Nanos deadline, uint32_t mask) {
   if (nonblock) return kEAGAIN;
+  (void)flush();
   start_watching();
   {
     MutexLock l(mu_);
@@ -113,6 +120,9 @@ Result<void> HostSock::listen(int backlog) {
 
 Result<void> HostSock::connect(const Address& a, bool nonblock) {
   const sched::Nanos deadline = send_deadline();
+  (void)flush();
+  if (way_ == Way::later) way_ = Way::unknown;  // it was connected elsewhere
+  whole_sends_ = 0;
   for (;;) {
     const uint32_t seen = out_edges_.load(std::memory_order_acquire);
     // On the way, the host is asked again with the same words: it then tells how it ended. Linux: __inet_stream_connect.
@@ -134,6 +144,7 @@ Result<Ref<Sock>> HostSock::accept(bool nonblock) {
       auto s = make_ref<HostSock>(family, type, protocol, Fd(static_cast<int>(*r)));
       s->inherit_options(*this);
       s->tells_more_ = tells_more_.load();
+      if (way_ == Way::at_once) s->way_ = Way::at_once;
       return Ref<Sock>(std::move(s));
     }
     if (r.error() != kEAGAIN) return of_system(r.error());
@@ -142,6 +153,14 @@ Result<Ref<Sock>> HostSock::accept(bool nonblock) {
 }
 
 Result<void> HostSock::shutdown(int how) {
+  if (how != SHUT_RD) {
+    way_ = Way::at_once;
+    if (!flush()) {
+      shutting_ = true;
+      if (how == SHUT_WR) return {};
+      how = SHUT_RD;
+    }
+  }
   TRY(sys::raw(SYS_shutdown, fd_.get(), how));
   return {};
 }
@@ -165,6 +184,14 @@ Result<size_t> HostSock::send_now(const SendRequest& r, std::span<const std::byt
   return sys::sendmsg(fd_.get(), &m, (flags & kSendFlags) | MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+Result<size_t> HostSock::send_after_held(const SendRequest& r, std::span<const std::byte> data, int flags) {
+  if (holds_.load(std::memory_order_acquire)) {
+    if (!flush()) return shutting_ ? kEPIPE : kEAGAIN;
+    TRY(take_error());
+  }
+  return send_now(r, data, flags);
+}
+
 Result<size_t> HostSock::send(SendRequest& r) {
   for (std::span<const std::byte> c = r.control.network; c.size() >= sizeof(cmsghdr);) {
     cmsghdr h;
@@ -173,14 +200,16 @@ Result<size_t> HostSock::send(SendRequest& r) {
     c = c.subspan(std::min(c.size(), CMSG_ALIGN(h.cmsg_len)));
   }
   TRY(take_error());
+  if (hold(r)) return r.data.size();
   const sched::Nanos deadline = send_deadline();
   int flags = r.flags;
   size_t done = 0;
   for (;;) {
     const uint32_t seen = out_edges_.load(std::memory_order_acquire);
-    auto sent = send_now(r, r.data.subspan(done), flags);
+    auto sent = send_after_held(r, r.data.subspan(done), flags);
     if (sent.ok()) {
       done += *sent;
+      if (done == r.data.size() && type == SOCK_STREAM && way_ == Way::unknown) note_sent();
       if (type != SOCK_STREAM || done >= r.data.size() || r.nonblock()) return done;
       flags &= ~MSG_FASTOPEN;
       continue;
@@ -268,6 +297,7 @@ uint32_t HostSock::poll_events() {
   pollfd p{fd_.get(), static_cast<short>(kAll), 0};
   auto r = sys::raw(SYS_poll, pointer(&p), 1, 0);
   uint32_t e = r.ok() ? static_cast<uint16_t>(p.revents) : 0;
+  if (stuck_.load(std::memory_order_acquire)) e &= ~static_cast<uint32_t>(EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
   if (has_error()) e |= EPOLLERR;
   return e;
 }
@@ -278,9 +308,11 @@ Result<int> HostSock::unread() {
   return n;
 }
 Result<int> HostSock::unsent() {
+  (void)flush();
   int n = 0;
   TRY(sys::raw(SYS_ioctl, fd_.get(), SIOCOUTQ, pointer(&n)));
-  return n;
+  MutexLock l(mu_);
+  return n + static_cast<int>(held_.size());
 }
 Result<bool> HostSock::at_mark() {
   int n = 0;
@@ -293,8 +325,10 @@ Result<long> HostSock::set_on_host(int level, int option, OptionBytes value) {
 }
 
 Result<void> HostSock::set_option(int level, int option, OptionBytes value) {
+  (void)flush();
   if (level == SOL_SOCKET) {
     switch (option) {
+      case SO_SNDBUF: way_ = Way::at_once; break;  // room may be less than hold() thinks
       case SO_LINGER: {
         TRY(Sock::set_option(level, option, value));
         // A time would make the host wait in close(2): only "reset at once" goes there.
@@ -302,7 +336,7 @@ Result<void> HostSock::set_option(int level, int option, OptionBytes value) {
         TRY(set_on_host(level, option, std::as_bytes(std::span(&l, 1))));
         return {};
       }
-      case SO_SNDBUFFORCE:
+      case SO_SNDBUFFORCE: way_ = Way::at_once; [[fallthrough]];
       case SO_RCVBUFFORCE:  // beyond the host's maximum needs a capability there
         TRY(Sock::set_option(level, option, value));
         TRY(set_on_host(level, option == SO_SNDBUFFORCE ? SO_SNDBUF : SO_RCVBUF, value));
@@ -323,6 +357,7 @@ Result<void> HostSock::set_option(int level, int option, OptionBytes value) {
 }
 
 Result<OptionValue> HostSock::get_option(int level, int option, size_t room) {
+  (void)flush();
   if (level == SOL_SOCKET && (option == SO_PRIORITY || !may_get(level, option))) {
     return Sock::get_option(level, option, room);
   }

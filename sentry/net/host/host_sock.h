@@ -2,6 +2,8 @@
 // One socket of the host, for the room's own files.
 #pragma once
 
+#include <vector>
+
 #include "sentry/net/common/sock.h"
 #include "sentry/net/host/host.h"
 
@@ -27,6 +29,7 @@ class HostSock final : public Sock {
   Result<int> unsent() override;
   Result<bool> at_mark() override;
   void start_watching() override;
+  void close() override;
   Result<void> set_option(int level, int option, OptionBytes value) override;
   Result<OptionValue> get_option(int level, int option, size_t room) override;
   size_t max_message() const override { return type == SOCK_STREAM ? SIZE_MAX : 65535; }
@@ -35,9 +38,13 @@ class HostSock final : public Sock {
   int state() const;
   uint32_t owner() const { return owner_; }
 
+  // Whether the host has all that was taken from the application (later.cc).
+  bool flush();
+
  private:
   template <typename T, typename... A>
   friend Ref<T> base::make_ref(A&&...);
+  friend struct HostSockPeek;  // a test's
   ~HostSock() override;
 
   // How often the host has told that a direction may have become ready. Who was refused with EAGAIN waits for the number to
@@ -46,7 +53,13 @@ class HostSock final : public Sock {
   void on_event(uint32_t events);
   Result<void> wait_for_change(const Edges& edges, uint32_t seen, bool nonblock, sched::Nanos deadline, uint32_t mask);
   Result<size_t> send_now(const SendRequest& r, std::span<const std::byte> data, int flags);
+  Result<size_t> send_after_held(const SendRequest& r, std::span<const std::byte> data, int flags);
   Result<size_t> receive_now(std::span<std::byte> into, int flags, Received& out);
+  // What comes of a short send. unknown: few have been taken whole so far; later: it may be held.
+  enum class Way : uint8_t { unknown, later, at_once };
+  void note_sent();
+  bool hold(const SendRequest& r);
+  bool has_room_locked(size_t cost) REQUIRES(mu_);
   Result<long> set_on_host(int level, int option, OptionBytes value);
 
   const Fd fd_;
@@ -55,6 +68,14 @@ class HostSock final : public Sock {
   std::atomic<bool> tells_more_{false};  // an option was set by which messages bring ancillary data
   Mutex mu_{LockRank::kSocket};
   bool watching_ GUARDED_BY(mu_) = false;
+  // Taken from the application, not yet by the host.
+  std::vector<std::byte> held_ GUARDED_BY(mu_);
+  size_t room_ GUARDED_BY(mu_) = 0;
+  RefOrNull<Sock> kept_ GUARDED_BY(mu_);  // itself: closed while something is held
+  std::atomic<bool> holds_{false}, stuck_{false};  // stuck: the host had no room
+  std::atomic<Way> way_{Way::unknown};
+  std::atomic<unsigned> whole_sends_{0};  // while the way is unknown
+  std::atomic<bool> shutting_{false};  // the sending side, when nothing is held any more
   sched::FdWatch watch_;  // last: stops first
 };
 
