@@ -84,14 +84,17 @@ def call(*args, check=True, input=None, timeout=PATIENCE + 60, **more):
 
 def wait_until(condition, what, patience=PATIENCE, pause=0.1):
     """What the condition says, once that is true; what: a text, or a function that makes one when it has been in vain."""
-    end = time.monotonic() + patience
+    left, then = patience, time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if left <= 0:
             raise AssertionError('waited %.0f s in vain for %s' % (patience, what() if callable(what) else what))
         time.sleep(pause)
+        now = time.monotonic()
+        left -= min(now - then, 5)  # a machine that stood still has not been waited for
+        then = now
 
 
 class Service:

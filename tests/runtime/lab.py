@@ -33,14 +33,17 @@ def config(args, terminal=False, **changes):
 
 
 def wait_until(condition, what, patience=None):
-    end = time.monotonic() + (patience or PATIENCE)
+    left, then = patience or PATIENCE, time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if left <= 0:
             raise AssertionError('waited %.0f s in vain for %s' % (patience or PATIENCE, what))
         time.sleep(0.02)
+        now = time.monotonic()
+        left -= min(now - then, 5)  # a machine that stood still has not been waited for
+        then = now
 
 
 class Box:
