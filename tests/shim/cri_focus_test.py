@@ -123,6 +123,21 @@ class Focus(PodCase):
             self.assertEqual('containerd' in self.sh(c, 'cat /proc/[0-9]*/comm'), kind == 'pid' and self.sees_the_node)
             self.remove(pod)
 
+    def test_the_network_of_the_node(self):
+        """A pod has it when it asks for it, and else has not: a server on the node's loopback tells."""
+        server = subprocess.Popen([*self.daemon.prefix, 'python3', '-m', 'http.server', '8088', '--bind', '127.0.0.1', '--directory', self.daemon.top],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        wait_until(lambda: '127.0.0.1:8088' in self.daemon.network('ss', '-ltn'), 'the server')
+        for kind, code in (('POD', 1), ('NODE', 0)):  # the first makes the node's bridge
+            options = {'namespace_options': {'network': kind}}
+            pod = self.pod({'hostname': ''} if kind == 'NODE' else {}, security_context=options)
+            c = self.add(pod, 'c', *SLEEP, linux={'security_context': options})
+            self.assertEqual(self.run_in(c, '/bin/sh', '-c', 'busybox wget -q -O /dev/null http://127.0.0.1:8088/config.toml')[0], code)
+            self.assertEqual('cni0' in self.sh(c, 'busybox ip link'), kind == 'NODE')
+            self.remove(pod)
+
 
 class WithRunc(Focus, unittest.TestCase):
     handler = 'runc'
