@@ -6,7 +6,7 @@ IFS=.- read -r major minor _ <<<"$(uname -r)"
 ((major * 100 + minor >= 617)) || { echo "Linux has had these rules of what goes with an unmount since 6.17"; exit 77; }
 caisson=$1 program=$2 seed=${CAISSON_SEED:-1}
 work=$(mktemp -d)
-trap 'rm -r "$work"' EXIT
+trap 'rm -r "$work"; rmdir /tmp/propagation_walk 2>/dev/null || true' EXIT
 for ((n = seed; n < seed + ${CAISSON_ROUNDS:-8}; n++)); do
   "$program" $n 150 >"$work/native"
   "$caisson" do "$program" $n 150 >"$work/sandbox"
