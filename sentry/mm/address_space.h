@@ -59,7 +59,8 @@ struct Vma {
   int max_prot = PROT_READ | PROT_WRITE | PROT_EXEC;  // what mprotect may add (a read-only shared file cannot become writable)
   bool shared = false;
   bool grows_down = false;
-  bool locked = false;
+  bool locked = false, lock_on_fault = false;
+  bool sealed = false;    // mseal(2)
   bool dont_fork = false, wipe_on_fork = false, noreserve = false, dont_dump = false;
   bool patch_room = false;   // patch::kRoom after it stays free, for code that patched call sites jump to
   bool written = false;      // private text that was writable at some time: what it holds is not the file's
@@ -122,10 +123,12 @@ class AddressSpace : public RefCounted<AddressSpace> {
   Result<void> advise(platform::Context& by, uint64_t addr, uint64_t len, int advice);
   Result<uint64_t> brk(platform::Context& by, uint64_t new_end);  // answers the resulting end, never an error
   // mlock(2), munlock(2); mlockall(2): flags MCL_*, 0 = munlockall. may_lock: the caller has CAP_IPC_LOCK, no limit counts.
-  Result<void> lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock, bool may_lock = false);
-  Result<void> lock_all(int flags, bool may_lock = false);
+  enum class Lock : uint8_t { off, now, on_fault };
+  Result<void> lock_range(platform::Context& by, uint64_t addr, uint64_t len, Lock how, bool may_lock = false);
+  Result<void> lock_all(platform::Context& by, int flags, bool may_lock = false);
+  Result<void> seal(platform::Context& by, uint64_t addr, uint64_t len);  // mseal(2)
   Result<void> sync(platform::Context& by, uint64_t addr, uint64_t len, int flags);  // msync
-  Result<std::vector<unsigned char>> mincore(uint64_t addr, uint64_t len);
+  Result<std::vector<unsigned char>> mincore(platform::Context& by, uint64_t addr, uint64_t len);
 
   // A queued call of `by` has failed on the host (Context::memory_call_error() after resume()): repairs the list. Returns what the
   // application's call answers (usually -error). Called by the task loop, before anything else is done with `by`.

@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <random>
+#include <set>
 
 namespace sentry::platform {
 
@@ -25,6 +26,7 @@ struct HostPage {
 
 struct Space::Impl {
   std::map<uint64_t, HostPage> pages;
+  std::set<uint64_t> filled;  // by MADV_POPULATE
   int fail_next = 0;       // errno for the next call
   int failures = 0;
   bool killed = false;
@@ -62,6 +64,8 @@ struct Space::Impl {
         }
         return 0;
       case MemoryOp::advise:
+        for (uint64_t a = c.address; a < end; a += kPage)
+          if (c.flags == MADV_POPULATE_READ || c.flags == MADV_POPULATE_WRITE) filled.insert(a);
         return 0;
       case MemoryOp::remap: {
         std::vector<HostPage> old;
@@ -148,6 +152,10 @@ bool Space::gone() const { return impl_->killed; }
 void Space::kill() { impl_->killed = true; }
 uint64_t Space::cpu_time() { return 0; }
 int Space::host_pid() const { return 1; }
+Result<void> Space::pages_present(std::span<const uint64_t> addresses, std::span<bool> present, ZeroPage) {
+  for (size_t i = 0; i < addresses.size(); i++) present[i] = impl_->filled.count(addresses[i]) != 0;
+  return {};
+}
 Result<size_t> Space::read_remote(uint64_t, void*, size_t n) { return n; }
 Result<size_t> Space::write_remote(uint64_t, const void*, size_t n) { return n; }
 
@@ -157,6 +165,7 @@ namespace sentry::mm {
 namespace {
 
 using platform::kPage;
+using Lock = AddressSpace::Lock;
 
 class TestFile : public Mappable {
  public:
@@ -347,12 +356,51 @@ TEST_F(AddressSpaceTest, LimitsOfAddressSpaceDataAndLockedMemory) {
   uint64_t b = must_map(*t1, anonymous(4 * kPage, PROT_READ));
   EXPECT_ERRNO(ENOMEM, mm->map(*t1, anonymous(kPage, PROT_READ)));
   EXPECT_ERRNO(ENOMEM, mm->protect(*t1, b, kPage, PROT_READ | PROT_WRITE));
-  EXPECT_TRUE(mm->lock_range(*t1, a, 2 * kPage, true).ok());
-  EXPECT_ERRNO(ENOMEM, mm->lock_range(*t1, a + 2 * kPage, kPage, true));
+  EXPECT_TRUE(mm->lock_range(*t1, a, 2 * kPage, Lock::now).ok());
+  EXPECT_ERRNO(ENOMEM, mm->lock_range(*t1, a + 2 * kPage, kPage, Lock::now));
   EXPECT_ERRNO(EINVAL, mm->advise(*t1, a, kPage, MADV_DONTNEED));
-  EXPECT_TRUE(mm->lock_range(*t1, a, kPage, false).ok());
+  EXPECT_TRUE(mm->lock_range(*t1, a, kPage, Lock::off).ok());
   EXPECT_TRUE(mm->advise(*t1, a, kPage, MADV_DONTNEED).ok());
-  EXPECT_TRUE(mm->lock_range(*t1, a + 3 * kPage, kPage, true).ok());
+  EXPECT_TRUE(mm->lock_range(*t1, a + 3 * kPage, kPage, Lock::now).ok());
+}
+
+TEST_F(AddressSpaceTest, LockedMemoryIsFilled) {
+  auto is_there = [&](uint64_t a) { return mm->mincore(*t1, a, kPage).value() == std::vector<unsigned char>{1}; };
+  uint64_t a = must_map(*t1, anonymous(4 * kPage));
+  ASSERT_TRUE(mm->lock_range(*t1, a + kPage, kPage, Lock::now).ok());
+  ASSERT_TRUE(mm->lock_range(*t1, a + 2 * kPage, kPage, Lock::on_fault).ok());
+  EXPECT_FALSE(is_there(a));
+  EXPECT_TRUE(is_there(a + kPage));
+  EXPECT_FALSE(is_there(a + 2 * kPage));
+  ASSERT_TRUE(mm->lock_all(*t1, MCL_CURRENT | MCL_FUTURE).ok());
+  EXPECT_TRUE(is_there(a));
+  EXPECT_TRUE(is_there(a + 2 * kPage));
+  EXPECT_TRUE(is_there(must_map(*t1, anonymous(kPage))));
+  ASSERT_TRUE(mm->lock_all(*t1, MCL_FUTURE | MCL_ONFAULT).ok());
+  EXPECT_FALSE(is_there(must_map(*t1, anonymous(kPage))));
+}
+
+TEST_F(AddressSpaceTest, SealedMemoryStaysAsItIs) {
+  uint64_t a = must_map(*t1, anonymous(6 * kPage, PROT_READ)), top = a + 6 * kPage;
+  EXPECT_ERRNO(EINVAL, mm->seal(*t1, a + 1, kPage));
+  EXPECT_ERRNO(ENOMEM, mm->seal(*t1, a, 1 << 30));
+  ASSERT_TRUE(mm->seal(*t1, a + 2 * kPage, 2 * kPage).ok());
+  EXPECT_ERRNO(EPERM, mm->unmap(*t1, a, 6 * kPage));
+  EXPECT_TRUE(mm->is_mapped(a, 6 * kPage, PROT_READ));
+  MapRequest over = anonymous(4 * kPage);
+  over.address = a;
+  over.flags |= MAP_FIXED;
+  EXPECT_ERRNO(EPERM, mm->map(*t1, over));
+  EXPECT_ERRNO(EPERM, mm->remap(*t1, a + 2 * kPage, kPage, 2 * kPage, MREMAP_MAYMOVE, 0));
+  EXPECT_ERRNO(EPERM, mm->remap(*t1, a + 2 * kPage, 2 * kPage, kPage, 0, 0));
+  EXPECT_ERRNO(EPERM, mm->advise(*t1, a + 2 * kPage, kPage, MADV_DONTNEED));
+  EXPECT_TRUE(mm->advise(*t1, a + 2 * kPage, kPage, MADV_WILLNEED).ok());
+  // What lies below the sealed part is done.
+  EXPECT_ERRNO(EPERM, mm->protect(*t1, a, 6 * kPage, PROT_READ | PROT_WRITE));
+  EXPECT_TRUE(mm->is_mapped(a, 2 * kPage, PROT_WRITE));
+  EXPECT_FALSE(mm->is_mapped(a + 2 * kPage, kPage, PROT_WRITE));
+  EXPECT_TRUE(mm->unmap(*t1, a, 2 * kPage).ok());
+  EXPECT_TRUE(mm->unmap(*t1, top - 2 * kPage, 2 * kPage).ok());
 }
 
 TEST_F(AddressSpaceTest, RemapGrowsInPlaceMovesAndKeeps) {
@@ -396,7 +444,7 @@ TEST_F(AddressSpaceTest, ForkLeavesOutAndWipes) {
   must_map(*t1, of_file(2 * kPage, PROT_READ, MAP_PRIVATE, false));
   ASSERT_TRUE(mm->advise(*t1, a, kPage, MADV_DONTFORK).ok());
   ASSERT_TRUE(mm->advise(*t1, a + 2 * kPage, kPage, MADV_WIPEONFORK).ok());
-  ASSERT_TRUE(mm->lock_range(*t1, a + 3 * kPage, kPage, true).ok());
+  ASSERT_TRUE(mm->lock_range(*t1, a + 3 * kPage, kPage, Lock::now).ok());
   auto r = mm->fork(*t1, platform::Birthday::now);
   ASSERT_TRUE(r.ok());
   platform::run_queue(*r->context);

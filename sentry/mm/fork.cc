@@ -52,7 +52,7 @@ Result<AddressSpace::Forked> AddressSpace::fork(platform::Context& parent, platf
         calls.push_back(call);
       }
       Vma copy = v;
-      copy.locked = false;  // man 2 mlock: not inherited
+      copy.locked = copy.lock_on_fault = false;  // man 2 mlock: not inherited
       c.vmas.insert(std::move(copy));
     }
     c.limits = m.limits;

@@ -62,7 +62,7 @@ struct AddressSpace::Impl {
   Layout layout GUARDED_BY(mu){platform::kSharedBase - (1ull << 30), platform::kAppLimit - (1ull << 30)};
   uint64_t brk_start GUARDED_BY(mu) = 0, brk_end GUARDED_BY(mu) = 0;
   uint64_t stack_low GUARDED_BY(mu) = UINT64_MAX;  // the stack is shown from here
-  bool lock_future GUARDED_BY(mu) = false;
+  bool lock_future GUARDED_BY(mu) = false, future_on_fault GUARDED_BY(mu) = false;  // MCL_FUTURE, with MCL_ONFAULT
   uint64_t vvar = 0, vdso = 0, vdso_end = 0;
 
   // Waiting for other threads' calls: yields, then short naps; after the deadline the whole space is killed.
@@ -116,6 +116,9 @@ struct AddressSpace::Impl {
   // Makes it now; on an error of the host undoes the flight.
   Result<void> call_now(platform::Context& by, uint64_t flight, const platform::MemoryCall& call) EXCLUDES(mu);
   void finish(uint64_t flight) EXCLUDES(mu);
+  // Has the host make the pages of r, but for what is locked on fault. A mapping it refuses ends that, or is left out. Parks.
+  enum class Refusal : uint8_t { ends, ignored };
+  Result<void> populate(platform::Context& by, Range r, Refusal refusal) EXCLUDES(mu);
   // The host refused the flight's call: the list goes back to what the host has. Ends the flight.
   void repair(platform::Context& by, uint64_t flight) EXCLUDES(mu);
 

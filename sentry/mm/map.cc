@@ -114,10 +114,13 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
     }
     Range range{addr, addr + length};
     if (no_replace && m.vmas.overlaps(range)) return kEEXIST;
+    if (fixed && m.vmas.any_sealed(range)) return kEPERM;
     Sizes old = fixed ? sizes_of(m.vmas, range) : Sizes{};
     replaces = old.total != 0;
     TRY(m.check_growth_locked(saved(length, old.total), VmaList::is_data(v) ? saved(length, old.data) : 0));
     v.locked = m.lock_future || (r.flags & MAP_LOCKED);
+    v.lock_on_fault = m.lock_future && m.future_on_fault && !(r.flags & MAP_LOCKED);
+    populate = populate || (v.locked && !v.lock_on_fault && v.prot != PROT_NONE);
     if (v.locked && !r.may_lock && m.limits.memlock != RLIM_INFINITY) {
       if (r.flags & MAP_LOCKED && m.limits.memlock == 0) return kEPERM;
       if (saved(length, old.locked) > saved(m.limits.memlock, m.vmas.locked_bytes())) return kEAGAIN;
@@ -163,12 +166,7 @@ Result<uint64_t> AddressSpace::map(platform::Context& by, const MapRequest& r) {
     return addr;
   }
   TRY(m.call_now(by, flight, call));
-  platform::MemoryCall fill{};
-  fill.op = platform::MemoryOp::advise;
-  fill.address = addr;
-  fill.length = length;
-  fill.flags = (v.prot & PROT_WRITE) && !(v.file && !shared) ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
-  IGNORE_ERROR(by.memory_call(fill), "man 2 mmap: mmap() doesn't fail if the mapping cannot be populated");
+  IGNORE_ERROR(m.populate(by, {addr, addr + length}, Impl::Refusal::ends), "man 2 mmap: mmap() doesn't fail if the mapping cannot be populated");
   return addr;
 }
 
@@ -185,6 +183,7 @@ Result<void> AddressSpace::unmap(platform::Context& by, uint64_t addr, uint64_t 
     Impl::Started s(m, by, range);
     TRY(s.result());
     if (!m.vmas.overlaps(range)) return {};
+    if (m.vmas.any_sealed(range)) return kEPERM;
     if (m.vmas.cuts(range) == 2 && m.vmas.find(addr) == m.vmas.find(range.end)) TRY(m.check_count_locked(1));
     std::vector<Vma> gone = m.vmas.remove(range);
     for (const Vma& g : gone) shares = shares || g.shared;
@@ -216,7 +215,7 @@ Result<uint64_t> AddressSpace::brk(platform::Context& by, uint64_t new_end) {
         return new_end;
       }
     }
-    bool grow = to > from;
+    bool grow = to > from, populate = false;
     Range range = grow ? Range{from, to} : Range{to, from};
     platform::MemoryCall call{};
     call.address = range.start;
@@ -235,6 +234,8 @@ Result<uint64_t> AddressSpace::brk(platform::Context& by, uint64_t new_end) {
         v.prot = PROT_READ | PROT_WRITE;
         v.name = "[heap]";
         v.locked = m.lock_future;
+        v.lock_on_fault = m.future_on_fault;
+        populate = v.locked && !v.lock_on_fault;
         if (v.locked && call.length > saved(m.limits.memlock, m.vmas.locked_bytes())) return seen;
         Flight& f = m.begin_flight_locked(by, range);
         f.drop = range;
@@ -245,6 +246,7 @@ Result<uint64_t> AddressSpace::brk(platform::Context& by, uint64_t new_end) {
         call.prot = PROT_READ | PROT_WRITE;
         call.flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
       } else {
+        if (m.vmas.any_sealed(range)) return seen;
         std::vector<Vma> gone = m.vmas.remove(range);
         Flight& f = m.begin_flight_locked(by, range);
         f.restore = std::move(gone);
@@ -255,7 +257,9 @@ Result<uint64_t> AddressSpace::brk(platform::Context& by, uint64_t new_end) {
       m.brk_end = new_end;
       m.note_stack_locked(by.stack_pointer());
     }
-    if (!m.queue(by, flight, call).ok()) return seen;
+    if (!populate) return m.queue(by, flight, call).ok() ? new_end : seen;
+    if (!m.call_now(by, flight, call).ok()) return seen;
+    IGNORE_ERROR(m.populate(by, range, Impl::Refusal::ends), "man 2 mlockall says nothing of it, and Linux does not");
     return new_end;
   }
 }

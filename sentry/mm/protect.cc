@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// mprotect, madvise, mlock, msync, mincore: calls about ranges that stay mapped. Linux: mm/mprotect.c, madvise.c, mlock.c,
-// msync.c, mincore.c.
+// mprotect, madvise, msync: calls about ranges that stay mapped. Linux: mm/mprotect.c, madvise.c, msync.c.
 #include <algorithm>
 
 #include "sentry/mm/impl.h"
@@ -69,8 +68,24 @@ AdviceKind kind_of(int advice) {
   }
 }
 
+// Linux: can_madvise_modify(). What a sealed mapping that may not be written holds cannot be thrown away.
+bool discards(int advice) {
+  switch (advice) {
+    case MADV_FREE:
+    case MADV_DONTNEED:
+    case MADV_DONTNEED_LOCKED:
+    case MADV_REMOVE:
+    case MADV_DONTFORK:
+    case MADV_WIPEONFORK:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Linux: madvise_vma_behavior's checks of one mapping.
 Result<void> check_advice(const Vma& v, int advice) {
+  if (v.sealed && !v.shared && !(v.prot & PROT_WRITE) && discards(advice)) return kEPERM;
   switch (advice) {
     case MADV_DONTNEED:
     case MADV_COLD:
@@ -151,6 +166,10 @@ Result<void> AddressSpace::protect(platform::Context& by, uint64_t addr, uint64_
       }
       if (prot & ~v->max_prot) {
         error = EACCES;
+        break;
+      }
+      if (v->sealed) {
+        error = EPERM;
         break;
       }
       uint64_t stop = std::min(v->end, end);
@@ -253,53 +272,6 @@ Result<void> AddressSpace::advise(platform::Context& by, uint64_t addr, uint64_t
   return {};
 }
 
-Result<void> AddressSpace::lock_range(platform::Context& by, uint64_t addr, uint64_t len, bool lock, bool may_lock) {
-  Impl& m = *impl_;
-  uint64_t rounded = page_up(len + (addr & kPageMask));
-  addr = page_down(addr);
-  uint64_t end = addr + rounded;
-  Impl::Started s(m, by, {addr, std::max(addr, end)}, {}, Impl::Started::Patches::kept);
-  TRY(s.result());
-  const uint64_t limit = may_lock ? RLIM_INFINITY : m.limits.memlock;
-  if (lock && limit == 0) return kEPERM;
-  if (end < addr) return kEINVAL;
-  if (end == addr) return {};
-  Range range{addr, end};
-  if (lock && limit != RLIM_INFINITY) {
-    uint64_t others = m.vmas.locked_bytes() - sizes_of(m.vmas, range).locked;
-    if (rounded > limit || others > limit - rounded) return kENOMEM;
-  }
-  TRY(m.check_count_locked(m.vmas.cuts(range)));
-  // Linux stops at the first hole, with what lies below it done.
-  uint64_t stop = addr;
-  while (stop < end) {
-    const Vma* v = m.vmas.find(stop);
-    if (!v) break;
-    stop = std::min(v->end, end);
-  }
-  if (stop > addr) m.vmas.change({addr, stop}, [&](Vma& v) { v.locked = lock; });
-  if (stop < end) return kENOMEM;
-  return {};
-}
-
-Result<void> AddressSpace::lock_all(int flags, bool may_lock) {
-  Impl& m = *impl_;
-  constexpr int kOnFault = 4;  // MCL_ONFAULT
-  if (flags & ~(MCL_CURRENT | MCL_FUTURE | kOnFault) || flags == kOnFault) return kEINVAL;
-  MutexLock l(m.mu);
-  if (flags != 0) {
-    const uint64_t limit = may_lock ? RLIM_INFINITY : m.limits.memlock;
-    if (limit == 0) return kEPERM;
-    if ((flags & MCL_CURRENT) && limit != RLIM_INFINITY && m.vmas.total_bytes() > limit) return kENOMEM;
-  }
-  m.lock_future = flags & MCL_FUTURE;
-  if (flags == 0 || (flags & MCL_CURRENT)) {
-    bool lock = flags != 0;
-    m.vmas.change({0, platform::kAppLimit}, [&](Vma& v) { v.locked = lock; });
-  }
-  return {};
-}
-
 Result<void> AddressSpace::sync(platform::Context&, uint64_t addr, uint64_t len, int flags) {
   Impl& m = *impl_;
   if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC)) return kEINVAL;
@@ -323,18 +295,6 @@ Result<void> AddressSpace::sync(platform::Context&, uint64_t addr, uint64_t len,
     if (v.shared && v.file) TRY(v.file->sync_range(v.offset, v.length()));
   if (hole) return kENOMEM;
   return {};
-}
-
-Result<std::vector<unsigned char>> AddressSpace::mincore(uint64_t addr, uint64_t len) {
-  if (!page_aligned(addr)) return kEINVAL;
-  if (addr > platform::kAppLimit || len > platform::kAppLimit - addr) return kENOMEM;
-  uint64_t rounded = page_up(len);
-  {
-    MutexLock l(impl_->mu);
-    if (!impl_->vmas.covered({addr, addr + rounded}, 0)) return kENOMEM;
-  }
-  // What is mapped is said to be there: what the host has in memory tells about other tenants.
-  return std::vector<unsigned char>(rounded / platform::kPageSize, 1);
 }
 
 }  // namespace sentry::mm

@@ -69,7 +69,9 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
   if (old_len > new_len && !keep_old) {
     {
       MutexLock l(m.mu);
-      if (!m.vmas.find(old_addr)) return kEFAULT;
+      const Vma* v = m.vmas.find(old_addr);
+      if (!v) return kEFAULT;
+      if (v->sealed) return kEPERM;
     }
     TRY(unmap(by, old_addr + new_len, old_len - new_len));
     if (!fixed) return old_addr;
@@ -98,7 +100,7 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
   uint64_t flight = 0;
   platform::MemoryCall call{};
   std::optional<platform::MemoryCall> again;  // DONTUNMAP: fresh memory at the old place
-  bool replaces = false;
+  bool replaces = false, populate = false;
   uint64_t result = old_addr;
   {
     Impl::Started s(m, by, fixed ? old_range : Range{old_range.start, std::max(old_range.end, grown.end)}, target);
@@ -106,6 +108,7 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
     const Vma* found = m.vmas.find(old_addr);
     if (!found) return kEFAULT;
     Vma v = *found;
+    if (v.sealed || (fixed && m.vmas.any_sealed(target))) return kEPERM;
     if (file && v.file.get() != file.get()) return kEFAULT;
     if (old_len == 0 && !v.shared) return kEINVAL;
     if (old_len > v.end - old_addr) return kEFAULT;
@@ -115,6 +118,7 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
     if (more != 0 && v.locked && m.limits.memlock != RLIM_INFINITY &&
         (m.vmas.locked_bytes() > m.limits.memlock || more > m.limits.memlock - m.vmas.locked_bytes()))
       return kEAGAIN;
+    populate = more != 0 && v.locked && !v.lock_on_fault && !keep_old;
     uint64_t added = keep_old ? new_len : more;
     TRY(m.check_growth_locked(added, VmaList::is_data(v) ? added : 0));
     if (old_len == new_len && !fixed && !keep_old) return old_addr;
@@ -168,14 +172,14 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
       if (keep_old) {
         Vma left = moved;
         left.end = old_range.end;
-        left.locked = at_target.locked = false;  // Linux: VM_LOCKED stays with neither
+        left.locked = at_target.locked = left.lock_on_fault = at_target.lock_on_fault = false;  // Linux: VM_LOCKED stays with neither
         again = map_call(left, fd, MAP_FIXED_NOREPLACE);
         m.vmas.insert(std::move(left));
       }
       m.vmas.insert(std::move(at_target));
     }
   }
-  if (!again && !replaces) {
+  if (!again && !replaces && !populate) {
     TRY(m.queue(by, flight, call));
     return result;
   }
@@ -190,6 +194,7 @@ Result<uint64_t> AddressSpace::remap(platform::Context& by, uint64_t old_addr, u
       return r.error();
     }
   }
+  if (populate) IGNORE_ERROR(m.populate(by, {result + old_len, result + new_len}, Impl::Refusal::ends), "as Linux does");
   return result;
 }
 

@@ -64,6 +64,12 @@ bool VmaList::covered(Range r, int prot) const {
   return true;
 }
 
+bool VmaList::any_sealed(Range r) const {
+  for (const Vma* v = find_from(r.start); v && v->start < r.end; v = find_from(v->end))
+    if (v->sealed) return true;
+  return false;
+}
+
 void VmaList::count(const Vma& v) {
   total_ += v.length();
   if (is_data(v)) data_ += v.length();
@@ -78,7 +84,7 @@ void VmaList::discount(const Vma& v) {
 
 bool VmaList::mergeable(const Vma& a, const Vma& b) {
   return a.end == b.start && a.prot == b.prot && a.max_prot == b.max_prot && a.shared == b.shared &&
-         a.grows_down == b.grows_down && a.locked == b.locked && a.dont_fork == b.dont_fork &&
+         a.grows_down == b.grows_down && a.locked == b.locked && a.lock_on_fault == b.lock_on_fault && a.sealed == b.sealed && a.dont_fork == b.dont_fork &&
          a.wipe_on_fork == b.wipe_on_fork && a.noreserve == b.noreserve && a.dont_dump == b.dont_dump &&
          a.patch_room == b.patch_room && a.written == b.written && a.file.get() == b.file.get() &&
          (!a.file || a.offset + static_cast<int64_t>(a.length()) == b.offset) && a.name == b.name;

@@ -34,6 +34,7 @@ class VmaList {
   bool overlaps(Range r) const;
   // Every byte of r is mapped with at least these rights.
   bool covered(Range r, int prot) const;
+  bool any_sealed(Range r) const;
 
   // Preconditions: v's range is free. May merge with neighbours.
   void insert(Vma v);

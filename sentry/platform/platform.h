@@ -57,6 +57,9 @@ struct Fault {
   uint64_t address, ip, trap_number, error_code;
 };
 
+// Whether the page of zeros, which costs nothing, is one that is present.
+enum class ZeroPage : uint8_t { is_none, is_there };
+
 // One operation on the application's memory, made by its own thread.
 enum class MemoryOp : uint8_t { map_anonymous, map_file, unmap, protect, advise, remap };
 struct MemoryCall {
@@ -265,7 +268,7 @@ class Space : public RefCounted<Space> {
   Result<size_t> read_remote(uint64_t addr, void* dst, size_t n);
   Result<size_t> write_remote(uint64_t addr, const void* src, size_t n);
   // Which of these pages the host has in memory for this process: present[i] belongs to addresses[i]. On the I/O pool: parks.
-  Result<void> pages_present(std::span<const uint64_t> addresses, std::span<bool> present);
+  Result<void> pages_present(std::span<const uint64_t> addresses, std::span<bool> present, ZeroPage zero = ZeroPage::is_none);
 
   struct Impl;
   Impl& impl() { return *impl_; }

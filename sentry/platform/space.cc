@@ -231,7 +231,7 @@ Result<size_t> remote(Space& s, VmCall call, uint64_t addr, void* buf, size_t n)
 }  // namespace
 
 // move_pages(2) without target nodes only asks. The mappings' sums of /proc, which the sentry has not, would be cheaper.
-Result<void> Space::pages_present(std::span<const uint64_t> addresses, std::span<bool> present) {
+Result<void> Space::pages_present(std::span<const uint64_t> addresses, std::span<bool> present, ZeroPage zero) {
   CHECK(present.size() == addresses.size());
   std::vector<int> status(addresses.size(), -ENOENT);
   impl_->remote_users.fetch_add(1);
@@ -243,7 +243,7 @@ Result<void> Space::pages_present(std::span<const uint64_t> addresses, std::span
     });
   if (impl_->remote_users.fetch_sub(1) == 1 && gone()) impl_->platform.start_watchdog();
   if (!r.ok()) return r.error();
-  for (size_t i = 0; i < status.size(); i++) present[i] = status[i] >= 0;
+  for (size_t i = 0; i < status.size(); i++) present[i] = status[i] >= 0 || (zero == ZeroPage::is_there && status[i] == -EFAULT);
   return {};
 }
 

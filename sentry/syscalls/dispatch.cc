@@ -107,20 +107,23 @@ struct Numbered {
   Row row;
   platform::CallDescriptor descriptor;
 };
-constexpr Row missing_row(const char* name, const char* note) {
+constexpr Row empty_row(const char* name, Support support, const char* note) {
   Row r;
   r.name = name;
+  r.support = support;
   r.note = note;
   return r;
 }
 
 #define SYSCALL(number, name, support, note, ...) \
   {number, Entry<&sys_##name>::row(#name, Support::support, note), Entry<&sys_##name>::descriptor()},
-#define MISSING(number, name, note) {number, missing_row(#name, note), {}},
+#define ABSENT(number, name, note) {number, empty_row(#name, Support::absent, note), {}},
+#define MISSING(number, name, note) {number, empty_row(#name, Support::missing, note), {}},
 constexpr Numbered kList[] = {
 #include "sentry/syscalls/table.inc"
 };
 #undef SYSCALL
+#undef ABSENT
 #undef MISSING
 
 constexpr bool in_order() {
@@ -167,6 +170,7 @@ class Dispatcher final : public kernel::CallHandler {
     if (call.number < platform::kMaxCallNumber) {
       const Row& row = kTables.rows[call.number];
       if (row.call) return row.call(task, call);
+      if (row.support == Support::absent) return kENOSYS;
     }
     note_missing(call.number);
     return kENOSYS;

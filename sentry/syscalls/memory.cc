@@ -27,6 +27,8 @@ namespace sentry::syscalls {
 
 namespace {
 
+using Lock = mm::AddressSpace::Lock;
+
 // What MAP_SHARED_VALIDATE knows (include/linux/mman.h, LEGACY_MAP_MASK): MAP_FIXED_NOREPLACE is not among it.
 constexpr int kLegacyFlags = MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE |
                              MAP_UNINITIALIZED | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK |
@@ -110,7 +112,7 @@ Result<long> sys_mincore(Task& task, uint64_t addr, uint64_t length, UserOut<voi
   if (addr & 4095) return kEINVAL;
   for (uint64_t at = 0;;) {
     const uint64_t piece = std::min(length - at, kPiece);
-    auto pages = TRY(task.mm()->mincore(addr + at, piece));
+    auto pages = TRY(task.mm()->mincore(task.context(), addr + at, piece));
     if (!pages.empty())
       TRY(task.context().copy_out(vec.unchecked_address() + at / 4096, pages.data(), pages.size()));
     at += piece;
@@ -119,24 +121,30 @@ Result<long> sys_mincore(Task& task, uint64_t addr, uint64_t length, UserOut<voi
 }
 
 Result<long> sys_mlock(Task& task, uint64_t addr, uint64_t length) {
-  return done(task.mm()->lock_range(task.context(), addr, length, true, may_lock(task)));
+  return done(task.mm()->lock_range(task.context(), addr, length, Lock::now, may_lock(task)));
 }
 
 Result<long> sys_mlock2(Task& task, uint64_t addr, uint64_t length, int flags) {
   if (flags & ~MLOCK_ONFAULT) return kEINVAL;
-  return sys_mlock(task, addr, length);
+  const Lock how = flags & MLOCK_ONFAULT ? Lock::on_fault : Lock::now;
+  return done(task.mm()->lock_range(task.context(), addr, length, how, may_lock(task)));
 }
 
 Result<long> sys_munlock(Task& task, uint64_t addr, uint64_t length) {
-  return done(task.mm()->lock_range(task.context(), addr, length, false));
+  return done(task.mm()->lock_range(task.context(), addr, length, Lock::off));
 }
 
 Result<long> sys_mlockall(Task& task, int flags) {
   if (flags == 0) return kEINVAL;
-  return done(task.mm()->lock_all(flags, may_lock(task)));
+  return done(task.mm()->lock_all(task.context(), flags, may_lock(task)));
 }
 
-Result<long> sys_munlockall(Task& task) { return done(task.mm()->lock_all(0)); }
+Result<long> sys_munlockall(Task& task) { return done(task.mm()->lock_all(task.context(), 0)); }
+
+Result<long> sys_mseal(Task& task, uint64_t addr, uint64_t length, uint64_t flags) {
+  if (flags != 0) return kEINVAL;
+  return done(task.mm()->seal(task.context(), addr, length));
+}
 
 Result<long> sys_memfd_create(Task& task, UserString name, unsigned flags) {
   constexpr size_t kMaxName = 249;  // NAME_MAX less "memfd:"

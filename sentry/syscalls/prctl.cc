@@ -3,6 +3,7 @@
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <linux/securebits.h>
+#include <string.h>
 
 #include "sentry/kernel/inspect.h"
 #include "sentry/kernel/internal.h"
@@ -96,6 +97,7 @@ Result<long> sys_prctl(Task& task, int option, uint64_t a2, uint64_t a3, uint64_
     case PR_SET_NAME: {
       char name[16] = {};
       size_t n = TRY(task.context().copy_in_some(name, a2, sizeof name - 1));
+      if (n < sizeof name - 1 && !memchr(name, 0, n)) return kEFAULT;  // no end before what cannot be read
       task.set_name(std::string_view(name, strnlen(name, n)));
       return 0L;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making tasks and naming them: clone family, ids, process groups, sessions, pidfds, namespaces.
+#include <limits.h>
 #include <sched.h>
 
 #include "sentry/fs/nsfs/nsfs.h"
@@ -16,7 +17,7 @@ namespace {
 struct CloneArgsV2 {  // struct clone_args of linux/sched.h
   uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
-constexpr size_t kCloneArgsV0 = 64;
+constexpr size_t kCloneArgsV0 = 64, kCloneArgsV2 = sizeof(CloneArgsV2);
 
 RefOrNull<kernel::ThreadGroup> find_process(Task& task, int pid) {
   if (pid == 0) return task.group_ref();
@@ -24,6 +25,14 @@ RefOrNull<kernel::ThreadGroup> find_process(Task& task, int pid) {
   RefOrNull<Task> t = task.group().pid_namespace().find_task(pid);
   if (!t) return nullptr;
   return t->group_ref();
+}
+
+// The group of CLONE_INTO_CGROUP. There is one in a container, where the child would be anyway. Linux: cgroup_css_set_fork().
+Result<void> check_cgroup(Task& task, int fd) {
+  constexpr uint64_t kCgroup2Magic = 0x63677270;
+  Ref<vfs::File> f = TRY(task.file(fd));
+  if (!f->inode().is_directory() || f->inode().fs().statfs().type != kCgroup2Magic) return kEBADF;
+  return f->inode().check_access(task.own_credentials(), W_OK);
 }
 
 }  // namespace
@@ -67,8 +76,8 @@ Result<long> sys_clone3(Task& task, UserIn<void> args, size_t size) {
     if (bytes[i] != std::byte{0}) return kE2BIG;
   memcpy(&c, bytes.data(), std::min(size, sizeof c));
   constexpr uint64_t kClearSighand = 0x100000000ull, kIntoCgroup = 0x200000000ull;
-  if (c.flags & kIntoCgroup) return kEOPNOTSUPP;
-  if (c.flags & ~(0xffffffffull | kClearSighand)) return kEINVAL;
+  if ((c.flags & kIntoCgroup) && (c.cgroup > INT_MAX || size < kCloneArgsV2)) return kEINVAL;
+  if (c.flags & ~(0xffffffffull | kClearSighand | kIntoCgroup)) return kEINVAL;
   if (c.flags & (CLONE_DETACHED | (CSIGNAL & ~0x80ull))) return kEINVAL;  // 0x80 is CLONE_NEWTIME here
   if ((c.flags & (CLONE_SIGHAND | kClearSighand)) == (CLONE_SIGHAND | kClearSighand)) return kEINVAL;
   if (c.exit_signal > kernel::kSignals) return kEINVAL;
@@ -87,6 +96,7 @@ Result<long> sys_clone3(Task& task, UserIn<void> args, size_t size) {
   a.pidfd = UserOut<int>(c.pidfd);
   a.set_tid.resize(c.set_tid_size);
   TRY(task.context().copy_in(a.set_tid.data(), c.set_tid, c.set_tid_size * sizeof(int)));
+  if (c.flags & kIntoCgroup) TRY(check_cgroup(task, static_cast<int>(c.cgroup)));
   return kernel::clone_task(task, a);
 }
 

@@ -33,19 +33,21 @@ using UserReadVector = mm::UserVector<false>;
 using UserWriteVector = mm::UserVector<true>;
 
 #define SYSCALL(number, name, support, note, ...) Result<long> sys_##name(Task& task __VA_OPT__(, ) __VA_ARGS__);
+#define ABSENT(number, name, note)
 #define MISSING(number, name, note)
 #include "sentry/syscalls/table.inc"
 #undef SYSCALL
+#undef ABSENT
 #undef MISSING
 
-enum class Support : uint8_t { missing, partial, full };
+enum class Support : uint8_t { missing, absent, partial, full };
 
 // How strace shows an argument.
 enum class ArgKind : uint8_t { none, integer, word, pointer, string };
 
 struct Row {
   const char* name = nullptr;
-  Result<long> (*call)(Task&, const platform::Call&) = nullptr;  // null: missing
+  Result<long> (*call)(Task&, const platform::Call&) = nullptr;  // null: missing or absent
   Support support = Support::missing;
   const char* note = "";
   uint8_t args = 0;

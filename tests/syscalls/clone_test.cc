@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // clone(2) with the flags that fork(3), vfork(3) and posix_spawn(3) do not use together. Passes on Linux first, then in the sandbox.
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
@@ -117,11 +118,85 @@ TEST(Clone, OutlivesItsParent) {
   }
 }
 
+struct Clone3Args {
+  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+// A group for the child: a descriptor that is no directory of cgroup2 is refused, and so are arguments that are too short for it.
+TEST(Clone, IntoACgroup) {
+  constexpr uint64_t kIntoCgroup = 0x200000000ull;
+  Clone3Args a = {};
+  a.flags = kIntoCgroup;
+  a.exit_signal = SIGCHLD;
+  auto clone3 = [&](size_t size = sizeof(Clone3Args)) { return syscall(SYS_clone3, &a, size); };
+  a.cgroup = 999;
+  EXPECT_ERRNO(clone3(), EBADF);
+  a.cgroup = 1ull << 31;
+  EXPECT_ERRNO(clone3(), EINVAL);
+  const int dir = open("/", O_RDONLY | O_DIRECTORY), path = open("/", O_PATH);
+  ASSERT_GE(dir, 0);
+  a.cgroup = static_cast<uint64_t>(dir);
+  EXPECT_ERRNO(clone3(), EBADF);
+  EXPECT_ERRNO(clone3(80), EINVAL);
+  EXPECT_ERRNO(clone3(64), EINVAL);
+  a.cgroup = static_cast<uint64_t>(path);
+  EXPECT_ERRNO(clone3(), EBADF);
+  // Without the flag the word means nothing.
+  a.flags = 0;
+  a.cgroup = ~0ull;
+  long p = clone3();
+  if (p == 0) _exit(4);
+  ASSERT_GT(p, 0);
+  EXPECT_EQ(status_of(static_cast<pid_t>(p)), 4 << 8);
+  close(dir);
+  close(path);
+}
+
+// What is not known, and what comes after the structure, has to be nothing.
+TEST(Clone, ArgumentsOfOtherSizes) {
+  struct {
+    Clone3Args a;
+    uint64_t more[4];
+  } a = {};
+  a.a.exit_signal = SIGCHLD;
+  auto clone3 = [&](size_t size) { return syscall(SYS_clone3, &a, size); };
+  EXPECT_ERRNO(clone3(0), EINVAL);
+  EXPECT_ERRNO(clone3(56), EINVAL);
+  EXPECT_ERRNO(clone3(63), EINVAL);
+  EXPECT_ERRNO(clone3(4097), E2BIG);
+  for (size_t size : {size_t{64}, size_t{80}, sizeof a.a, sizeof a}) {
+    long p = clone3(size);
+    if (p == 0) _exit(6);
+    ASSERT_GT(p, 0) << size;
+    EXPECT_EQ(status_of(static_cast<pid_t>(p)), 6 << 8);
+  }
+  a.more[3] = 1;
+  EXPECT_ERRNO(clone3(sizeof a), E2BIG);
+  EXPECT_ERRNO(syscall(SYS_clone3, nullptr, sizeof a.a), EFAULT);
+  a.more[3] = 0;
+  for (uint64_t unknown : {1ull << 34, 1ull << 63, 0x1ull, 0x7full, 0x00400000ull /* CLONE_DETACHED */}) {
+    a.a.flags = unknown;
+    EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);
+  }
+  a.a.flags = 0;
+  a.a.exit_signal = 65;
+  EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);
+  a.a.exit_signal = 0x100 | SIGCHLD;
+  EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);
+  a.a.exit_signal = SIGCHLD;
+  a.a.stack_size = 4096;  // of no stack
+  EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);
+  a.a.stack_size = 0;
+  a.a.stack = reinterpret_cast<uint64_t>(&a);
+  EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);
+  a.a.stack = 0;
+  a.a.flags = CLONE_PARENT;
+  EXPECT_ERRNO(clone3(sizeof a.a), EINVAL);  // its signal is the parent's
+}
+
 // clone3(2) with numbers for the child, its own namespace's first.
 long clone_as(std::initializer_list<int> numbers, unsigned long flags = 0, long count = -1) {
-  struct {
-    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
-  } a = {};
+  Clone3Args a = {};
   a.flags = flags;
   a.exit_signal = SIGCHLD;
   a.set_tid = reinterpret_cast<uint64_t>(numbers.begin());

@@ -39,6 +39,7 @@ class EventFile final : public vfs::File {
     }
   }
 
+  bool message_oriented() const override { return true; }  // all eight bytes or none
   Result<size_t> write(std::span<const std::byte> src, int64_t*, vfs::IoFlags f) override {
     if (src.size() < 8) return kEINVAL;
     uint64_t value;

@@ -104,6 +104,7 @@ std::string vm_flags(const mm::Vma& v) {
   flag(v.noreserve, "nr");
   flag(v.wipe_on_fork, "wf");
   flag(v.dont_dump, "dd");
+  flag(v.sealed, "sl");
   return out + " \n";
 }
 
