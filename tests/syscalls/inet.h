@@ -152,10 +152,9 @@ inline Message receive_message(int fd, int flags = 0, size_t room = 512) {
   return r;
 }
 template <typename T>
-ssize_t send_with(int fd, const Place& to, int level, int type, const T& value) {
+ssize_t send_with(int fd, const Place& to, int level, int type, const T& value, std::string data = "with") {
   alignas(cmsghdr) char c[CMSG_SPACE(sizeof value)] = {};
-  char b[] = "with";
-  iovec v{b, 4};
+  iovec v{data.data(), data.size()};
   msghdr m{};
   m.msg_iov = &v;
   m.msg_iovlen = 1;

@@ -259,24 +259,7 @@ TEST(Udp, Multicast) {
 
 TEST(Udp, ManyDatagramsOfOneSend) {
   Fd r = receiver(), s = socket(AF_INET, SOCK_DGRAM, 0);
-  std::string data(3000, 'x');
-  alignas(cmsghdr) char c[CMSG_SPACE(2)] = {};
-  iovec v{data.data(), data.size()};
-  Place to = name_of(r);
-  msghdr m{};
-  m.msg_iov = &v;
-  m.msg_iovlen = 1;
-  m.msg_name = to.addr();
-  m.msg_namelen = to.size;
-  m.msg_control = c;
-  m.msg_controllen = sizeof c;
-  cmsghdr* h = CMSG_FIRSTHDR(&m);
-  h->cmsg_level = SOL_UDP;
-  h->cmsg_type = UDP_SEGMENT;
-  h->cmsg_len = CMSG_LEN(2);
-  uint16_t size = 1000;
-  memcpy(CMSG_DATA(h), &size, 2);
-  ASSERT_EQ(sendmsg(s, &m, 0), 3000) << strerror(errno);
+  ASSERT_EQ(send_with(s, name_of(r), SOL_UDP, UDP_SEGMENT, uint16_t{1000}, std::string(3000, 'x')), 3000) << strerror(errno);
   for (int i = 0; i < 3; i++) EXPECT_EQ(receive_message(r).n, 1000);
 }
 

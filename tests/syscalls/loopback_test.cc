@@ -159,6 +159,29 @@ TEST(Loopback, WriteAfterClose) {
   EXPECT_EQ(recv(d, b, 4, 0), 0);
 }
 
+// Nobody is at the other end any more, and what had come is still there.
+TEST(Loopback, AResetLeavesTheDataAndNoPeer) {
+  inet::Connection c;
+  ASSERT_EQ(send(c.c, "before", 6, 0), 6);
+  const linger at_once{1, 0};
+  ASSERT_EQ(inet::set(c.c, SOL_SOCKET, SO_LINGER, at_once), 0);
+  c.c.reset();
+  EXPECT_TRUE(inet::wait_for(c.s, POLLRDHUP) & POLLHUP);
+  sockaddr_storage who;
+  socklen_t n = sizeof who;
+  EXPECT_ERRNO(getpeername(c.s, reinterpret_cast<sockaddr*>(&who), &n), ENOTCONN);
+  tcp_info info{};
+  n = sizeof info;
+  EXPECT_EQ(getsockopt(c.s, IPPROTO_TCP, TCP_INFO, &info, &n), 0);
+  EXPECT_EQ(info.tcpi_state, TCP_CLOSE);
+  char b[16];
+  EXPECT_EQ(recv(c.s, b, 3, MSG_DONTWAIT), 3);
+  EXPECT_EQ(recv(c.s, b, sizeof b, MSG_DONTWAIT), 3);
+  EXPECT_ERRNO(recv(c.s, b, sizeof b, MSG_DONTWAIT), ECONNRESET);
+  EXPECT_EQ(recv(c.s, b, sizeof b, MSG_DONTWAIT), 0);
+  EXPECT_ERRNO(send(c.s, "x", 1, MSG_NOSIGNAL), EPIPE);
+}
+
 TEST(Loopback, NonblockingConnect) {
   Fd l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   sockaddr_in a = loopback(0);

@@ -121,7 +121,10 @@ Result<Ref<Sock>> StreamSock::accept(bool nonblock) {
 }
 
 void StreamSock::add_shutdown(int bits, bool reset) {
-  if (reset) set_error(kECONNRESET);
+  if (reset) {
+    set_error(kECONNRESET);
+    reset_ = true;
+  }
   {
     MutexLock l(mu_);
     shutdown_ |= bits;

@@ -45,6 +45,7 @@ class StreamSock : public Sock {
   Result<OptionValue> peer_groups() override;
   void reset_on_close() { reset_on_close_ = true; }  // SO_LINGER of 0 (TCP)
   int shutdown_bits() const EXCLUDES(mu_);
+  bool was_reset() const { return reset_ || peer_told_us_; }  // TCP: what has come may still be read
 
   mutable Mutex mu_{LockRank::kSocket};
 
@@ -80,6 +81,7 @@ class StreamSock : public Sock {
   std::deque<Ref<StreamSock>> backlog_ GUARDED_BY(mu_);
   size_t max_backlog_ GUARDED_BY(mu_) = 0;
   std::atomic<bool> reset_on_close_{false};
+  std::atomic<bool> reset_{false};
   std::atomic<bool> peer_told_us_{false};  // TCP: the closed peer has answered a write with a reset
 };
 

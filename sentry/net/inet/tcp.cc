@@ -33,7 +33,7 @@ class TcpSock final : public StreamSock {
   }
   Result<Address> name() override { return local_.endpoint().to_address(family); }
   Result<Address> peer_name() override {
-    if (state() != State::connected) return kENOTCONN;
+    if (state() != State::connected || was_reset()) return kENOTCONN;
     return remote_.with([&](const Endpoint& e) { return e.to_address(family); });
   }
   Result<void> set_option(int level, int option, OptionBytes value) override {
@@ -118,7 +118,7 @@ Result<OptionValue> TcpSock::get_option(int level, int option, size_t room) {
     switch (state()) {
       case State::idle: info.tcpi_state = TCP_CLOSE; break;
       case State::listening: info.tcpi_state = TCP_LISTEN; break;
-      case State::connected: info.tcpi_state = shutdown_bits() & kShutRead ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
+      case State::connected: info.tcpi_state = was_reset() ? TCP_CLOSE : shutdown_bits() & kShutRead ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
     }
     info.tcpi_snd_mss = info.tcpi_rcv_mss = 65483;
     info.tcpi_pmtu = 65535;
