@@ -3,6 +3,7 @@
 # Makes the Debian 12 root file system that the real-program tests run in, once, and prints its path.
 #   tests/rootfs.sh          for tests/programs
 #   tests/rootfs.sh suites   for tests/suites: foreign test suites, debuggers, sandboxes
+#   tests/rootfs.sh java     for tests/suites/java.sh
 #   tests/rootfs.sh servers  for tests/shim/servers_test.py
 # Kept under ${CAISSON_CACHE:-/var/cache/caisson}; a changed package list makes a new one.
 set -euo pipefail
@@ -14,6 +15,9 @@ if [ "${1:-}" = suites ]; then
   packages=(bash coreutils findutils grep sed gawk gcc libc6-dev libc6-dbg python3 libpython3.11-testsuite procps util-linux
     bsdutils iproute2 netbase strace gdb libboost-regex1.74.0 libdebuginfod1 bubblewrap
     keyutils perl ca-certificates golang-go g++ tzdata runc busybox-static)
+fi
+if [ "${1:-}" = java ]; then
+  packages=(bash coreutils openjdk-17-jdk-headless)
 fi
 if [ "${1:-}" = servers ]; then
   packages=(bash coreutils procps nginx-light redis-server redis-tools postgresql postgresql-client apache2-utils python3-minimal)
